@@ -1,0 +1,1 @@
+"""What trains: everything a worker needs and nothing of the study."""

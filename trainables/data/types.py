@@ -1,0 +1,73 @@
+"""The arrays that travel from a data source to a worker, and the one error a user sees about data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """Something is wrong with the data or its place; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDataset:
+    """A whole data set, decoded: what a source returns.
+
+    train_images: uint8[N, H, W, C] (C = 1 or 3); train_labels: int64[N]; the same for test.
+    origin: one phrase for the page's first line, e.g. "CIFAR-10, read from data/cifar10 (Parquet)".
+    flip_keeps_label: whether a mirror image is of the same class (False for digits).
+    num_val_per_class: validation images to cut from each class, before thinning.
+    fingerprint: hex SHA-256 over the arrays and class names.
+    """
+
+    name: str
+    origin: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...]
+    flip_keeps_label: bool
+    num_val_per_class: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningData:
+    """All that a worker of the tuning stage gets; holds no test image.
+
+    images: uint8[N, H, W, C], the whole training pool; labels: int64[N].
+    train_indices: int64[M], thinned; val_indices: int64[V], balanced, disjoint from train_indices (empty in the
+    retest, which trains on both). class_counts: int64[C], of labels[train_indices].
+    fingerprint: hex SHA-256 of the data set's fingerprint and both index sets.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    train_indices: np.ndarray
+    val_indices: np.ndarray
+    class_names: tuple[str, ...]
+    class_counts: np.ndarray
+    flip_keeps_label: bool
+    fingerprint: str
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def num_train(self) -> int:
+        """N: the images that one epoch draws in every arm."""
+        return len(self.train_indices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestData:
+    """The test split; study/retest.py is its only reader. images: uint8[T, H, W, C]; labels: int64[T]."""
+
+    __test__ = False  # not a pytest class
+
+    images: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
