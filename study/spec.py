@@ -1,0 +1,204 @@
+"""StudySpec: everything a study is. Validated, saved beside its results, and the source of the command line."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from study.errors import StudyError, nearest
+from trainables.hparams import Numerics
+
+Searcher = Literal["tpe", "random", "gp", "cmaes", "qmc", "grid"]
+Budget = Literal["quick", "standard", "full"]
+MAX_NAME_LENGTH = 100
+
+
+def _option(group: str, help: str, *, unit: str = "", metavar: str | None = None) -> dict[str, Any]:
+    return {
+        "description": help,
+        "json_schema_extra": {"group": group, "unit": unit, "metavar": metavar},
+    }
+
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class StudySpec(BaseModel):
+    """What every study is told. A field that is None is set by the budget's preset or by the machine at hand."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+
+    dataset: str = Field(
+        "auto",
+        **_option("data", "auto, cifar10, eurosat, digits, or a PATH to a folder of images by class or of Parquet files"),
+    )
+    data_root: Path = Field(Path("data"), **_option("data", "folder that holds the data sets"))
+    download: bool = Field(False, **_option("data", "download the data set into the data root if it is not there"))
+
+    budget: Budget | None = Field(None, **_option("budget", "preset for the values below; quick without a GPU, standard with one"))
+    arms: tuple[str, ...] | None = Field(None, **_option("budget", "arms to compare, a,b,c or all", metavar="A,B,C"))
+    trials_per_arm: Count | None = Field(None, **_option("budget", "configurations tried in each arm", unit="trials"))
+    max_epochs: Count | None = Field(None, **_option("budget", "length of a full trial and of a retest", unit="epochs"))
+    grace_epochs: Count | None = Field(None, **_option("budget", "no trial is stopped before; the first rung", unit="epochs"))
+    reduction_factor: int | None = Field(
+        None, ge=2, **_option("budget", "ASHA keeps about one in this many at a rung; rungs are this factor apart")
+    )
+    retest_seeds: Count | None = Field(None, **_option("budget", "fresh seeds on which each arm's winner is retrained", unit="seeds"))
+    time_budget: float | None = Field(
+        None,
+        gt=0,
+        **_option("budget", "stop tuning after this long, then retest; 90, 20m or 2h", unit="seconds", metavar="TIME"),
+    )
+
+    searcher: Searcher = Field("tpe", **_option("search", "how configurations are proposed"))
+    model: str = Field("small_cnn", **_option("search", "small_cnn, resnet18 or resnet32"))
+    seed: int = Field(0, ge=0, **_option("search", "the study's seed: all others follow from it"))
+
+    cpus_per_trial: float | None = Field(None, gt=0, **_option("machine", "CPUs a trial; default 1", unit="CPUs"))
+    gpus_per_trial: float | None = Field(
+        None, ge=0, **_option("machine", "GPUs a trial, fractions allowed; default 0.25 with a GPU, else 0", unit="GPUs")
+    )
+    max_concurrent: Count | None = Field(None, **_option("machine", "trials at once; default as many as fit", unit="trials"))
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", **_option("machine", "auto takes bfloat16 where the processor has units for it")
+    )
+    address: str | None = Field(None, **_option("machine", "an existing Ray cluster, e.g. auto or HOST:6379"))
+
+    name: str | None = Field(None, **_option("output", "name of the run; default TASK-DATASET-DATE"))
+    output_dir: Path = Field(Path("reports"), **_option("output", "folder for runs"))
+
+    # Chosen once a study and kept through resume and retest; not an option.
+    numerics: Numerics | None = None
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _split_arms(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(","))
+        return value
+
+    @field_validator("time_budget", mode="before")
+    @classmethod
+    def _parse_duration(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([smh]?)", value.strip())
+        if match is None:
+            raise ValueError(f"must be seconds or a number with s, m or h such as 20m, got {value!r}")
+        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.strip():
+            raise ValueError("must not be empty")
+        if "/" in value or "\\" in value or value in {".", ".."} or value.startswith("."):
+            raise ValueError(f"must be a plain folder name without slashes or a leading dot, got {value!r}")
+        if len(value) > MAX_NAME_LENGTH or not value.isprintable():
+            raise ValueError(f"must be at most {MAX_NAME_LENGTH} printable characters, got {len(value)}")
+        return value
+
+    @field_validator("time_budget", "cpus_per_trial", "gpus_per_trial")
+    @classmethod
+    def _finite(cls, value: float | None) -> float | None:
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"must be finite, got {value}")
+        return value
+
+    @model_validator(mode="after")
+    def _grace_within_epochs(self) -> StudySpec:
+        if self.grace_epochs is not None and self.max_epochs is not None and self.grace_epochs > self.max_epochs:
+            raise ValueError(
+                f"grace_epochs must be at most max_epochs ({self.max_epochs}), got {self.grace_epochs}"
+            )
+        return self
+
+    @property
+    def run_dir(self) -> Path:
+        assert self.name is not None
+        return self.output_dir / self.name
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs at which ASHA decides: grace, grace * factor, ... below max_epochs."""
+        assert self.grace_epochs and self.max_epochs and self.reduction_factor
+        rungs, epoch = [], self.grace_epochs
+        while epoch < self.max_epochs:
+            rungs.append(epoch)
+            epoch *= self.reduction_factor
+        return tuple(rungs)
+
+
+class ImbalanceSpec(StudySpec):
+    """The imbalance study: how the training set is thinned."""
+
+    task: Literal["imbalance"] = "imbalance"
+    imbalance: Literal["step", "exponential"] = Field(
+        "step", **_option("imbalance", "half of the classes cut to 1/ratio, or a long tail")
+    )
+    imbalance_ratio: float = Field(
+        10.0, ge=1, allow_inf_nan=False, **_option("imbalance", "largest class over smallest; 1 leaves the set as it is")
+    )
+    imbalance_classes: Literal["first", "last"] = Field(
+        "first", **_option("imbalance", "which classes become rare")
+    )
+
+
+def validated(spec_type: type[StudySpec], values: Mapping[str, Any]) -> StudySpec:
+    """The spec of these values. Raises StudyError: the first thing wrong, in one sentence."""
+    try:
+        return spec_type.model_validate(dict(values))
+    except ValidationError as error:
+        raise StudyError(_sentence(spec_type, error)) from None
+
+
+def _sentence(spec_type: type[StudySpec], error: ValidationError) -> str:
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return _as_options(message)
+    name = str(first["loc"][0])
+    option = option_name(name)
+    if first["type"] == "extra_forbidden":
+        known = [option_name(field) for field in spec_type.model_fields]
+        return f"unknown setting {name!r}{nearest(option, known)}"
+    value = first["input"]
+    if first["type"] == "literal_error":
+        allowed = _choices(spec_type, name)
+        return f"{option} must be one of {', '.join(allowed)}, got {value!r}{nearest(str(value), allowed)}"
+    if first["type"] == "value_error":
+        return f"{option} {message}"
+    rule = message.removeprefix("Input should be ").removeprefix("a ")
+    return f"{option} must be {rule}, got {value!r}"
+
+
+def _choices(spec_type: type[StudySpec], name: str) -> list[str]:
+    return list(literal_choices(spec_type.model_fields[name].annotation))
+
+
+def literal_choices(annotation: Any) -> tuple[str, ...]:
+    """The values of a Literal, or of a Literal in a union with None; else ()."""
+    args = get_args(annotation)
+    if args and all(isinstance(arg, str) for arg in args):
+        return args
+    for arg in args:
+        if choices := literal_choices(arg):
+            return choices
+    return ()
+
+
+def option_name(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _as_options(message: str) -> str:
+    return re.sub(r"\b(grace_epochs|max_epochs)\b", lambda match: option_name(match[0]), message)

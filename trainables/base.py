@@ -1,0 +1,125 @@
+"""The Ray Trainable of every task: one step = one epoch. The only file below the study that knows Ray."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ray
+import torch
+from pydantic import BaseModel, ConfigDict
+from ray import tune
+
+from trainables.checkpoints import read_newest_checkpoint, write_checkpoint
+from trainables.data.types import TuningData
+from trainables.hparams import Numerics
+from trainables.learner import Learner, NonFiniteLossError, evaluate
+from trainables.task import Task
+
+
+class TrialConfig(BaseModel):
+    """What Ray hands to a trial. checkpoint_dir: absolute; on several nodes, on storage they share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trial_id: str
+    seed: int
+    num_epochs: int
+    checkpoint_dir: str
+    numerics: Numerics
+    hparams: dict[str, Any]
+
+
+class StudyTrainable(tune.Trainable):
+    """Trains task's learner, an epoch a step, and writes a checkpoint after each.
+
+    It finds its own newest intact checkpoint when it starts, so that a trial goes on where it was, whoever starts it
+    again: Ray after the loss of a worker, or a resumed study. The result of that epoch is reported once more: the
+    driver may have died before it was recorded, and passes it over if it was not.
+    """
+
+    task: ClassVar[Task]
+
+    def setup(self, config: dict[str, Any], data: TuningData) -> None:
+        self._data = data
+        self._start(TrialConfig.model_validate(config))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._start(TrialConfig.model_validate(new_config))
+        return True
+
+    def step(self) -> dict[str, Any]:
+        if self._repeated is not None:
+            result, self._repeated = self._repeated, None
+            return result
+        try:
+            result = self._train_and_validate()
+        except NonFiniteLossError as error:
+            return {"epoch": self._learner.epoch + 1, "failure": str(error)}
+        path, sha256 = write_checkpoint(Path(self._trial.checkpoint_dir), self._state(result), epoch=result["epoch"])
+        return {**result, "checkpoint": path.name, "checkpoint_sha256": sha256}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        write_checkpoint(Path(checkpoint_dir), self._state({}), epoch=self._learner.epoch)
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        state = read_newest_checkpoint(Path(checkpoint))
+        if state is None:
+            raise ValueError(f"no intact checkpoint in {checkpoint}")
+        self._learner.load_state_dict(state["learner"])
+
+    def _start(self, trial: TrialConfig) -> None:
+        # Ray sets OMP_NUM_THREADS from num_cpus, after which PyTorch may still take another number.
+        torch.set_num_threads(trial.numerics.num_threads)
+        self._trial = trial
+        self._learner: Learner = self.task.build_learner(
+            self.task.hparams.model_validate(trial.hparams),
+            self._data,
+            num_epochs=trial.num_epochs,
+            seed=trial.seed,
+            numerics=trial.numerics,
+            device=worker_device(),
+        )
+        self._repeated: dict[str, Any] | None = None
+        state = read_newest_checkpoint(Path(trial.checkpoint_dir))
+        if state is not None:
+            self._learner.load_state_dict(state["learner"])
+            self._repeated = json.loads(state["result"])
+
+    def _train_and_validate(self) -> dict[str, Any]:
+        summary = self._learner.train_epoch()
+        started = time.perf_counter()
+        batches = self._learner.batches
+        validation = evaluate(
+            self._learner,
+            batches.images,
+            batches.labels,
+            torch.from_numpy(self._data.val_indices.copy()),
+            self._data.num_classes,
+        )
+        return {
+            "epoch": summary.epoch,
+            "images": summary.images,
+            "train_loss": summary.train_loss,
+            "learning_rate": summary.learning_rate,
+            **{f"val_{name}": value for name, value in validation.items()},
+            "train_seconds": summary.train_seconds,
+            "eval_seconds": time.perf_counter() - started,
+            "gpu_ids": ",".join(str(gpu) for gpu in ray.get_gpu_ids()) or None,
+            "weights_sha256": self._learner.weights_sha256(),
+        }
+
+    def _state(self, result: dict[str, Any]) -> dict[str, Any]:
+        return {"learner": self._learner.state_dict(), "result": json.dumps(result)}
+
+
+def trainable_class(task: Task) -> type[StudyTrainable]:
+    """The task's Trainable class, e.g. ImbalanceTrainable."""
+    return type(f"{task.name.capitalize()}Trainable", (StudyTrainable,), {"task": task})
+
+
+def worker_device() -> torch.device:
+    """The GPU that Ray gave to this worker, else the CPU."""
+    return torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,77 @@
+"""Checkpoints of a trial: tensors and plain values, a SHA-256 beside each, the newest two kept, nothing unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+NUM_KEPT = 2
+_NAME = re.compile(r"epoch-(\d+)\.pt")
+
+
+def write_checkpoint(directory: Path, state: dict[str, Any], *, epoch: int) -> tuple[Path, str]:
+    """Write state as epoch-NNNN.pt, then its checksum; then drop all but the newest two. Returns path and SHA-256.
+
+    The checksum file comes last: a checkpoint without one was cut short and is passed over when reading.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    sha256 = hashlib.sha256(content).hexdigest()
+    path = directory / f"epoch-{epoch:04d}.pt"
+    _write_durably(path, content)
+    _write_durably(_checksum_path(path), sha256.encode())
+    for old in _newest_first(directory)[NUM_KEPT:]:
+        _checksum_path(old).unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
+    return path, sha256
+
+
+def read_newest_checkpoint(directory: Path) -> dict[str, Any] | None:
+    """The newest checkpoint whose bytes match their checksum, or None; damaged ones are passed over."""
+    for path in _newest_first(directory):
+        state = _read_checkpoint(path)
+        if state is not None:
+            return state
+    return None
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any] | None:
+    try:
+        content = path.read_bytes()
+        expected = _checksum_path(path).read_text()
+    except OSError:
+        return None
+    if hashlib.sha256(content).hexdigest() != expected:
+        return None
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        return None
+
+
+def _newest_first(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
+    return sorted((path for path in directory.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
+
+
+def _checksum_path(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

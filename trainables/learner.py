@@ -1,0 +1,215 @@
+"""One trial's training in plain PyTorch: an epoch, an evaluation, a state. Knows no Ray; runs on a CPU and a GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables import metrics
+from trainables.data.augmentation import gather_batch, normalise
+from trainables.hparams import Numerics
+from trainables.samplers import EpochPlan
+from trainables.seeds import derive_seed
+
+EVAL_BATCH_SIZE = 1000
+
+
+class NonFiniteLossError(RuntimeError):
+    """The training loss was NaN or infinite; the message names the epoch and the batch, both from 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """The training images of a trial, resident on its device, and the order in which an epoch draws them.
+
+    images: uint8[N, H, W, C] and labels: int64[N], of the whole pool, on the device; train_indices: int64[M], on the
+    CPU; plan(epoch, generator) -> EpochPlan over positions 0..M-1. What an epoch draws and how it augments is a
+    function of (seed, epoch) alone, so a restored trial needs no generator's state.
+    """
+
+    images: Tensor
+    labels: Tensor
+    train_indices: Tensor
+    plan: Callable[[torch.Generator], EpochPlan]
+    augmentation: str
+    photometric_strength: float | None
+    mean: Tensor
+    std: Tensor
+    seed: int
+
+    def epoch_plan(self, epoch: int) -> EpochPlan:
+        return self.plan(_generator(self.seed, "order", epoch))
+
+    def draw(self, plan: EpochPlan, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Yields (images float32[B, C, H, W], targets int64[B], loss scale), a batch at a time."""
+        generator = _generator(self.seed, "augmentation", epoch)
+        indices = self.train_indices[plan.positions]
+        start = 0
+        for batch_size, loss_scale in zip(plan.batch_sizes, plan.loss_scales.tolist(), strict=True):
+            batch = slice(start, start + batch_size)
+            start += batch_size
+            images = gather_batch(
+                self.images,
+                indices[batch],
+                augmentation=self.augmentation,
+                generator=generator,
+                views=None if plan.views is None else plan.views[batch],
+                photometric_strength=self.photometric_strength,
+            )
+            yield self.normalised(images), self.labels[indices[batch].to(self.labels.device)], loss_scale
+
+    def normalised(self, images: Tensor) -> Tensor:
+        return normalise(images, self.mean, self.std)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochSummary:
+    epoch: int
+    images: int
+    train_loss: float
+    learning_rate: float
+    train_seconds: float
+
+
+class Learner:
+    """A model with its loss, optimiser, schedule and batches.
+
+    loss(logits, targets, epoch) -> 0-dim tensor; learning_rate(progress in [0, 1)) -> float;
+    adjust_logits(logits) -> logits, applied whenever the model is evaluated.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        loss: Callable[[Tensor, Tensor, int], Tensor],
+        optimizer: torch.optim.Optimizer,
+        learning_rate: Callable[[float], float],
+        batches: Batches,
+        num_epochs: int,
+        numerics: Numerics,
+        adjust_logits: Callable[[Tensor], Tensor] = lambda logits: logits,
+    ) -> None:
+        self.model = model
+        self.epoch = 0
+        self.num_epochs = num_epochs
+        self.batches = batches
+        self._loss = loss
+        self._optimizer = optimizer
+        self._learning_rate = learning_rate
+        self._adjust_logits = adjust_logits
+        self._numerics = numerics
+
+    @property
+    def device(self) -> torch.device:
+        return self.batches.images.device
+
+    def train_epoch(self) -> EpochSummary:
+        """Draw N images and take a step a batch. Raises NonFiniteLossError."""
+        started = time.perf_counter()
+        epoch = self.epoch + 1
+        plan = self.batches.epoch_plan(epoch)
+        num_batches = len(plan.batch_sizes)
+        learning_rate = math.nan
+        losses = []
+        self.model.train()
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(derive_seed(self.batches.seed, "model", epoch))  # dropout and the like
+            for batch, (images, targets, loss_scale) in enumerate(self.batches.draw(plan, epoch)):
+                learning_rate = self._learning_rate((epoch - 1 + batch / num_batches) / self.num_epochs)
+                for group in self._optimizer.param_groups:
+                    group["lr"] = learning_rate
+                loss = self._loss(self._logits(images), targets, epoch)
+                self._optimizer.zero_grad(set_to_none=True)
+                (loss * loss_scale).backward()
+                self._optimizer.step()
+                losses.append(loss.detach())
+        # One transfer an epoch, not one a batch: a GPU is never made to wait for the check.
+        epoch_losses = torch.stack(losses).double().cpu()
+        self._require_finite(epoch_losses, epoch)
+        self.epoch = epoch
+        return EpochSummary(
+            epoch=epoch,
+            images=len(plan.positions),
+            train_loss=epoch_losses.mean().item(),
+            learning_rate=learning_rate,
+            train_seconds=time.perf_counter() - started,
+        )
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor, indices: Tensor) -> Tensor:
+        """float32[len(indices), C] logits of images[indices], without augmentation, on the learner's device."""
+        self.model.eval()
+        parts = [
+            self._logits(self.batches.normalised(images[part.to(images.device)].to(self.device)))
+            for part in indices.split(EVAL_BATCH_SIZE)
+        ]
+        return self._adjust_logits(torch.cat(parts))
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a trial needs to go on, bit for bit: every random draw is a function of its seed and the epoch."""
+        return {
+            "epoch": self.epoch,
+            "seed": self.batches.seed,
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises ValueError if the state is of another trial."""
+        if state["seed"] != self.batches.seed:
+            raise ValueError(f"a checkpoint of seed {state['seed']} cannot go on with seed {self.batches.seed}")
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.epoch = state["epoch"]
+
+    def weights_sha256(self) -> str:
+        digest = hashlib.sha256()
+        for name, tensor in self.model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _logits(self, images: Tensor) -> Tensor:
+        enabled = self._numerics.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
+            return self.model(images).float()
+
+    @staticmethod
+    def _require_finite(losses: Tensor, epoch: int) -> None:
+        finite = losses.isfinite()
+        if not bool(finite.all()):
+            batch = int((~finite).int().argmax())
+            raise NonFiniteLossError(
+                f"the training loss was {losses[batch].item()} at epoch {epoch}, batch {batch + 1} of {len(losses)}"
+            )
+
+
+def evaluate(learner: Learner, images: Tensor, labels: Tensor, indices: Tensor, num_classes: int) -> dict[str, float]:
+    """Balanced accuracy, accuracy (0-1) and loss (nats) of images[indices]."""
+    logits = learner.predict(images, indices)
+    targets = labels[indices.to(labels.device)]
+    confusion = metrics.confusion_matrix(logits, targets, num_classes)
+    return {
+        "balanced_accuracy": float(metrics.balanced_accuracy(confusion)),
+        "accuracy": float(metrics.accuracy(confusion)),
+        "loss": float(metrics.nll(logits, targets)),
+    }
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups for an optimiser: matrices and kernels decay, biases and normalisation do not."""
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+def _generator(seed: int, purpose: str, epoch: int) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(seed, purpose, epoch))
