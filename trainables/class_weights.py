@@ -1,0 +1,106 @@
+"""Class weights: how much a class's images count in the loss, from how many images it has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from trainables.hparams import ImbalanceHparams
+
+
+def tail_classes(class_counts: Tensor) -> Tensor:
+    """The C // 2 classes with the fewest images; of equal classes, those with the lower index.
+
+    The sources of this project cut the first five classes of ten, the LDAM paper the last five: the counts
+    say which. class_counts: int64[C]; returns bool[C]. Raises ValueError if a count is below 1.
+    """
+    _check_counts(class_counts)
+    num_tail = len(class_counts) // 2
+    is_tail = torch.zeros(len(class_counts), dtype=torch.bool, device=class_counts.device)
+    is_tail[torch.argsort(class_counts, stable=True)[:num_tail]] = True
+    return is_tail
+
+
+def uniform_weights(class_counts: Tensor) -> Tensor:
+    """1 for every class. class_counts: int64[C]; returns float32[C]. Raises ValueError if one is below 1."""
+    _check_counts(class_counts)
+    return _mean_one(torch.ones_like(class_counts, dtype=torch.float64))
+
+
+def inverse_weights(class_counts: Tensor, gamma: float) -> Tensor:
+    """w_j ∝ n_j^-gamma: 0 is uniform, 1 gives every class the same say.
+
+    class_counts: int64[C]; returns float32[C] with mean 1. Raises ValueError if a count is below 1 or gamma
+    below 0.
+    """
+    _check_counts(class_counts)
+    if not (math.isfinite(gamma) and gamma >= 0):
+        raise ValueError(f"class_weight_gamma must be finite and at least 0, got {gamma}")
+    return _mean_one(class_counts.double().pow(-gamma))
+
+
+def class_balanced_weights(class_counts: Tensor, beta: float) -> Tensor:
+    """Class-balanced weights, w_j ∝ (1-β) / (1-β^n_j).
+
+    Cui et al. 2019, "Class-Balanced Loss Based on Effective Number of Samples", eq. 4.
+    β = 0 is uniform; β → 1 tends to 1/n_j. class_counts: int64[C]; returns float32[C] with mean 1.
+    Raises ValueError if a count is below 1 or beta is outside [0, 1).
+    """
+    _check_counts(class_counts)
+    if not 0 <= beta < 1:
+        raise ValueError(f"class_weight_beta must be in [0, 1), got {beta}")
+    # 1-β^n as -expm1(n log β): for β near 1 and small n the direct form loses its digits.
+    log_beta = torch.tensor(beta, dtype=torch.float64, device=class_counts.device).log()
+    effective_share = -torch.expm1(class_counts.double() * log_beta)
+    return _mean_one(1 / effective_share)  # the factor 1-β is the same for all and falls out
+
+
+def tail_weights(class_counts: Tensor, tail_class_weight: float) -> Tensor:
+    """The tail classes weigh tail_class_weight times a head class (1.1 in the source `s0_flag_oversample`).
+
+    class_counts: int64[C]; returns float32[C] with mean 1. Raises ValueError if a count is below 1 or the
+    weight is not positive and finite.
+    """
+    is_tail = tail_classes(class_counts)
+    if not (math.isfinite(tail_class_weight) and tail_class_weight > 0):
+        raise ValueError(f"tail_class_weight must be positive and finite, got {tail_class_weight}")
+    weights = torch.ones_like(class_counts, dtype=torch.float64)
+    weights[is_tail] = tail_class_weight
+    return _mean_one(weights)
+
+
+def _check_counts(class_counts: Tensor) -> None:
+    if class_counts.ndim != 1 or len(class_counts) == 0 or class_counts.is_floating_point():
+        raise ValueError(
+            f"class_counts must be int64[C], got {class_counts.dtype} of shape {list(class_counts.shape)}"
+        )
+    if int(class_counts.min()) < 1:
+        raise ValueError(f"every class must have at least 1 image, got class_counts {class_counts.tolist()}")
+
+
+def _mean_one(weights: Tensor) -> Tensor:
+    # Mean 1, so that a printed weight reads as "times the average class" under every weighting.
+    return (weights / weights.mean()).float()
+
+
+def _knob(hparams: ImbalanceHparams, name: str) -> float:
+    value: float | None = getattr(hparams, name)
+    if value is None:
+        raise ValueError(f"class_weighting {hparams.class_weighting!r} needs {name}, got None")
+    return value
+
+
+CLASS_WEIGHTINGS: dict[str, Callable[[Tensor, ImbalanceHparams], Tensor]] = {
+    "uniform": lambda class_counts, hparams: uniform_weights(class_counts),
+    "inverse": lambda class_counts, hparams: inverse_weights(
+        class_counts, _knob(hparams, "class_weight_gamma")
+    ),
+    "class_balanced": lambda class_counts, hparams: class_balanced_weights(
+        class_counts, _knob(hparams, "class_weight_beta")
+    ),
+    "tail": lambda class_counts, hparams: tail_weights(class_counts, _knob(hparams, "tail_class_weight")),
+}
+"""class_weighting -> (class_counts int64[C], hparams) -> float32[C] with mean 1."""

@@ -1,0 +1,146 @@
+"""Losses for imbalanced classes: pure functions of logits, targets, class weights and counts, and scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Loss(Protocol):
+    """A batch's loss, averaged by class weight (weighted_mean).
+
+    logits: float32[B, C]; targets: int64[B]; class_weights: float32[C]; class_counts: int64[C], each at least
+    1, of the thinned training set; scalars: 0-dim tensors under the hparams' names, so that trials which
+    differ only in numbers share one program. All on one device. Returns a 0-dim tensor; raises ValueError if
+    a scalar is missing.
+    """
+
+    def __call__(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        *,
+        class_weights: Tensor,
+        class_counts: Tensor,
+        scalars: Mapping[str, Tensor],
+    ) -> Tensor: ...
+
+
+def weighted_mean(losses: Tensor, targets: Tensor, class_weights: Tensor) -> Tensor:
+    """Σ w_y ℓ / Σ w_y, the mean of F.cross_entropy(weight=...): any weights keep the learning rate's meaning.
+
+    losses: float32[B]; targets: int64[B]; class_weights: float32[C]; returns a 0-dim tensor.
+    """
+    weights = class_weights[targets]
+    return (weights * losses).sum() / weights.sum()
+
+
+def cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    class_weights: Tensor,
+    class_counts: Tensor,
+    scalars: Mapping[str, Tensor],
+) -> Tensor:
+    """-log p_y, p the softmax of the logits. See Loss for shapes; uses neither class_counts nor scalars."""
+    return weighted_mean(F.cross_entropy(logits, targets, reduction="none"), targets, class_weights)
+
+
+def focal(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    class_weights: Tensor,
+    class_counts: Tensor,
+    scalars: Mapping[str, Tensor],
+) -> Tensor:
+    """Lin et al. 2017, "Focal Loss", eq. 4, under a softmax: -(1 - p_y)^focal_gamma log p_y; 0 is CE.
+
+    Its eq. 5's α are the class_weights. See Loss for shapes; raises ValueError without focal_gamma.
+    """
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    # 1-p as -expm1(log p) keeps its digits near p = 1. The floor keeps the gradient finite there: for gamma <
+    # 1 the derivative of x^gamma at 0 is infinite, and infinity × 0 is NaN.
+    miss = (-(-losses).expm1()).clamp(min=1e-12)
+    return weighted_mean(miss.pow(_scalar(scalars, "focal_gamma")) * losses, targets, class_weights)
+
+
+def ldam_margins(class_counts: Tensor, max_margin: Tensor) -> Tensor:
+    """Cao et al. 2019, eq. 13: margin_j ∝ n_j^-1/4, the rarest class's equal to max_margin.
+
+    class_counts: int64[C]; max_margin: 0-dim; returns float32[C].
+    """
+    relative = class_counts.to(max_margin.dtype).pow(-0.25)
+    return max_margin * relative / relative.max()
+
+
+def ldam(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    class_weights: Tensor,
+    class_counts: Tensor,
+    scalars: Mapping[str, Tensor],
+) -> Tensor:
+    """Cao et al. 2019, "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", eq. 13-14.
+
+    CE(ldam_scale (z - margin_y onehot_y)), with margins up to ldam_max_margin. The logits are cosines in [-1,
+    1] (LOSS_HEADS). Weighted by class_weights like every loss here; LDAM-DRW is these weights switched on
+    late. See Loss for shapes; raises ValueError without ldam_max_margin or ldam_scale.
+    """
+    margins = ldam_margins(class_counts, _scalar(scalars, "ldam_max_margin"))
+    is_target = F.one_hot(targets, logits.shape[-1]).to(logits.dtype)
+    shifted = _scalar(scalars, "ldam_scale") * (logits - is_target * margins)
+    return weighted_mean(F.cross_entropy(shifted, targets, reduction="none"), targets, class_weights)
+
+
+def balanced_softmax(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    class_weights: Tensor,
+    class_counts: Tensor,
+    scalars: Mapping[str, Tensor],
+) -> Tensor:
+    """CE(z + τ log π), π the class prior n_j / Σn, τ = balanced_softmax_tau.
+
+    τ = 1: Ren et al. 2020, "Balanced Meta-Softmax", eq. 4; any τ: the logit-adjusted loss of Menon et al.
+    2021, eq. 10. See Loss for shapes; raises ValueError without balanced_softmax_tau.
+    """
+    adjusted = logits + _scalar(scalars, "balanced_softmax_tau") * _log_prior(class_counts, like=logits)
+    return weighted_mean(F.cross_entropy(adjusted, targets, reduction="none"), targets, class_weights)
+
+
+def post_hoc_adjustment(logits: Tensor, class_counts: Tensor, tau: Tensor | float) -> Tensor:
+    """z - τ log π after training: Menon et al. 2021, "Long-Tail Learning via Logit Adjustment", eq. 9.
+
+    logits: float32[..., C]; class_counts: int64[C], each at least 1, of the training set; returns
+    float32[..., C].
+    """
+    return logits - tau * _log_prior(class_counts, like=logits)
+
+
+def _log_prior(class_counts: Tensor, *, like: Tensor) -> Tensor:
+    counts = class_counts.to(like.dtype)
+    return (counts / counts.sum()).log()
+
+
+def _scalar(scalars: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in scalars:
+        raise ValueError(f"this loss needs {name}, got only {sorted(scalars)}")
+    return scalars[name]
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "focal": focal,
+    "ldam": ldam,
+    "balanced_softmax": balanced_softmax,
+}
+
+LOSS_HEADS: dict[str, str] = {"ldam": "cosine"}
+"""The head a loss needs, where it is not "linear": LOSS_HEADS.get(loss, "linear")."""

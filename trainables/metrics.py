@@ -1,0 +1,89 @@
+"""Metrics of a classifier: a confusion matrix, what follows from it, and two judgements of its probabilities.
+
+All results are float64 and live where the inputs do. Classes without a single target are left out of class
+means.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def confusion_matrix(logits_or_predictions: Tensor, targets: Tensor, num_classes: int) -> Tensor:
+    """Counts of (true class, predicted class).
+
+    logits_or_predictions: floating [B, C], of which the argmax is the prediction, or int64[B]; targets:
+    int64[B]; returns int64[C, C], a row a true class. Raises ValueError if shapes disagree or a class is
+    outside [0, C).
+    """
+    predictions = logits_or_predictions
+    if predictions.ndim == 2:
+        predictions = predictions.argmax(dim=1)
+    if predictions.shape != targets.shape or targets.ndim != 1:
+        raise ValueError(
+            f"predictions and targets must be of one length, got {list(logits_or_predictions.shape)} "
+            f"and {list(targets.shape)}"
+        )
+    for name, classes in (("predictions", predictions), ("targets", targets)):
+        if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < num_classes:
+            raise ValueError(
+                f"{name} must be in [0, {num_classes}), got {int(classes.min())} to {int(classes.max())}"
+            )
+    cells = torch.bincount(targets * num_classes + predictions, minlength=num_classes**2)
+    return cells.reshape(num_classes, num_classes)
+
+
+def accuracy(confusion: Tensor) -> Tensor:
+    """Share of images predicted right. confusion: int64[C, C]; returns 0-dim float64, NaN without images."""
+    confusion = confusion.double()
+    return confusion.diagonal().sum() / confusion.sum()
+
+
+def per_class_recall(confusion: Tensor) -> Tensor:
+    """Share of each class predicted right. confusion: int64[C, C]; float64[C], NaN without images."""
+    confusion = confusion.double()
+    return confusion.diagonal() / confusion.sum(dim=1)
+
+
+def balanced_accuracy(confusion: Tensor) -> Tensor:
+    """Mean recall over the classes that have images. confusion: int64[C, C]; returns 0-dim float64."""
+    return per_class_recall(confusion).nanmean()
+
+
+def worst_class_recall(confusion: Tensor) -> Tensor:
+    """Lowest recall of a class that has images. confusion: int64[C, C]; 0-dim float64, NaN if none has."""
+    recall = per_class_recall(confusion)
+    return torch.where(recall.isnan().all(), torch.nan, recall.nan_to_num(nan=torch.inf).min())
+
+
+def macro_f1(confusion: Tensor) -> Tensor:
+    """Mean F1 = 2 TP / (2 TP + FP + FN) over the classes true or predicted somewhere, as in scikit-learn.
+
+    confusion: int64[C, C]; returns 0-dim float64.
+    """
+    confusion = confusion.double()
+    true_or_predicted = confusion.sum(dim=0) + confusion.sum(dim=1)  # 2 TP + FP + FN
+    return (2 * confusion.diagonal() / true_or_predicted).nanmean()
+
+
+def nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean negative log likelihood in nats. logits: floating [B, C]; targets: int64[B]; 0-dim float64."""
+    return F.cross_entropy(logits.double(), targets)
+
+
+def expected_calibration_error(logits: Tensor, targets: Tensor, *, num_bins: int = 15) -> Tensor:
+    """Σ_b |B_b|/B · |acc(B_b) - conf(B_b)|: Guo et al. 2017, "On Calibration of Modern Neural Networks".
+
+    The bins ((b-1)/num_bins, b/num_bins] part the confidences, the softmax's largest entry.
+    logits: floating [B, C]; targets: int64[B]; returns 0-dim float64 in [0, 1]. Raises ValueError if num_bins
+    is below 1.
+    """
+    if num_bins < 1:
+        raise ValueError(f"num_bins must be at least 1, got {num_bins}")
+    confidence, predictions = logits.double().softmax(dim=1).max(dim=1)
+    bins = (confidence * num_bins).ceil().long().clamp(1, num_bins) - 1
+    surplus = (predictions == targets).double() - confidence
+    gaps = torch.zeros(num_bins, dtype=torch.float64, device=logits.device).index_add(0, bins, surplus)
+    return gaps.abs().sum() / len(targets)
