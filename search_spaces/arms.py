@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
@@ -52,3 +52,48 @@ class SearchSpace:
     def start_point(self, arm: Arm) -> dict[str, Any]:
         """Optuna parameters of the arm's first trial."""
         return {**self.start, **arm.start}
+
+    def knobs(self, arm: Arm) -> dict[str, optuna.distributions.BaseDistribution]:
+        """What may vary in the arm at its start point."""
+        probe = optuna.create_study()
+        probe.enqueue_trial(self.start_point(arm))
+        trial = probe.ask()
+        self.sample(arm, trial)
+        return dict(trial.distributions)
+
+    def starting_at(self, values: Mapping[str, str], arm_names: Sequence[str]) -> SearchSpace:
+        """The space with these start values, as text, in the arms that have the knob.
+
+        Raises ValueError for a knob that none of arm_names has and for a value outside its range.
+        """
+        knobs = {name: knob for arm in arm_names for name, knob in self.knobs(self.arms[arm]).items()}
+        start: dict[str, Any] = {}
+        for name, text in values.items():
+            if name not in knobs:
+                raise ValueError(f"{name} is no knob of these arms; they have {', '.join(sorted(knobs))}")
+            start[name] = _parse(name, text, knobs[name])
+        return replace(
+            self,
+            start={name: start.get(name, value) for name, value in self.start.items()},
+            arms={
+                arm.name: replace(arm, start={name: start.get(name, value) for name, value in arm.start.items()})
+                for arm in self.arms.values()
+            },
+        )
+
+
+def _parse(name: str, text: str, knob: optuna.distributions.BaseDistribution) -> Any:
+    if isinstance(knob, optuna.distributions.CategoricalDistribution):
+        by_text = {str(choice): choice for choice in knob.choices}
+        if text not in by_text:
+            raise ValueError(f"{name} must be one of {', '.join(by_text)}, got {text!r}")
+        return by_text[text]
+    assert isinstance(knob, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution)
+    kind = int if isinstance(knob, optuna.distributions.IntDistribution) else float
+    try:
+        value = kind(text)
+    except ValueError:
+        raise ValueError(f"{name} must be a number, got {text!r}") from None
+    if not knob.low <= value <= knob.high:
+        raise ValueError(f"{name} must be in [{knob.low}, {knob.high}], got {text}")
+    return value

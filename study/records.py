@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from study.ledger import Book, TrialRecord
+
 
 def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = False) -> pa.Field:
     return pa.field(name, kind, nullable=nullable, metadata={"unit": unit} if unit else None)
@@ -125,3 +127,49 @@ def column_type(values: Iterable[Any]) -> pa.DataType:
     if kinds <= {int, float}:
         return pa.float64()
     return pa.string()
+
+
+def write_records(
+    run_dir: Path, book: Book, *, arms: Sequence[str], factors: Mapping[str, Mapping[str, str]], metric: str, active: bool
+) -> None:
+    """Derive all four tables from the ledger's book. active: a process is at work, so unfinished trials are running."""
+    rows = [_trial_row(trial, factors[trial.arm], metric, active) for trial in book.trials.values()]
+    columns: dict[str, list[Any]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if "/" in name:
+                columns.setdefault(name, []).append(value)
+    schema = with_columns(TRIALS, {name: column_type(columns[name]) for name in sorted(columns)})
+    write_table(run_dir / "trials.parquet", rows, schema)
+    tuning_epochs = (
+        {"trial_id": trial.trial_id, "stage": "tune", "arm": trial.arm, **epoch}
+        for trial in book.trials.values()
+        for epoch in trial.epochs
+    )
+    write_table(run_dir / "epochs.parquet", [*tuning_epochs, *book.retest_epochs], EPOCHS)
+    rungs = [
+        {"trial_id": trial.trial_id, "stage": "tune", "arm": trial.arm, **rung}
+        for trial in book.trials.values()
+        for rung in trial.rungs
+    ]
+    write_table(run_dir / "rungs.parquet", rungs, RUNGS)
+    retests = sorted(book.retests.values(), key=lambda row: (list(arms).index(row["arm"]), row["seed"]))
+    write_table(run_dir / "retests.parquet", retests, RETESTS)
+
+
+def _trial_row(trial: TrialRecord, factors: Mapping[str, str], metric: str, active: bool) -> dict[str, Any]:
+    return {
+        "trial_id": trial.trial_id,
+        "stage": "tune",
+        "arm": trial.arm,
+        "number": trial.number,
+        "status": trial.status if trial.is_finished or active else "interrupted",
+        "message": trial.message,
+        "epochs": trial.num_epochs,
+        "images": sum(epoch["images"] for epoch in trial.epochs),
+        "seed": trial.seed,
+        "objective": trial.value(metric),
+        "train_seconds": sum(epoch["train_seconds"] for epoch in trial.epochs),
+        **{f"factor/{name}": value for name, value in factors.items()},
+        **{f"config/{name}": value for name, value in trial.hparams.items() if name not in factors},
+    }

@@ -58,6 +58,14 @@ class StudySpec(BaseModel):
     )
 
     searcher: Searcher = Field("tpe", **_option("search", "how configurations are proposed"))
+    start: dict[str, str] | None = Field(
+        None,
+        **_option(
+            "search",
+            "the configuration that every arm starts from, knob by knob; with --trials-per-arm 1, the only one",
+            metavar="KNOB=VALUE,...",
+        ),
+    )
     model: str = Field("small_cnn", **_option("search", "small_cnn, resnet18 or resnet32"))
     seed: int = Field(0, ge=0, **_option("search", "the study's seed: all others follow from it"))
 
@@ -83,6 +91,16 @@ class StudySpec(BaseModel):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(","))
         return value
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _split_start(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().partition("=") for part in value.split(",")]
+        if not all(name and equals and text for name, equals, text in pairs):
+            raise ValueError(f"must be KNOB=VALUE,KNOB=VALUE, got {value!r}")
+        return {name: text for name, _, text in pairs}
 
     @field_validator("time_budget", mode="before")
     @classmethod

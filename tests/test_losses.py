@@ -92,7 +92,8 @@ def test_ldam_margins_by_hand():
 
 
 def test_ldam_by_hand():
-    # Counts 16, 81, max margin .6: margins .6, .4. Cosines (.9, .1), target 0: s·(.9 - .6 - .1) = 10·.2 = 2 ahead.
+    # Counts 16, 81, max margin .6: margins .6, .4. Cosines (.9, .1), target 0: s·(.9 - .6 - .1) = 10·.2 = 2
+    # ahead.
     counts = torch.tensor([16, 81])
     loss = loss_of("ldam", [[0.9, 0.1]], [0], class_counts=counts, ldam_max_margin=0.6)
     assert loss.item() == pytest.approx(math.log(1 + math.exp(-2)), rel=1e-5)

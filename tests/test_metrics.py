@@ -107,8 +107,9 @@ def logits_of(*probabilities_of_class_one):
 
 
 def test_calibration_error_by_hand():
-    # Two bins of (1/2, 1] with num_bins = 4: (.5, .75] holds confidences .6 (right), .7 (wrong); (.75, 1] .9 (right).
-    # Bin 1: |1/2 - .65| = .15, of 2/3 of the images; bin 2: |1 - .9| = .1, of 1/3. Together .1 + .1/3.
+    # Two bins of (1/2, 1] with num_bins = 4: (.5, .75] holds confidences .6 (right), .7 (wrong); (.75, 1] .9
+    # (right). Bin 1: |1/2 - .65| = .15, of 2/3 of the images; bin 2: |1 - .9| = .1, of 1/3. Together .1 +
+    # .1/3.
     logits = logits_of(0.6, 0.7, 0.9)
     error = expected_calibration_error(logits, torch.tensor([1, 0, 1]), num_bins=4)
     assert error.dtype == torch.float64

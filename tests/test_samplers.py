@@ -37,6 +37,7 @@ def batches_of(plan, counts):
 COUNTS = {
     "step": STEP,
     "balanced": [30, 30, 30, 30],
+    "five_balanced": [30] * 5,  # in batches of 3: 60 full ones ask for 120 head images, and there are 90
     "long_tailed": [100, 46, 22, 10, 5],
     "two_classes": [3, 126],  # 129 images: 2 × 64 + 1
     "one_image_a_class": [1, 1, 1],
@@ -55,7 +56,7 @@ def test_every_plan_draws_exactly_n_images_in_batches_of_at_least_two(name, batc
         assert plan.positions.min() >= 0
         assert plan.positions.max() < sum(counts)
         assert sum(plan.batch_sizes) == sum(counts)
-        assert 2 <= min(plan.batch_sizes)
+        assert min(plan.batch_sizes) >= 2
         assert max(plan.batch_sizes) <= batch_size + 1
         assert plan.loss_scales.dtype == torch.float32
         assert plan.loss_scales.shape == (len(plan.batch_sizes),)
@@ -114,7 +115,8 @@ def test_copy_takes_each_minority_image_round_max_over_n_times():
         assert times[labels_of([3, 12]) == 0].max() <= 4
         assert times[labels_of([3, 12]) == 1].max() <= 1
         drawn += times
-    # Half of the set is class 0: 7.5 of the 15 drawn. One epoch's deviation is below 2, so 400 epochs' below 0.1.
+    # Half of the set is class 0: 7.5 of the 15 drawn. One epoch's deviation is below 2, so 400 epochs' below
+    # 0.1.
     assert drawn[labels_of([3, 12]) == 0].sum().item() / 400 == pytest.approx(7.5, abs=0.4)
 
 
@@ -190,9 +192,9 @@ def test_flag_orders_full_and_cut_batches_at_random():
     assert len(set(firsts)) > 2
 
 
-# 4 tail and 40 head images in batches of 8: one full batch of 4 + 4, nine cut of 4. If k cut batches come before
-# the full one, 4k + 4 head images are merged and the 4 tail images over-sampled to 4k + 4: k + 1 batches of 8. An epoch
-# is 44 images.
+# 4 tail and 40 head images in batches of 8: one full batch of 4 + 4, nine cut of 4. If k cut batches come
+# before the full one, 4k + 4 head images are merged and the 4 tail images over-sampled to 4k + 4: k + 1
+# batches of 8. An epoch is 44 images.
 CYCLES = {
     0: [8] + [4] * 9,
     1: [4] + [8] * 2 + [4] * 6,
@@ -232,7 +234,8 @@ def test_warmup_oversample_balances_ten_classes_within_each_cycle():
     batches = batches_of(plan_of("warmup_oversample", STEP), STEP)
     cut = torch.cat([labels for labels, scale in batches if scale < 1])
     assert (cut >= 5).all()
-    # All scale-1 batches but those of the last, perhaps truncated, set: each tail class as often as a head class.
+    # All scale-1 batches but those of the last, perhaps truncated, set: each tail class as often as a head
+    # class.
     last_cut = max(k for k, (_, scale) in enumerate(batches) if scale < 1)
     over = torch.cat([labels for labels, scale in batches[:last_cut] if scale == 1])
     drawn = torch.bincount(over, minlength=10).double()

@@ -1,5 +1,7 @@
 """Learning-rate schedules, against numbers worked by hand and torch's own."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -29,7 +31,7 @@ def test_multipliers_by_hand(name, progress, expected):
 def test_every_schedule_starts_at_one_and_falls_but_stays_positive(name):
     multipliers = [SCHEDULES[name](step / 1000) for step in range(1000)] + [SCHEDULES[name](1 - 1e-12)]
     assert multipliers[0] == 1
-    assert all(later <= earlier for earlier, later in zip(multipliers, multipliers[1:], strict=False))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(multipliers))
     assert min(multipliers) > 0
 
 

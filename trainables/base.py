@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +14,8 @@ from pydantic import BaseModel, ConfigDict
 from ray import tune
 
 from trainables.checkpoints import read_newest_checkpoint, write_checkpoint
-from trainables.data.types import TuningData
+from trainables.data.types import TestData, TuningData
+from trainables.final import train_and_test
 from trainables.hparams import Numerics
 from trainables.learner import Learner, NonFiniteLossError, evaluate
 from trainables.task import Task
@@ -57,7 +59,7 @@ class StudyTrainable(tune.Trainable):
         try:
             result = self._train_and_validate()
         except NonFiniteLossError as error:
-            return {"epoch": self._learner.epoch + 1, "failure": str(error)}
+            return {"epoch": self._learner.epoch + 1, self.task.metric: math.nan, "failure": str(error)}
         path, sha256 = write_checkpoint(Path(self._trial.checkpoint_dir), self._state(result), epoch=result["epoch"])
         return {**result, "checkpoint": path.name, "checkpoint_sha256": sha256}
 
@@ -123,3 +125,11 @@ def trainable_class(task: Task) -> type[StudyTrainable]:
 def worker_device() -> torch.device:
     """The GPU that Ray gave to this worker, else the CPU."""
     return torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
+
+
+def train_and_test_in_worker(task: Task, data: TuningData, test: TestData, **options: Any) -> Any:
+    """What the retest runs as a Ray task: train_and_test's result, or the message of a training that diverged."""
+    try:
+        return train_and_test(task, data, test, device=worker_device(), **options)
+    except NonFiniteLossError as error:
+        return str(error)

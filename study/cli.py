@@ -1,0 +1,187 @@
+"""The command line of a study, made from its spec: an option a field, errors in one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tomllib
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Union, get_args, get_origin
+
+from study.catalog import STUDIES, Study, find_study
+from study.errors import StudyError, nearest
+from study.spec import literal_choices, option_name
+from trainables.data.types import DataError
+
+GROUPS = ("data", "imbalance", "budget", "search", "machine", "output")
+_NOT_OPTIONS = {"task", "numerics"}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but an error is a StudyError."""
+
+    def error(self, message: str) -> NoReturn:
+        raise StudyError(message)
+
+
+def run_main(main: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Run a verb: a StudyError or DataError is one sentence on stderr and exit status 2."""
+    try:
+        status = main(sys.argv[1:])
+    except (StudyError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+def parse_study(argv: Sequence[str]) -> tuple[Study, dict[str, Any]]:
+    """The study and the values given: those of --spec, overridden by the options. Raises StudyError."""
+    names = ", ".join(STUDIES)
+    if not argv or argv[0] in {"-h", "--help"}:
+        print("usage: python -m study.run TASK [options]\n\ntasks:")
+        for name, study in STUDIES.items():
+            print(f"  {name:12} {study.question}")
+        print("\npython -m study.run TASK --help shows a task's options.")
+        sys.exit(0)
+    if argv[0].startswith("-"):
+        raise StudyError(f"the first argument must be a task, one of {names}, got {argv[0]!r}")
+    study = find_study(argv[0])
+    parser = _parser(study)
+    given, unknown = parser.parse_known_args(argv[1:])
+    if unknown:
+        options = [option for action in parser._actions for option in action.option_strings]
+        name = unknown[0].split("=")[0]
+        raise StudyError(f"unknown option {name!r}{nearest(name, options)}")
+    values = {name: value for name, value in vars(given).items() if name != "spec"}
+    if given.spec is not None:
+        values = {**read_spec_file(Path(given.spec), study), **values}
+    return study, values
+
+
+def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
+    """The settings in a TOML file or a run's spec.json. Raises StudyError."""
+    try:
+        text = path.read_text()
+        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise StudyError(f"--spec {path} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+        raise StudyError(f"--spec {path} is not valid {path.suffix.lstrip('.') or 'TOML'}: {error}") from None
+    if not isinstance(values, dict):
+        raise StudyError(f"--spec {path} must hold settings by name")
+    task = values.pop("task", study.task.name)
+    if task != study.task.name:
+        raise StudyError(f"--spec {path} is of the task {task!r}, not {study.task.name!r}")
+    # A run's own name and numerics are not a new run's.
+    if path.name == "spec.json":
+        values.pop("name", None)
+    values.pop("numerics", None)
+    return {name.replace("-", "_"): value for name, value in values.items()}
+
+
+def command_line(study: Study, values: dict[str, Any]) -> str:
+    """The command that gives these settings."""
+    words = [f"python -m study.run {study.task.name}"]
+    for name, value in values.items():
+        if value is True:
+            words.append(option_name(name))
+        elif value is not None and value is not False:
+            if isinstance(value, dict):
+                value = [f"{knob}={setting}" for knob, setting in value.items()]
+            text = ",".join(value) if isinstance(value, list | tuple) else str(value)
+            words.append(f"{option_name(name)} {shlex.quote(text)}")
+    return " ".join(words)
+
+
+def _parser(study: Study) -> _Parser:
+    parser = _Parser(
+        prog=f"python -m study.run {study.task.name}",
+        description=f"{study.task.name}: {study.question}",
+        epilog=_presets(study),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--spec", default=None, metavar="FILE", help="TOML or a run's spec.json with any of these settings; options override it"
+    )
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
+    for name, field in study.spec.model_fields.items():
+        if name in _NOT_OPTIONS:
+            continue
+        extra: Any = field.json_schema_extra
+        options: dict[str, Any] = {"dest": name, "help": _help(study, name, field)}
+        if field.annotation is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["metavar"] = extra["metavar"] or _metavar(field.annotation)
+            options["type"] = _reader(option_name(name), field.annotation)
+        groups[extra["group"]].add_argument(option_name(name), **options)
+    for group in list(parser._action_groups):
+        if not group._group_actions:
+            parser._action_groups.remove(group)
+    return parser
+
+
+def _help(study: Study, name: str, field: Any) -> str:
+    text = field.description.replace("%", "%%")
+    choices = literal_choices(field.annotation)
+    if choices:
+        text += f": {', '.join(choices)}"
+    notes = []
+    if unit := field.json_schema_extra["unit"]:
+        notes.append(f"in {unit}")
+    if field.default is not None and field.annotation is not bool:
+        notes.append(f"default {field.default}")
+    elif any(name in preset for preset in study.presets.values()):
+        notes.append("default by --budget, see below")
+    return text + (f" [{'; '.join(notes)}]" if notes else "")
+
+
+def _presets(study: Study) -> str:
+    lines = ["--budget sets, where no option does:"]
+    for budget, preset in study.presets.items():
+        lines.append(f"  {budget}:")
+        for name, value in preset.items():
+            text = ("all" if value == study.arm_names else ",".join(value)) if isinstance(value, tuple) else value
+            lines.append(f"    {option_name(name)} {text}")
+    lines.append("\narms: " + ", ".join(study.arm_names))
+    return "\n".join(lines)
+
+
+def _base_type(annotation: Any) -> Any:
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [arg for arg in get_args(annotation) if arg is not type(None)]
+        return _base_type(inner[0])
+    return _base_type(get_args(annotation)[0]) if hasattr(annotation, "__metadata__") else annotation
+
+
+def _metavar(annotation: Any) -> str:
+    base = _base_type(annotation)
+    return {int: "N", float: "X", Path: "DIR"}.get(base, "NAME")
+
+
+def _reader(option: str, annotation: Any) -> Callable[[str], Any]:
+    base = _base_type(annotation)
+
+    def read(text: str) -> Any:
+        if base is int:
+            try:
+                return int(text)
+            except ValueError:
+                raise StudyError(f"{option} must be a whole number, got {text!r}") from None
+        if base is float and option != "--time-budget":
+            try:
+                return float(text)
+            except ValueError:
+                raise StudyError(f"{option} must be a number, got {text!r}") from None
+        return text
+
+    return read
+

@@ -1,0 +1,143 @@
+"""Progress that a person can read: a live table on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from study.ledger import Book, TrialRecord
+from study.spec import StudySpec
+from trainables.task import Task
+
+HEARTBEAT_SECONDS = 60.0
+
+
+class StudyConsole:
+    """Says what is done of how much, the best so far in each arm, what was stopped early and the time left."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._live: Live | None = None
+
+    def say(self, line: str) -> None:
+        self._console.print(Text(line))
+
+    @contextlib.contextmanager
+    def tuning(self, spec: StudySpec, task: Task, book: Book, slots: int) -> Iterator[None]:
+        """While trials run. Call trial_changed after each of their events."""
+        self._spec, self._task, self._book, self._slots = spec, task, book, slots
+        self._started, self._spoke = time.monotonic(), time.monotonic()
+        self._num_epochs_before = _num_epochs(book)
+        with self._live_display():
+            yield
+
+    def trial_changed(self, trial: TrialRecord) -> None:
+        if trial.is_finished:
+            self.say(f"{self._done()}  {self._ended(trial)}")
+            self._spoke = time.monotonic()
+        elif self._live is None and time.monotonic() - self._spoke > HEARTBEAT_SECONDS:
+            self.say(f"{self._done()}  {trial.trial_id} is at epoch {trial.num_epochs} of {self._spec.max_epochs}")
+            self._spoke = time.monotonic()
+        if self._live is not None:
+            self._live.update(self._table())
+
+    def retested(self, book: Book, total: int, arm: str, seed: int) -> None:
+        done = f"retest {len(book.retests) + len(book.retest_failures)}/{total}"
+        if (arm, seed) in book.retest_failures:
+            self.say(f"{done}  {arm}, seed {seed}: failed, {book.retest_failures[arm, seed]}")
+        else:
+            score = book.retests[arm, seed]["test_balanced_accuracy"]
+            self.say(f"{done}  {arm}, seed {seed}: test balanced accuracy {_percent(score)}")
+
+    @contextlib.contextmanager
+    def _live_display(self) -> Iterator[None]:
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(self._table(), console=self._console, refresh_per_second=4, transient=True) as self._live:
+            try:
+                yield
+            finally:
+                self._live = None
+
+    def _done(self) -> str:
+        spec, trials = self._spec, self._book.trials.values()
+        total = len(spec.arms or ()) * (spec.trials_per_arm or 0)
+        done = sum(trial.is_finished for trial in trials)
+        parts = [f"{done}/{total} trials", f"{_num_epochs(self._book)}/{self._epochs_expected()} epochs"]
+        if (left := self._seconds_left()) is not None:
+            parts.append(f"about {duration(left)} left")
+        return "[" + " · ".join(parts) + "]"
+
+    def _ended(self, trial: TrialRecord) -> str:
+        if trial.status == "failed":
+            return f"{trial.trial_id} failed: {trial.message}"
+        value = _percent(trial.value(self._task.metric))
+        best = self._best(trial.arm)
+        if trial.status == "stopped":
+            cutoff = trial.rungs[-1]["cutoff"]
+            why = f" below {_percent(cutoff)}" if cutoff is not None else ""
+            return f"{trial.trial_id} stopped early at epoch {trial.num_epochs}: {value}{why}; best of arm {best}"
+        return f"{trial.trial_id} completed {trial.num_epochs} epochs: {value}; best of arm {best}"
+
+    def _best(self, arm: str) -> str:
+        completed = [t for t in self._book.of_arm(arm) if t.status == "completed"]
+        values = [value for t in completed if (value := t.value(self._task.metric)) is not None]
+        if not values:
+            return "none yet"
+        return _percent(max(values) if self._task.mode == "max" else min(values))
+
+    def _epochs_expected(self) -> int:
+        """What is left if every trial that is not over runs to the end, and what is done."""
+        spec, trials = self._spec, self._book.trials.values()
+        total = len(spec.arms or ()) * (spec.trials_per_arm or 0)
+        over = [trial for trial in trials if trial.is_finished]
+        return sum(trial.num_epochs for trial in over) + (total - len(over)) * (spec.max_epochs or 0)
+
+    def _seconds_left(self) -> float | None:
+        """Trials left x what a finished one took on average; None until a round of the arms is over."""
+        over = [trial for trial in self._book.trials.values() if trial.is_finished and trial.num_epochs]
+        if len(over) < self._slots:
+            return None
+        new_epochs = _num_epochs(self._book) - self._num_epochs_before
+        if not new_epochs:
+            return None
+        wall_per_epoch = (time.monotonic() - self._started) / new_epochs
+        total = len(self._spec.arms or ()) * (self._spec.trials_per_arm or 0)
+        mean_epochs = sum(trial.num_epochs for trial in over) / len(over)
+        begun = sum(trial.num_epochs for trial in self._book.trials.values() if not trial.is_finished)
+        num_over = sum(trial.is_finished for trial in self._book.trials.values())
+        return max(0.0, ((total - num_over) * mean_epochs - begun) * wall_per_epoch)
+
+    def _table(self) -> Group:
+        table = Table(box=None, pad_edge=False)
+        for name in ("arm", "completed", "stopped early", "failed", "running", "best validation"):
+            table.add_column(name, justify="left" if name == "arm" else "right")
+        for arm in self._spec.arms or ():
+            trials = self._book.of_arm(arm)
+            count = {s: str(sum(t.status == s for t in trials)) for s in ("completed", "stopped", "failed")}
+            running = ", ".join(f"epoch {t.num_epochs}" for t in trials if t.status == "running")
+            table.add_row(arm, *count.values(), running, self._best(arm))
+        return Group(Text(self._done()), table)
+
+
+def duration(seconds: float) -> str:
+    """'45 s', '12 min', '3 h 20 min'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _percent(value: float | None) -> str:
+    return "no value" if value is None else f"{100 * value:.1f} %"
+
+
+def _num_epochs(book: Book) -> int:
+    return sum(trial.num_epochs for trial in book.trials.values())

@@ -1,0 +1,196 @@
+"""StudySpec -> Ray: the cluster, the data in its object store, and one Tune experiment for all arms."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any
+
+import ray
+from ray import tune
+
+import search_spaces
+import study as study_package
+import trainables
+from search_spaces.arms import SearchSpace
+from study.errors import StudyError
+from study.ledger import Ledger, TrialRecord
+from study.scheduler import ArmScheduler
+from study.searcher import ArmSearcher
+from study.spec import StudySpec
+from trainables.base import TrialConfig, trainable_class
+from trainables.data.types import TuningData
+from trainables.task import Task
+
+WORKER_RETRIES = 3  # of a trial whose worker or node was lost; it goes on from its last checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A Ray cluster that this process is connected to."""
+
+    cpus: float
+    gpus: float
+    dashboard_url: str | None
+    needs_token: bool
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[Cluster]:
+    """Connect to address, or start Ray here for as long as the block lasts. An initialised Ray is used as it is."""
+    started_here = not ray.is_initialized()
+    if started_here:
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        if address is not None:
+            # Nodes of a cluster may not have the project: it travels with the job.
+            options |= {"address": address, "runtime_env": {"py_modules": _packages()}}
+        else:
+            options |= {"include_dashboard": True}
+        try:
+            context = ray.init(**options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
+            raise StudyError(f"{where} did not answer: {str(error).strip().splitlines()[0]}") from None
+    else:
+        context = None
+    try:
+        resources = ray.cluster_resources()
+        url = context.dashboard_url if context is not None else None
+        yield Cluster(
+            cpus=resources.get("CPU", 0.0),
+            gpus=resources.get("GPU", 0.0),
+            dashboard_url=f"http://{url}" if url else None,
+            needs_token=os.environ.get("RAY_AUTH_MODE", "").lower() == "token",
+        )
+    finally:
+        if started_here:
+            ray.shutdown()
+
+
+def num_slots(spec: StudySpec, cluster: Cluster) -> int:
+    """Trials at once. Raises StudyError if the cluster cannot run a single one."""
+    cpus, gpus = spec.cpus_per_trial or 0.0, spec.gpus_per_trial or 0.0
+    if cpus > cluster.cpus:
+        raise StudyError(f"--cpus-per-trial must be at most the cluster's {cluster.cpus:g} CPUs, got {cpus:g}")
+    if gpus > cluster.gpus:
+        raise StudyError(f"--gpus-per-trial must be at most the cluster's {cluster.gpus:g} GPUs, got {gpus:g}")
+    fit = math.floor(cluster.cpus / cpus + 1e-9)
+    if gpus:
+        per_gpu = math.floor(1 / gpus + 1e-9)
+        fit = min(fit, int(cluster.gpus) * per_gpu if gpus <= 1 else math.floor(cluster.gpus / gpus))
+    return min(fit, spec.max_concurrent or fit)
+
+
+def tune_arms(
+    *,
+    spec: StudySpec,
+    task: Task,
+    space: SearchSpace,
+    data: TuningData,
+    ledger: Ledger,
+    run_dir: Path,
+    slots: int,
+    on_event: Callable[[TrialRecord], None],
+) -> bool:
+    """Run all trials that the ledger does not have yet. Returns whether Ctrl-C (or SIGTERM) ended it early."""
+    assert spec.numerics is not None
+    run_dir = run_dir.resolve()  # workers start in folders of their own
+    deadline = None if spec.time_budget is None else time.monotonic() + spec.time_budget
+    interrupted = False
+
+    def should_end() -> bool:
+        return interrupted or (deadline is not None and time.monotonic() > deadline)
+
+    def make_config(trial: TrialRecord) -> dict[str, Any]:
+        return TrialConfig(
+            trial_id=trial.trial_id,
+            seed=trial.seed,
+            num_epochs=spec.max_epochs or 0,
+            checkpoint_dir=str(run_dir / "checkpoints" / trial.trial_id),
+            numerics=spec.numerics,  # type: ignore[arg-type]
+            hparams=trial.hparams,
+        ).model_dump()
+
+    searcher = ArmSearcher(
+        spec=spec, task=task, space=space, ledger=ledger, make_config=make_config, should_end=should_end
+    )
+    if all(trial.is_finished for trial in ledger.book.trials.values()) and (
+        len(ledger.book.trials) >= searcher.num_trials
+    ):
+        return False
+    scheduler = ArmScheduler(
+        spec=spec, task=task, space=space, ledger=ledger, on_event=on_event, should_end=should_end
+    )
+    _quiet_ray()
+    resources = tune.PlacementGroupFactory([{"CPU": spec.cpus_per_trial, "GPU": spec.gpus_per_trial}])
+    trainable = tune.with_resources(tune.with_parameters(trainable_class(task), data=data), resources)
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=-1,  # the searcher says when it is over
+            max_concurrent_trials=slots,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=f"session-{len(ledger.book.sessions)}",
+            storage_path=str(run_dir / "ray"),
+            failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+            verbose=0,
+        ),
+    )
+
+    def note_interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if interrupted:  # a second Ctrl-C does not wait for the epochs in flight
+            raise KeyboardInterrupt
+        interrupted = True
+
+    with _signals(note_interrupt):
+        tuner.fit()
+    return interrupted
+
+
+def _trial_name(trial: Any) -> str:
+    return trial.config["trial_id"]
+
+
+def _packages() -> list[ModuleType]:
+    return [trainables, search_spaces, study_package]
+
+
+def _quiet_ray() -> None:
+    """The ledger is the truth: no loggers of Ray's, and its own snapshots seldom."""
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "600"
+    os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours ends the trials, so that what they did is recorded
+    for name in ("ray.tune", "ray.train", "ray.air", "ray._private"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    try:
+        previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: nothing to catch
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)

@@ -1,0 +1,99 @@
+"""The winners retrained on fresh seeds and tested. The only code that hands the test split to a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from study.catalog import Study
+from study.ledger import RETEST, RETEST_EPOCHS, RETEST_FAILED, Book, Event, Ledger, TrialRecord
+from study.spec import StudySpec
+from trainables.base import train_and_test_in_worker
+from trainables.data.types import TestData, TuningData
+from trainables.task import Task
+
+
+def winners(book: Book, arms: Sequence[str], task: Task) -> dict[str, TrialRecord]:
+    """Each arm's best completed trial by its last epoch's metric; of equals the first. Arms with none are absent."""
+    best: dict[str, TrialRecord] = {}
+    sign = 1 if task.mode == "max" else -1
+    for arm in arms:
+        completed = [trial for trial in book.of_arm(arm) if trial.status == "completed"]
+        if completed:
+            best[arm] = max(completed, key=lambda trial: (sign * (trial.value(task.metric) or 0), -trial.number))
+    return best
+
+
+def retest_seeds(spec: StudySpec) -> list[int]:
+    """Fresh seeds, the same in all arms: of the subset, the initialisation and the order."""
+    return [1000 * (spec.seed + 1) + k for k in range(spec.retest_seeds or 0)]
+
+
+def retest(
+    *,
+    spec: StudySpec,
+    study: Study,
+    ledger: Ledger,
+    data: TuningData,
+    test: TestData,
+    checkpoints: Path,
+    num_slots: int,
+    on_done: Callable[[str, int], None],
+) -> None:
+    """Retrain every arm's winner on every seed that the ledger does not have yet, num_slots at a time."""
+    assert spec.numerics is not None
+    best = winners(ledger.book, spec.arms or (), study.task)
+    waiting = [
+        (arm, seed)
+        for seed in retest_seeds(spec)
+        for arm in best
+        if (arm, seed) not in ledger.book.retests and (arm, seed) not in ledger.book.retest_failures
+    ]
+    if not waiting:
+        return
+    test_ref = ray.put(test)
+    # A seed's thinned set is the same in all arms: cut once, put once.
+    data_refs = {seed: ray.put(study.retest_data(spec, data, seed)) for _, seed in waiting}
+    worker = ray.remote(train_and_test_in_worker).options(
+        num_cpus=spec.cpus_per_trial, num_gpus=spec.gpus_per_trial, max_retries=2
+    )
+    running: dict[Any, tuple[str, int]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < num_slots:
+                arm, seed = waiting.pop(0)
+                future = worker.remote(
+                    study.task,
+                    data_refs[seed],
+                    test_ref,
+                    hparams=best[arm].hparams,
+                    num_epochs=spec.max_epochs,
+                    seed=seed,
+                    numerics=spec.numerics,
+                    checkpoint_dir=checkpoints / f"retest-{arm}-{seed}",
+                )
+                running[future] = (arm, seed)
+            done, _ = ray.wait(list(running), num_returns=1)
+            arm, seed = running.pop(done[0])
+            _record(ledger, arm=arm, seed=seed, winner=best[arm], outcome=ray.get(done[0]))
+            on_done(arm, seed)
+    finally:
+        for future in running:
+            ray.cancel(future, force=True)
+
+
+def _record(ledger: Ledger, *, arm: str, seed: int, winner: TrialRecord, outcome: Any) -> None:
+    if isinstance(outcome, str):
+        ledger.append(Event(kind=RETEST_FAILED, payload={"arm": arm, "seed": seed, "message": outcome}))
+        return
+    row, epochs = outcome
+    common = {"trial_id": f"{winner.trial_id}-seed-{seed}", "stage": "retest", "arm": arm}
+    rows = [{**common, "eval_seconds": 0.0, **epoch} for epoch in epochs]
+    ledger.append(
+        Event(kind=RETEST_EPOCHS, payload={"rows": rows}),
+        Event(kind=RETEST, payload={"arm": arm, "trial_id": winner.trial_id, **row}),
+    )
+

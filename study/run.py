@@ -1,0 +1,20 @@
+"""python -m study.run TASK [options]: run a study and write its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from study.cli import parse_study, run_main
+
+
+def main(argv: Sequence[str]) -> int:
+    study, values = parse_study(argv)
+    # After parsing: --help and a misspelt option need neither Ray nor the data.
+    from study.conduct import begin
+    from study.console import StudyConsole
+
+    return begin(study, values, StudyConsole())
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,165 @@
+"""ASHA per arm: which trials go on. Records every result and every decision before it takes effect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from ray.tune.schedulers import TrialScheduler
+
+from search_spaces.arms import SearchSpace
+from study.ledger import CHECKPOINT, EPOCH, RUNG, Event, Ledger, TrialRecord, finished
+from study.spec import StudySpec
+from trainables.task import Task
+
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    value: float
+    cutoff: float | None
+    num_peers: int
+    decision: Literal["continue", "stop"]
+
+
+def asha_decision(value: float, peers: Sequence[float], *, reduction_factor: int, mode: str) -> Decision:
+    """Whether a trial goes on from a rung (ASHA's stopping variant, Li et al. 2020, as in Ray and Syne Tune).
+
+    It goes on if its value is at least the (1 - 1/reduction_factor) quantile of the peers that had reached the rung
+    before it; the first arrival always does. A value that is not finite never does.
+    """
+    sign = 1 if mode == "max" else -1
+    cutoff = sign * float(np.quantile([sign * peer for peer in peers], 1 - 1 / reduction_factor)) if peers else None
+    survives = math.isfinite(value) and (cutoff is None or sign * value >= sign * cutoff)
+    return Decision(
+        value=value, cutoff=cutoff, num_peers=len(peers), decision="continue" if survives else "stop"
+    )
+
+
+class ArmScheduler(TrialScheduler):
+    """Ray's scheduler: ASHA in each arm by itself, with the ledger as its only memory.
+
+    The rungs are those of the ledger, so a resumed study decides as an uninterrupted one. should_end says whether
+    running trials are to be ended as they are (time is up, or Ctrl-C).
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: StudySpec,
+        task: Task,
+        space: SearchSpace,
+        ledger: Ledger,
+        on_event: Callable[[TrialRecord], None],
+        should_end: Callable[[], bool],
+    ) -> None:
+        super().__init__()
+        self._spec, self._task, self._space, self._ledger = spec, task, space, ledger
+        self._on_event, self._should_end = on_event, should_end
+
+    @property
+    def metric(self) -> str:
+        return self._task.metric
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        return True
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
+        record = self._ledger.book.trials[trial.config["trial_id"]]
+        if not record.is_finished:
+            self._ledger.append(*self._events(record, result))
+            self._on_event(record)
+        return TrialScheduler.STOP if record.is_finished or self._should_end() else TrialScheduler.CONTINUE
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Ray has given up on the trial (its own retries are over)."""
+        record = self._ledger.book.trials[trial.config["trial_id"]]
+        if not record.is_finished:
+            error = trial.get_error() if hasattr(trial, "get_error") else None
+            last_line = str(error or "the worker failed").strip().splitlines()[-1]
+            self._ledger.append(finished(record.trial_id, "failed", last_line[:500]))
+            self._on_event(record)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None: ...
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> None: ...
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None: ...
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        for trial in tune_controller.get_trials():
+            if trial.status == "PENDING":
+                return trial
+        return None
+
+    def debug_string(self) -> str:
+        return f"ASHA in each of {len(self._spec.arms or ())} arms, rungs at epochs {self._spec.rungs}"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ArmScheduler:
+        return self  # the ledger is one
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray's snapshot of the experiment holds nothing of ours: the ledger is the truth
+
+    def _events(self, record: TrialRecord, result: Mapping[str, Any]) -> list[Event]:
+        """The events that this result adds, the end of the trial included; none for an epoch that is known."""
+        trial_id = record.trial_id
+        if "failure" in result:
+            return [finished(trial_id, "failed", result["failure"])]
+        epoch = result["epoch"]
+        if epoch <= record.num_epochs:
+            return []
+        row = {name: result[name] for name in EPOCH_FIELDS if name in result}
+        events = [
+            Event(kind=EPOCH, trial_id=trial_id, payload=row),
+            Event(
+                kind=CHECKPOINT,
+                trial_id=trial_id,
+                payload={"epoch": epoch, "file": result["checkpoint"], "sha256": result["checkpoint_sha256"]},
+            ),
+        ]
+        value = result[self._task.metric]
+        if epoch in self._spec.rungs and epoch >= self._first_stoppable_epoch(record):
+            decision = asha_decision(
+                value,
+                self._peers(record, epoch),
+                reduction_factor=self._spec.reduction_factor or 0,
+                mode=self._task.mode,
+            )
+            events.append(
+                Event(kind=RUNG, trial_id=trial_id, payload={"rung_epoch": epoch, **vars(decision)})
+            )
+            if decision.decision == "stop":
+                return [*events, finished(trial_id, "stopped")]
+        if epoch == self._spec.max_epochs:
+            events.append(finished(trial_id, "completed"))
+        return events
+
+    def _first_stoppable_epoch(self, record: TrialRecord) -> int:
+        return self._space.arms[record.arm].first_stoppable_epoch(record.hparams, self._spec.max_epochs or 0)
+
+    def _peers(self, record: TrialRecord, epoch: int) -> list[float]:
+        return [
+            rung["value"]
+            for peer in self._ledger.book.of_arm(record.arm)
+            for rung in peer.rungs
+            if rung["rung_epoch"] == epoch
+        ]
+
+
+EPOCH_FIELDS = (
+    "epoch",
+    "images",
+    "train_loss",
+    "learning_rate",
+    "val_balanced_accuracy",
+    "val_accuracy",
+    "val_loss",
+    "train_seconds",
+    "eval_seconds",
+    "gpu_ids",
+    "weights_sha256",
+)

@@ -1,0 +1,185 @@
+"""The decoded cache: images are decoded once, kept as .npy files, and checked at every load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
+# Part of every key: raise it when decoding, resizing or a source's own split changes.
+CACHE_VERSION = 1
+META_NAME = "meta.json"
+TEMPORARY_PREFIX = ".tmp-"
+STALE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A decoded data set: uint8[N, H, W, C] images and int64[N] labels of both splits.
+
+    fingerprint: hex SHA-256 over the arrays (type, shape, contents) and the class names.
+    """
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+
+def make_decoded(
+    *,
+    train_images: np.ndarray,
+    train_labels: np.ndarray,
+    test_images: np.ndarray,
+    test_labels: np.ndarray,
+    class_names: Sequence[str],
+) -> Decoded:
+    """Bring the arrays to their types, contiguous, and take their fingerprint."""
+    arrays: dict[str, np.ndarray] = {
+        "train_images": np.ascontiguousarray(train_images, dtype=np.uint8),
+        "train_labels": np.ascontiguousarray(train_labels, dtype=np.int64),
+        "test_images": np.ascontiguousarray(test_images, dtype=np.uint8),
+        "test_labels": np.ascontiguousarray(test_labels, dtype=np.int64),
+    }
+    return _from_arrays(arrays, tuple(class_names))
+
+
+def load_or_decode(folder: Path, key: str, decode: Callable[[], Decoded]) -> Decoded:
+    """The data set kept under `key` in `folder` or in the user's cache; else `decode()`, then kept.
+
+    A damaged, incomplete or unreadable copy counts as none and is replaced. A place that cannot be written is
+    passed over: where none can, the images are decoded at each load. Any number of processes may call this at
+    once.
+    """
+    places = [*_beside(folder), *_user_cache()]
+    for place in places:
+        kept = _read(place / key)
+        if kept is not None:
+            return kept
+    decoded = decode()
+    for place in places:
+        if _write(decoded, place, key):
+            break
+    return decoded
+
+
+def contents_key(kind: str, files: Sequence[Path]) -> str:
+    """A cache key from names, sizes and contents: for a few files, whatever their dates."""
+    return _key(kind, ((path.name, path.stat().st_size, _file_sha256(path)) for path in files))
+
+
+def listing_key(kind: str, files: Sequence[Path], folder: Path) -> str:
+    """A cache key from relative names, sizes and modification times (ns): for many files."""
+    stats = ((path, path.stat()) for path in files)
+    entries = ((str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+    return _key(kind, entries)
+
+
+def _key(kind: str, entries: Iterable[tuple[str, int, str | int]]) -> str:
+    digest = hashlib.sha256(json.dumps([CACHE_VERSION, kind]).encode())
+    for entry in entries:
+        digest.update(json.dumps(entry).encode())
+    return digest.hexdigest()[:32]
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _array_sha256(array: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], class_names: tuple[str, ...]) -> Decoded:
+    parts = [[name, _array_sha256(arrays[name])] for name in ARRAY_NAMES]
+    fingerprint = hashlib.sha256(json.dumps([parts, class_names]).encode()).hexdigest()
+    return Decoded(**arrays, class_names=class_names, fingerprint=fingerprint)
+
+
+def _beside(folder: Path) -> list[Path]:
+    # The superuser may write anywhere; a folder without any write bit is meant to stay as it is all the same.
+    return [folder / ".decoded"] if folder.stat().st_mode & 0o222 else []
+
+
+def _user_cache() -> list[Path]:
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # no home directory
+        return []
+    return [root / "ray-tune-study" / "decoded"]
+
+
+def _read(directory: Path) -> Decoded | None:
+    try:
+        meta = json.loads((directory / META_NAME).read_text())
+        arrays = {
+            name: np.load(directory / f"{name}.npy", mmap_mode=None, allow_pickle=False)
+            for name in ARRAY_NAMES
+        }
+        decoded = _from_arrays(arrays, tuple(meta["class_names"]))
+    # MemoryError, EOFError: what NumPy raises for a flipped bit in a header and for an empty file.
+    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError):
+        return None
+    return decoded if decoded.fingerprint == meta["fingerprint"] else None
+
+
+def _write(decoded: Decoded, place: Path, key: str) -> bool:
+    temporary: Path | None = None
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        _remove_stale(place)
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=place))
+        for name in ARRAY_NAMES:
+            with (temporary / f"{name}.npy").open("wb") as file:
+                np.save(file, getattr(decoded, name), allow_pickle=False)
+                _flush(file.fileno(), file.flush)
+        with (temporary / META_NAME).open("w") as text:
+            json.dump({"fingerprint": decoded.fingerprint, "class_names": decoded.class_names}, text)
+            _flush(text.fileno(), text.flush)
+        temporary.chmod(0o755)  # mkdtemp's 0700 would hide a shared data folder's cache from the other users
+        _install(temporary, place / key)
+    except OSError:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return (place / key).exists()  # another process was first
+    return True
+
+
+def _flush(descriptor: int, flush: Callable[[], None]) -> None:
+    flush()
+    os.fsync(descriptor)
+
+
+def _install(temporary: Path, final: Path) -> None:
+    if final.exists():  # damaged, or just written by another process: the same contents either way
+        aside = final.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+        final.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+    temporary.rename(final)
+    descriptor = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_stale(place: Path) -> None:
+    """Remove what killed processes left half written more than a day ago."""
+    for path in place.glob(f"{TEMPORARY_PREFIX}*"):
+        if time.time() - path.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,76 @@
+"""EuroSAT RGB (Helber et al. 2019): Parquet under the data root, else torchvision's layout or download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from trainables.data.assemble import assemble_dataset
+from trainables.data.decoded import Decoded, listing_key, load_or_decode, make_decoded
+from trainables.data.images import EncodedImage, decode_images
+from trainables.data.parquet import has_parquet_files, read_parquet_folder
+from trainables.data.splits import thin
+from trainables.data.types import DataError, ImageDataset
+
+TEST_FRACTION = 0.2
+TEST_SEED = 0
+
+
+def eurosat_lies_under(data_root: Path) -> bool:
+    """Whether either layout is there; nothing is read."""
+    return has_parquet_files(data_root / "eurosat") or (data_root / "eurosat" / "2750").is_dir()
+
+
+def load_eurosat(data_root: Path, download: bool) -> ImageDataset:
+    """EuroSAT: 27,000 images of 64x64x3 in 10 classes.
+
+    Looks for data_root/eurosat/*.parquet, then for data_root/eurosat/2750/<class>/*.jpg, which is downloaded
+    where `download` is set. EuroSAT has no test split of its own: a fifth of each class (rounded), drawn with
+    seed 0 from the sorted file names, is the test split of the second layout. Raises DataError.
+    """
+    folder = data_root / "eurosat"
+    if has_parquet_files(folder):
+        decoded, layout = read_parquet_folder(folder), "Parquet"
+    elif download or eurosat_lies_under(data_root):
+        decoded, layout = _read_torchvision(data_root, download), "torchvision's layout"
+    else:
+        raise DataError(
+            f"EuroSAT is not under the data root {data_root} (neither eurosat/*.parquet nor eurosat/2750): "
+            "add --download to fetch it, or give its place with --data-root"
+        )
+    origin = f"EuroSAT, read from {folder} ({layout})"
+    return assemble_dataset(decoded, name="eurosat", origin=origin, where=str(folder))
+
+
+def _read_torchvision(data_root: Path, download: bool) -> Decoded:
+    from torchvision.datasets import EuroSAT  # slow to import, and Parquet does without
+
+    try:
+        listing = EuroSAT(str(data_root), download=download)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"EuroSAT could not be read from or fetched to {data_root}: {error}") from error
+    folder = data_root / "eurosat"
+    paths = [Path(path) for path, _ in listing.samples]
+    labels = np.asarray(listing.targets, dtype=np.int64)
+
+    def decode() -> Decoded:
+        images = decode_images([EncodedImage(contents=path, where=str(path)) for path in paths])
+        train, test = holdout_split(labels, len(listing.classes))
+        return make_decoded(
+            train_images=images[train],
+            train_labels=labels[train],
+            test_images=images[test],
+            test_labels=labels[test],
+            class_names=listing.classes,
+        )
+
+    return load_or_decode(folder, listing_key("eurosat", paths, folder), decode)
+
+
+def holdout_split(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted (train, test) indices: TEST_FRACTION of each class, rounded, drawn with TEST_SEED."""
+    indices = np.arange(len(labels))
+    counts = np.rint(np.bincount(labels, minlength=num_classes) * TEST_FRACTION).astype(np.int64)
+    test = thin(labels, indices, counts, TEST_SEED)
+    return np.setdiff1d(indices, test), test

@@ -1,0 +1,110 @@
+"""SOURCES, the table of data sets, and the way from a name, a path or "auto" to an ImageDataset."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trainables.data.cifar import cifar10_lies_under, load_cifar10
+from trainables.data.digits import load_digits
+from trainables.data.eurosat import eurosat_lies_under, load_eurosat
+from trainables.data.folder import load_folder
+from trainables.data.types import DataError, ImageDataset
+
+AUTO = "auto"
+EMBEDDED = "digits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A data set known by name.
+
+    title: as a person writes it, "CIFAR-10". lies_under(data_root): whether it is there, without reading it.
+    load(data_root, download): the data set; raises DataError where it is not there and may not be fetched.
+    """
+
+    title: str
+    lies_under: Callable[[Path], bool]
+    load: Callable[[Path, bool], ImageDataset]
+
+
+SOURCES: dict[str, Source] = {
+    "cifar10": Source(title="CIFAR-10", lies_under=cifar10_lies_under, load=load_cifar10),
+    "eurosat": Source(title="EuroSAT", lies_under=eurosat_lies_under, load=load_eurosat),
+    "digits": Source(
+        title="digits",
+        lies_under=lambda data_root: True,  # embedded in scikit-learn
+        load=lambda data_root, download: load_digits(),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedDataset:
+    """What a --dataset value means, before anything is read.
+
+    Exactly one of name (a key of SOURCES) and path is set. hint: how to get the real data set where "auto"
+    took the embedded one in its place, else "".
+    """
+
+    name: str | None
+    path: Path | None
+    hint: str
+
+
+def resolve_dataset(
+    name_or_path: str, *, data_root: Path, download: bool, default: str = "cifar10"
+) -> ResolvedDataset:
+    """The data set that `load_dataset` would load with the same arguments; reads and downloads nothing.
+
+    "auto" means `default` where it lies under data_root or may be downloaded, else the embedded digits. A
+    name is never replaced. Raises DataError for an unknown name or a path that is not a folder, ValueError
+    for a `default` that is not in SOURCES.
+    """
+    if default not in SOURCES:
+        raise ValueError(f"default must be one of {sorted(SOURCES)}, got {default!r}")
+    if name_or_path == AUTO:
+        if download or SOURCES[default].lies_under(data_root):
+            return ResolvedDataset(name=default, path=None, hint="")
+        hint = f"for {SOURCES[default].title} add --dataset {default} --download"
+        return ResolvedDataset(name=EMBEDDED, path=None, hint=hint)
+    if name_or_path in SOURCES:
+        return ResolvedDataset(name=name_or_path, path=None, hint="")
+    return ResolvedDataset(name=None, path=_checked_folder(name_or_path), hint="")
+
+
+def load_dataset(
+    name_or_path: str, *, data_root: Path, download: bool, default: str = "cifar10"
+) -> ImageDataset:
+    """Load a data set by name, by path to a folder, or by "auto" (see `resolve_dataset`).
+
+    The result's `name` and `origin` say which was taken and, where "auto" fell back to the embedded one, how
+    to get the real one. Raises DataError, one sentence for the user, for anything wrong with the data or its
+    place.
+    """
+    resolved = resolve_dataset(name_or_path, data_root=data_root, download=download, default=default)
+    if resolved.path is not None:
+        return load_folder(resolved.path)
+    assert resolved.name is not None
+    dataset = SOURCES[resolved.name].load(data_root, download)
+    return replace(dataset, origin=f"{dataset.origin}; {resolved.hint}") if resolved.hint else dataset
+
+
+def _checked_folder(name_or_path: str) -> Path:
+    path = Path(name_or_path).expanduser()
+    if name_or_path and path.is_dir():
+        return path
+    if name_or_path and path.exists():
+        raise DataError(f"{path} is a file, and --dataset takes the name of a data set or a path to a folder")
+    if os.sep in name_or_path or name_or_path.startswith("~"):
+        raise DataError(f"there is no folder {path}, which --dataset names")
+    known = [AUTO, *sorted(SOURCES)]
+    nearest = difflib.get_close_matches(name_or_path.lower(), known, n=1, cutoff=0.5)
+    suggestion = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    raise DataError(
+        f"unknown data set {name_or_path!r}: allowed are {', '.join(known)} and a path to a folder"
+        + suggestion
+    )

@@ -1,0 +1,167 @@
+"""Index sets: validation cut from the training set, thinning, what tuning and retest train on."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from trainables.data.types import ImageDataset, TestData, TuningData
+
+# Separate streams: were they one, a class thinned with seed 0 in the retest would be the very images that
+# validation with seed 0 picked for tuning.
+VALIDATION_STREAM = 1
+THINNING_STREAM = 2
+
+MINORITIES = ("first", "last")
+
+
+def split_validation(
+    labels: np.ndarray, num_val_per_class: int, num_classes: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a balanced validation set: sorted int64 (pool_indices, val_indices), disjoint, together all.
+
+    labels: int64[N]. Raises ValueError where a class has no more than num_val_per_class images.
+    """
+    class_counts = np.bincount(labels, minlength=num_classes)
+    if num_val_per_class < 1 or class_counts.min() <= num_val_per_class:
+        raise ValueError(
+            f"num_val_per_class must be at least 1 and below the smallest class count {class_counts.min()}, "
+            f"got {num_val_per_class}"
+        )
+    indices = np.arange(len(labels), dtype=np.int64)
+    counts = np.full(num_classes, num_val_per_class, dtype=np.int64)
+    val_indices = _draw_per_class(labels, indices, counts, VALIDATION_STREAM, seed)
+    return np.setdiff1d(indices, val_indices), val_indices
+
+
+def _step_counts(class_counts: np.ndarray, ratio: float) -> np.ndarray:
+    num_minority = len(class_counts) // 2
+    thinned = np.array(class_counts, dtype=np.int64)
+    thinned[-num_minority:] = np.rint(class_counts[-num_minority:] / ratio)
+    return thinned
+
+
+def _exponential_counts(class_counts: np.ndarray, ratio: float) -> np.ndarray:
+    steps = np.arange(len(class_counts)) / (len(class_counts) - 1)
+    # Rounded down as in the papers' own code; 1e-9 so that 5000 / 100 is 50 and never 49.
+    return np.floor(class_counts * ratio**-steps + 1e-9).astype(np.int64)
+
+
+IMBALANCES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "step": _step_counts,
+    "exponential": _exponential_counts,
+}
+
+
+def thinned_counts(class_counts: np.ndarray, *, imbalance: str, ratio: float, minority: str) -> np.ndarray:
+    """How many images of each class remain: int64[C], at least 1 each.
+
+    class_counts: int64[C]. "step" (Buda et al. 2018): C // 2 classes at the `minority` end keep n / ratio,
+    rounded. "exponential" (Cui et al. 2019, their code): n_j = floor(n · ratio^(-j/(C-1))) with class C-1 the
+    rarest for minority "last" and class 0 for "first". Ratio 1 leaves the counts as they are. Raises
+    ValueError for fewer than 2 classes, a count below 1, ratio below 1 or not finite, and unknown names.
+    """
+    if imbalance not in IMBALANCES:
+        raise ValueError(f"imbalance must be one of {list(IMBALANCES)}, got {imbalance!r}")
+    if minority not in MINORITIES:
+        raise ValueError(f"minority must be one of {list(MINORITIES)}, got {minority!r}")
+    if not (math.isfinite(ratio) and ratio >= 1):
+        raise ValueError(f"ratio must be at least 1 and finite, got {ratio}")
+    class_counts = np.asarray(class_counts, dtype=np.int64)
+    if len(class_counts) < 2 or class_counts.min() < 1:
+        raise ValueError(f"class_counts must be 2 or more numbers of at least 1, got {class_counts.tolist()}")
+    # Both rules thin at the end; for the other end, turn round, thin and turn back.
+    order = slice(None, None, 1 if minority == "last" else -1)
+    thinned = IMBALANCES[imbalance](class_counts[order], ratio)[order]
+    return np.ascontiguousarray(np.maximum(thinned, 1))
+
+
+def thin(labels: np.ndarray, indices: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
+    """A random subset of `indices` with counts[j] of class j: sorted int64, deterministic in seed.
+
+    labels: int64[N]; indices: int64[M] into labels; counts: int64[C]. Raises ValueError where a class has
+    fewer.
+    """
+    return _draw_per_class(labels, indices, counts, THINNING_STREAM, seed)
+
+
+def _draw_per_class(
+    labels: np.ndarray, indices: np.ndarray, counts: np.ndarray, stream: int, seed: int
+) -> np.ndarray:
+    drawn = []
+    for label, count in enumerate(counts):
+        members = indices[labels[indices] == label]
+        if not 0 <= count <= len(members):
+            raise ValueError(f"counts[{label}] must be from 0 to {len(members)}, got {count}")
+        # A generator for each class: one class's images do not depend on how many the others keep.
+        generator = np.random.default_rng([stream, seed, label])
+        drawn.append(generator.permutation(members)[:count])
+    return np.sort(np.concatenate(drawn)).astype(np.int64)
+
+
+def tuning_data(
+    dataset: ImageDataset, *, imbalance: str, ratio: float, minority: str, subset_seed: int
+) -> TuningData:
+    """Validation is cut first (seed 0 in every study), then the rest thinned. Raises ValueError as above."""
+    num_classes = len(dataset.class_names)
+    labels = dataset.train_labels
+    pool_indices, val_indices = split_validation(labels, dataset.num_val_per_class, num_classes)
+    pool_counts = np.bincount(dataset.train_labels[pool_indices], minlength=num_classes)
+    counts = thinned_counts(pool_counts, imbalance=imbalance, ratio=ratio, minority=minority)
+    train_indices = thin(dataset.train_labels, pool_indices, counts, subset_seed)
+    return TuningData(
+        images=dataset.train_images,
+        labels=dataset.train_labels,
+        train_indices=train_indices,
+        val_indices=val_indices,
+        class_names=dataset.class_names,
+        class_counts=counts,
+        flip_keeps_label=dataset.flip_keeps_label,
+        fingerprint=_fingerprint(dataset.fingerprint, train_indices, val_indices),
+    )
+
+
+def retest_data(
+    dataset_pool: TuningData, *, imbalance: str, ratio: float, minority: str, subset_seed: int
+) -> TuningData:
+    """Train and validation joined, the whole pool, thinned anew with subset_seed; val_indices is empty.
+
+    The fingerprint is taken over the tuning data's, which stands for the data set, and the new index sets.
+    """
+    labels = dataset_pool.labels
+    class_counts = np.bincount(labels, minlength=dataset_pool.num_classes)
+    counts = thinned_counts(class_counts, imbalance=imbalance, ratio=ratio, minority=minority)
+    train_indices = thin(labels, np.arange(len(labels), dtype=np.int64), counts, subset_seed)
+    val_indices = np.empty(0, dtype=np.int64)
+    return TuningData(
+        images=dataset_pool.images,
+        labels=labels,
+        train_indices=train_indices,
+        val_indices=val_indices,
+        class_names=dataset_pool.class_names,
+        class_counts=counts,
+        flip_keeps_label=dataset_pool.flip_keeps_label,
+        fingerprint=_fingerprint(dataset_pool.fingerprint, train_indices, val_indices),
+    )
+
+
+def test_data(dataset: ImageDataset) -> TestData:
+    """The test split, for the retest alone."""
+    return TestData(images=dataset.test_images, labels=dataset.test_labels)
+
+
+# Imported into a test module, the name would be collected as a test.
+test_data.__test__ = False  # type: ignore[attr-defined]
+
+
+def index_sha256(indices: np.ndarray) -> str:
+    """Hex SHA-256 of the indices as little-endian int64."""
+    return hashlib.sha256(np.ascontiguousarray(indices, dtype="<i8").tobytes()).hexdigest()
+
+
+def _fingerprint(data_fingerprint: str, train_indices: np.ndarray, val_indices: np.ndarray) -> str:
+    parts = [data_fingerprint, index_sha256(train_indices), index_sha256(val_indices)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
