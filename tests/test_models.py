@@ -13,8 +13,8 @@ from trainables.models.resnet_cifar import PaddedShortcut
 # For 10 classes, 3 channels, 32×32, head "linear". A convolution without bias has in · out · 9 parameters, a
 # BatchNorm 2 a channel.
 NUM_PARAMETERS = {
-    # conv1 3·32·9 + 32, conv2 32·64·9 + 64, conv3 64·64·9 + 64, BatchNorm 2·64, FC1 1024·64 + 64, FC2 64·10 +
-    # 10
+    # conv1 3·32·9 + 32, conv2 32·64·9 + 64, conv3 64·64·9 + 64, BatchNorm 2·64,
+    # FC1 1024·64 + 64, FC2 64·10 + 10
     "small_cnn": 896 + 18_496 + 36_928 + 128 + 65_600 + 650,
     # stem 3·64·9 + 128; stage 1: 4 · (64·64·9 + 128); stage 2: 64·128·9 + 3 · 128·128·9 + 4 · 256 and the 1×1
     # shortcut's 64·128 + 256; stages 3 and 4 likewise with twice the width; FC 512·10 + 10
