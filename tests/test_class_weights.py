@@ -63,7 +63,7 @@ def test_class_balanced_weights_keep_their_digits_near_beta_one():
     ratio = 2 - 1e-5
     expected = torch.tensor([2 * ratio / (ratio + 1), 2 / (ratio + 1)])
     torch.testing.assert_close(class_balanced_weights(counts(1, 2), 0.99999), expected, rtol=3e-7, atol=0)
-    # ε = 1e-14, where 1 - β**n has hardly a digit left even in float64: the limit is 1/n.
+    # ε = 1e-14, where 1 - β**n is 0 in float32: the limit is 1/n.
     torch.testing.assert_close(
         class_balanced_weights(counts(3, 10), 1 - 1e-14), torch.tensor([20 / 13, 6 / 13])
     )

@@ -52,7 +52,7 @@ def class_balanced_weights(class_counts: Tensor, beta: float) -> Tensor:
     _check_counts(class_counts)
     if not 0 <= beta < 1:
         raise ValueError(f"class_weight_beta must be in [0, 1), got {beta}")
-    # 1-β^n as -expm1(n log β): for β near 1 and small n the direct form loses its digits.
+    # 1-β^n as -expm1(n log β), in float64: float32 has two or three digits of it left at β = .99999, n = 1.
     log_beta = torch.tensor(beta, dtype=torch.float64, device=class_counts.device).log()
     effective_share = -torch.expm1(class_counts.double() * log_beta)
     return _mean_one(1 / effective_share)  # the factor 1-β is the same for all and falls out
