@@ -771,9 +771,8 @@ FIGURES: tuple[Figure, ...] = (
         name="scores",
         title="Test balanced accuracy of each arm's winner",
         caption="Mean over fresh seeds with its 95 % t-interval; small dots are the single seeds. The "
-        "intervals of two "
-        "arms may overlap and the arms still differ: seeds are paired, so differences are judged in the "
-        "next figure.",
+        "intervals of two arms may overlap and the arms still differ: seeds are paired, so differences "
+        "are judged in the next figure.",
         alt=_scores_alt,
         absent="no arm has been retested",
         data=scores_data,
@@ -782,11 +781,9 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         name="differences",
         title="Paired differences to the control",
-        caption="Each seed's score minus the control's at the same seed (same thinned subset, same order), "
-        "mean and 95 % "
-        "t-interval, not adjusted for the number of comparisons. An interval that crosses the line is no "
-        "measurable "
-        "difference.",
+        caption="Each seed's score minus the control's at the same seed (same thinned subset, same "
+        "order), mean and 95 % t-interval, not adjusted for the number of comparisons. An interval that "
+        "crosses the line is no measurable difference.",
         alt=_differences_alt,
         absent="no remedy and the control have been retested on a common seed",
         data=differences_data,
@@ -817,8 +814,7 @@ FIGURES: tuple[Figure, ...] = (
         name="curves",
         title="Learning curves of the tuning trials",
         caption="One line a trial. × marks where early stopping ended one, vertical lines the rungs at "
-        "which it decides; "
-        "the winner is the completed trial with the highest last value.",
+        "which it decides; the winner is the completed trial with the highest last value.",
         alt=lambda data: (
             f"Validation balanced accuracy over epochs of {len(data.ends)} trials, a panel an arm."
         ),
@@ -830,8 +826,8 @@ FIGURES: tuple[Figure, ...] = (
         name="survivors",
         title="Trials at each rung of early stopping",
         caption="Of the trials that reached a rung, how many went on and how many were stopped there; on "
-        "the right, how "
-        "the arm's trials ended. Rungs are kept per arm: a trial competes with its own arm only.",
+        "the right, how the arm's trials ended. Rungs are kept per arm: a trial competes with its own arm "
+        "only.",
         alt=lambda data: f"Bars of trial counts at each rung for {data['arm'].nunique()} arms.",
         absent="no trial has finished",
         data=survivors_data,
@@ -841,8 +837,7 @@ FIGURES: tuple[Figure, ...] = (
         name="slices",
         title="Validation score over the shared hyperparameters",
         caption="A row an arm, grey dots the other arms' trials. A stopped trial stands, hollow, at its "
-        "last value, which "
-        "is of fewer epochs and not comparable with a completed one.",
+        "last value, which is of fewer epochs and not comparable with a completed one.",
         alt=lambda data: (
             f"Scatter plots of validation score over {', '.join(data.knobs)} for {len(data.arms)} arms."
         ),
@@ -873,8 +868,7 @@ FIGURES: tuple[Figure, ...] = (
         name="retest_curves",
         title="Training loss in the retest",
         caption="Losses of different arms are different functions: compare the shape, not the height. The "
-        "retest has no "
-        "validation set; nothing was chosen on these runs.",
+        "retest has no validation set; nothing was chosen on these runs.",
         alt=lambda data: (
             f"Training loss over epochs in the retest, a panel for each of {data['arm'].nunique()} arms."
         ),

@@ -120,6 +120,7 @@ def render_page(tables: Tables, drawn: Sequence[PageFigure]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["typeset"] = typeset
+    environment.filters["command_parts"] = command_parts
     sections: dict[str, list[PageFigure]] = {name: [] for name in (*FIGURE_SECTIONS.values(), "other")}
     for figure in drawn:
         sections[FIGURE_SECTIONS.get(figure.name, "other")].append(figure)
@@ -131,7 +132,7 @@ def render_page(tables: Tables, drawn: Sequence[PageFigure]) -> str:
         remarks=remarks(tables),
         data_sentence=data_sentence(summary),
         state_sentence=state_sentence(summary),
-        resume_command=summary.get("resume_command") if summary["state"] == "interrupted" else None,
+        resume_command=summary.get("resume_command") if summary["state"] != "complete" else None,
         arms_table=arms_table(tables),
         not_retested=not_retested(tables),
         descriptions=descriptions(summary),
@@ -149,7 +150,13 @@ def render_page(tables: Tables, drawn: Sequence[PageFigure]) -> str:
 
 def typeset(text: str) -> str:
     """Keep a number and its unit on one line."""
-    return re.sub(r"(?<=\d) (?=%|points\b|s\b|min\b|h\b)", "\u00a0", text)
+    text = re.sub(r"(?<=\d) (?=%|points\b|s\b|min\b|h\b|seeds?\b)", "\u00a0", text)
+    return text.replace("n = ", "n\u00a0=\u00a0").replace("t-interval", "t\u2011interval")
+
+
+def command_parts(command: str) -> list[str]:
+    """A command cut before each --option, so that lines break there; joined by spaces it is itself again."""
+    return re.split(r" (?=--)", command)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
@@ -205,7 +212,7 @@ def config_value(value: Any) -> str:
         return NOTHING if value is None else str(value)
     if isinstance(value, float):
         # Beta = 0.99999 must not become 1.
-        return NOTHING if math.isnan(value) else f"{value:.6g}".replace("-", "−")
+        return NOTHING if math.isnan(value) else f"{value:.6g}"
     return str(value)
 
 
@@ -252,36 +259,39 @@ def headline(tables: Tables) -> str:
         return f"{place}, {verdict.best} reaches a test balanced accuracy of {score}; no remedy was retested."
     if verdict.difference is None:
         return (
-            f"{place}, {verdict.best} gives the best test balanced accuracy: {score}; "
-            f"no difference to {control} can be given, because the two share no retest seed."
+            f"{place}, {verdict.best} gives the best test balanced accuracy: {score}; no difference to "
+            f"{control} can be given, because the two share no retest seed."
         )
     distance = percent(abs(verdict.difference.mean))
     if verdict.best == verdict.control:
         return (
-            f"{place}, no remedy beats {control}: {verdict.best} itself gives the best test balanced "
-            f"accuracy, "
-            f"{score}; the best remedy, {verdict.challenger}, is {distance} points below "
-            f"{_paired_text(verdict.difference)}."
+            f"{place}, no remedy beats the control: {verdict.best} itself gives the best test balanced "
+            f"accuracy, {score}; the best remedy, {verdict.challenger}, is {distance} points below "
+            f"{_paired_text(verdict.difference, verdict.score)}."
         )
     side = "above" if verdict.difference.mean >= 0 else "below"
+    if verdict.difference.half_width is None and verdict.score.n > 1:
+        return (
+            f"{place}, {verdict.best} has the highest test balanced accuracy, {score}, {distance} points "
+            f"{side} {control} on the one seed that both share; one pair gives no interval, so this is no "
+            "evidence of a difference."
+        )
     if verdict.difference.half_width is None:
         return (
             f"{place}, {verdict.best} scores highest on the one seed tested, a test balanced accuracy of "
             f"{percent(verdict.score.mean)} %, {distance} points {side} {control}; one seed gives no "
-            f"interval, "
-            f"so this is no evidence of a difference."
+            "interval, so this is no evidence of a difference."
         )
     if not verdict.difference.excludes_zero:
         return (
             f"{place}, there is no measurable difference between the best arm and {control}: "
-            f"{verdict.best} has the "
-            f"highest test balanced accuracy, {score}, {distance} points {side} {control} "
-            f"{_paired_text(verdict.difference)}; the interval is "
+            f"{verdict.best} has the highest test balanced accuracy, {score}, {distance} points {side} "
+            f"{control} {_paired_text(verdict.difference, verdict.score)}; the interval is "
             f"{percent(2 * verdict.difference.half_width)} points wide and includes 0."
         )
     return (
         f"{place}, {verdict.best} gives the best test balanced accuracy: {score}, {distance} points {side} "
-        f"{control} {_paired_text(verdict.difference)}."
+        f"{control} {_paired_text(verdict.difference, verdict.score)}."
     )
 
 
@@ -292,8 +302,8 @@ def _headline_without_retests(tables: Tables, place: str) -> str:
     first = best.iloc[0]
     return (
         f"{place}, there is no answer yet: no arm was retested. The highest validation balanced accuracy "
-        f"so far is "
-        f"{percent(first['objective'])} % ({first['arm']}), a number that its own trials were chosen by."
+        f"so far is {percent(first['objective'])} % ({first['arm']}), a number that its own trials were "
+        "chosen by."
     )
 
 
@@ -305,19 +315,20 @@ def _score_text(score: Interval) -> str:
     if score.low is None or score.high is None:
         return f"{percent(score.mean)} % (one seed, so no interval)"
     return (
-        f"{percent(score.mean)} % ({level_text(score.level)} interval {span(score.low, score.high)}, "
-        f"n = {score.n} seeds)"
+        f"{percent(score.mean)} % ({level_text(score.level)} interval {span(score.low, score.high)}, n = "
+        f"{score.n} seeds)"
     )
 
 
-def _paired_text(difference: Interval) -> str:
+def _paired_text(difference: Interval, score: Interval) -> str:
     if difference.low is None or difference.high is None:
         return "(one pair of seeds, so no interval)"
     # The difference is told without its sign ("points below"), so the interval is too.
     low, high = difference.low, difference.high
     if difference.mean < 0:
         low, high = -high, -low
-    return f"(paired interval {span(low, high)})"
+    shared = "" if difference.n == score.n else f" over the {difference.n} seeds that both share"
+    return f"(paired interval {span(low, high)}{shared})"
 
 
 def remarks(tables: Tables) -> list[str]:
@@ -337,30 +348,26 @@ def remarks(tables: Tables) -> list[str]:
         outcome = "excludes" if verdict.adjusted.excludes_zero else "includes"
         sentences.append(
             f"Adjusted for the {verdict.num_comparisons} comparisons with {verdict.control} (Bonferroni: "
-            f"each "
-            f"interval at {level_text(verdict.adjusted.level)}), the difference {verdict.challenger} − "
-            f"{verdict.control} lies within {span_text} points, which {outcome} 0."
+            f"each interval at {level_text(verdict.adjusted.level)}), the difference {verdict.challenger} "
+            f"− {verdict.control} lies within {span_text} points, which {outcome} 0."
         )
     above = [arm for arm in verdict.measurably_above_control if arm != verdict.best]
     if above:
         sentences.append(
             f"Also above {verdict.control} with a paired {level_text(LEVEL)} interval that excludes 0, "
-            f"unadjusted: "
-            f"{listed(above)}."
+            f"unadjusted: {listed(above)}."
         )
     if verdict.score.n < 2:
         sentences.append(f"With one seed no arm can be told from {verdict.best}.")
     elif verdict.indistinguishable_from_best:
         sentences.append(
             f"Not distinguishable from {verdict.best} (paired {level_text(LEVEL)} interval of the "
-            f"difference to it "
-            f"includes 0, unadjusted): {listed(verdict.indistinguishable_from_best)}."
+            f"difference to it includes 0, unadjusted): {listed(verdict.indistinguishable_from_best)}."
         )
     elif verdict.num_arms > 1:
         sentences.append(
             f"Every other arm is below {verdict.best} with a paired {level_text(LEVEL)} interval that "
-            f"excludes 0, "
-            f"unadjusted."
+            "excludes 0, unadjusted."
         )
     return sentences
 
@@ -368,8 +375,7 @@ def remarks(tables: Tables) -> list[str]:
 def _selection_remark(tables: Tables, verdict: Verdict) -> str:
     text = (
         f"{verdict.best} was picked as the best of {verdict.num_arms} arms by these same test scores, "
-        f"which makes "
-        f"its number optimistic."
+        "which makes its number optimistic."
     )
     if verdict.chosen_on_validation is None or verdict.chosen_on_validation_score is None:
         return text
@@ -383,20 +389,24 @@ def _selection_remark(tables: Tables, verdict: Verdict) -> str:
 
 def data_sentence(summary: Mapping[str, Any]) -> str:
     dataset = summary["dataset"]
+    name, origin = str(dataset["name"]), str(dataset["origin"])
     counts = [int(count) for count in dataset["class_counts"]]
+    source = origin if origin.startswith(name) else f"{DATASET_TITLES.get(name, name)}, {origin}"
     return (
-        f"Data: {DATASET_TITLES.get(dataset['name'], dataset['name'])}, {dataset['origin']}; "
-        f"{_plural(int(dataset['num_classes']), 'class').replace('classs', 'classes')}, "
-        f"{int(dataset['num_train']):,} training images after thinning ({min(counts):,} to {max(counts):,} "
-        f"a class), "
-        f"{int(dataset['num_val']):,} validation and {int(dataset['num_test']):,} test images of "
-        f"{dataset['image_size']} × {dataset['image_size']} pixels."
+        f"Data: {source}. {int(dataset['num_classes']):,} classes; {int(dataset['num_train']):,} training "
+        f"images after thinning ({min(counts):,} to {max(counts):,} a class), {int(dataset['num_val']):,} "
+        f"validation and {int(dataset['num_test']):,} test images of {dataset['image_size']} × "
+        f"{dataset['image_size']} pixels."
     )
 
 
 def state_sentence(summary: Mapping[str, Any]) -> str | None:
     if summary["state"] == "complete":
         return None
+    if summary["state"] == "running":
+        return (
+            "This study was running when the page was written. Should it have been killed, continue it with"
+        )
     return f"This study is {summary['state']}: what follows is what it had reached. Continue it with"
 
 
@@ -413,7 +423,7 @@ def arms_table(tables: Tables) -> Table:
         rows.append(
             (
                 str(row["arm"]),
-                _mean_cell(percent(row["mean"]), row["low"], row["high"], row["n"]),
+                _mean_cell(row, is_n_common=frame["n"].nunique() <= 1),
                 "control" if row["arm"] == control else _difference_cell(row),
                 percent(row["test_accuracy"]),
                 percent(row["test_macro_f1"]),
@@ -425,26 +435,37 @@ def arms_table(tables: Tables) -> Table:
             )
         )
         marks.append("best" if ranked[:1] == [row["arm"]] else "control" if row["arm"] == control else "")
+    numbers = sorted({int(n) for n in frame["n"].dropna()})
+    over = f"means over {_plural(numbers[0], 'seed')}" if len(numbers) == 1 else "means over n seeds"
+    columns = [
+        "Arm",
+        "Balanced accuracy",
+        f"Difference to {control}",
+        "Accuracy",
+        "Macro-F1",
+        "Worst class",
+        "NLL",
+        "ECE",
+        "Validation score",
+        "Trials",
+    ]
     return Table(
-        caption="Test results of each arm's winner, means over the retest seeds, the best arm first. ± is "
-        "half the width "
-        "of the 95 % t-interval; differences are paired by seed and their intervals not adjusted. "
-        "Accuracies, F1, "
-        "recall and ECE (15 bins) in %, differences in points, NLL in nats.",
-        columns=(
-            "Arm", "Balanced accuracy", f"Difference to {control}", "Accuracy", "Macro-F1", "Worst class", "
-            ""NLL",
-            "ECE", "Validation score of the winner", "Trials completed / stopped / failed",
-        ),
+        caption=f"Test results of each arm's winner, {over}, the best arm first. ± is half the width of "
+        "the 95 % t-interval; differences are paired by seed, their 95 % intervals not adjusted. "
+        "Accuracies, F1, recall and ECE (15 bins) in %, differences in points, NLL in nats. Validation "
+        "score: of the winning tuning trial. Trials: completed / stopped early / failed.",
+        columns=tuple(columns),
         rows=tuple(rows),
         marks=tuple(marks),
-    )  # fmt: skip
+    )
 
 
-def _mean_cell(mean: str, low: float, high: float, n: float) -> str:
+def _mean_cell(row: Mapping[Any, Any], *, is_n_common: bool) -> str:
+    mean, low, high, n = percent(row["mean"]), row["low"], row["high"], row["n"]
     if mean == NOTHING:
         return NOTHING
-    return f"{mean} (n = 1)" if _is_missing(low) else f"{mean} ± {percent((high - low) / 2)} (n = {n:.0f})"
+    text = mean if _is_missing(low) else f"{mean} ± {percent((high - low) / 2)}"
+    return text if is_n_common else f"{text} (n = {n:.0f})"
 
 
 def _difference_cell(row: Mapping[Any, Any]) -> str:
@@ -516,11 +537,10 @@ def budget_warning(tables: Tables) -> str | None:
         reasons.append("the study was interrupted")
     return (
         f"Budgets were not equal in images: tuning drew {int(least['num_images']):,} training images in "
-        f"{least['arm']} "
-        f"and {int(most['num_images']):,} in {most['arm']}, a spread of {percent(spread)} % of the larger "
-        f"(limit {percent(MAX_IMAGE_SPREAD, 0)} %), although every arm was given the same number of trials "
-        f"and of epochs a "
-        f"trial, because {listed(reasons) if reasons else 'some trials ran fewer epochs'}."
+        f"{least['arm']} and {int(most['num_images']):,} in {most['arm']}, a spread of {percent(spread)} % "
+        f"of the larger (limit {percent(MAX_IMAGE_SPREAD, 0)} %), although every arm was given the same "
+        "number of trials and of epochs a trial, because "
+        f"{listed(reasons) if reasons else 'some trials ran fewer epochs'}."
     )
 
 
@@ -533,16 +553,13 @@ def budget_sentences(tables: Tables) -> list[str]:
     decisions = tables.rungs[tables.rungs["stage"] == "tune"]["decision"]
     sentences = [
         f"Tuning ran {_plural(int(budgets['num_trials'].sum()), 'trial')} over "
-        f"{_plural(len(budgets), 'arm')} and drew "
-        f"{int(budgets['num_images'].sum()):,} training images in {duration(spent)} of training and "
-        f"validation, summed "
-        f"over trials.",
+        f"{_plural(len(budgets), 'arm')} and drew {int(budgets['num_images'].sum()):,} training images in "
+        f"{duration(spent)} of training and validation, summed over trials.",
         f"Early stopping took {_plural(len(decisions), 'decision')}, of which "
-        f"{int((decisions == 'stop').sum()):,} "
-        f"stopped a trial. That left {_plural(int(budgets['saved_epochs'].sum()), 'epoch')} unrun, about "
-        f"{duration(saved)}, or {percent(saved / (spent + saved) if spent + saved > 0 else 0, 0)} % of "
-        f"what the same "
-        f"trials would have taken in full.",
+        f"{int((decisions == 'stop').sum()):,} stopped a trial. That left "
+        f"{_plural(int(budgets['saved_epochs'].sum()), 'epoch')} unrun, about {duration(saved)}, or "
+        f"{percent(saved / (spent + saved) if spent + saved > 0 else 0, 0)} % of what the same trials "
+        "would have taken in full.",
     ]
     if spread <= MAX_IMAGE_SPREAD:
         sentences.append(
@@ -601,32 +618,25 @@ def methods(tables: Tables) -> list[str]:
     num_comparisons = analysis.verdict(tables).num_comparisons
     return [
         f"Split. {int(dataset['num_val']):,} validation images were cut from the training set, balanced "
-        f"over the classes, "
-        f"before thinning. Only the training part was thinned, once, in the data set. Tuning saw training "
-        f"and "
-        f"validation images, never the test split.",
+        "over the classes, before thinning. Only the training part was thinned, once, in the data set. "
+        "Tuning saw training and validation images, never the test split.",
         f"Tuning. Every arm got {_plural(int(budget['trials_per_arm']), 'trial')} of at most "
         f"{_plural(int(budget['max_epochs']), 'epoch')}, its own searcher ({budget['searcher']}) and its "
-        f"own early stopping "
-        f"(ASHA, first rung at epoch {budget['grace_epochs']}, reduction factor "
-        f"{budget['reduction_factor']}). An epoch "
-        f"draws as many images in every arm: the size of the thinned training set.",
-        "Objective. Validation balanced accuracy at a trial's last epoch; the winner of an arm is its best "
-        "completed "
-        "trial, ties going to the earlier one.",
+        f"own early stopping (ASHA, first rung at epoch {budget['grace_epochs']}, reduction factor "
+        f"{budget['reduction_factor']}). An epoch draws as many images in every arm: the size of the "
+        "thinned training set.",
+        "Objective. Validation balanced accuracy at a trial's last epoch; the winner of an arm is its "
+        "best completed trial, ties going to the earlier one.",
         f"Retest. Each winner was retrained on {_plural(int(budget['retest_seeds']), 'fresh seed')} on "
-        f"training and "
-        f"validation images joined and thinned anew, the seed choosing subset, initialisation and order; "
-        f"the same "
-        f"seeds in all arms, so that differences are paired. The test split was read once a seed.",
+        "training and validation images joined and thinned anew, the seed choosing subset, initialisation "
+        "and order; the same seeds in all arms, so that differences are paired. The test split was read "
+        "once a seed.",
         "Intervals. Two-sided 95 % Student t-intervals over seeds, n − 1 degrees of freedom; differences "
-        "are taken seed by "
-        "seed. They cover the randomness of training and of the thinned subset, not that of the search: "
-        "each arm was "
-        "tuned once."
+        "are taken seed by seed. They cover the randomness of training and of the thinned subset, not "
+        "that of the search: each arm was tuned once."
         + (
             f" The adjusted statement uses Bonferroni's correction for {num_comparisons} comparisons with "
-            f"the control."
+            "the control."
             if num_comparisons > 1
             else ""
         ),
@@ -642,7 +652,7 @@ def facts(tables: Tables) -> list[tuple[str, str]]:
         ("Run command", str(summary.get("command", NOTHING))),
         ("State", str(summary["state"])),
         ("Study seed", config_value(summary.get("seed"))),
-        ("Processor", f"{hardware.get('cpu', NOTHING)}, {hardware.get('cpus', NOTHING)} CPUs"),
+        ("Processor", f"{hardware.get('cpu', NOTHING)}, {config_value(hardware.get('cpus'))} CPUs"),
         ("GPUs", ", ".join(gpus) or "none"),
         ("Memory", f"{hardware['memory_gb']:.1f} GB" if hardware.get("memory_gb") else NOTHING),
         ("Versions", _pairs(summary.get("versions"))),
@@ -652,9 +662,9 @@ def facts(tables: Tables) -> list[tuple[str, str]]:
     ]
     for number, session in enumerate(sessions, start=1):
         text = (
-            f"{session.get('started', NOTHING)} to {session.get('ended') or 'an interruption'}; "
-            f"wall time {duration(session.get('wall_seconds'))}, tuning "
-            f"{duration(session.get('tune_seconds'))}, "
+            f"{session.get('started', NOTHING)} to "
+            f"{session.get('ended') or 'an end that was not recorded'}; wall time "
+            f"{duration(session.get('wall_seconds'))}, tuning {duration(session.get('tune_seconds'))}, "
             f"retest {duration(session.get('retest_seconds'))}"
         )
         rows.append((f"Session {number}" if len(sessions) > 1 else "Session", text))

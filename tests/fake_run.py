@@ -17,8 +17,15 @@ CLASS_COUNTS = (450, 450, 450, 450, 450, 4500, 4500, 4500, 4500, 4500)
 SIX_ARMS = ("none", "inverse_weights", "class_balanced", "focal", "logit_adjustment", "weighted_sampler")
 FOURTEEN_ARMS = (
     *SIX_ARMS,
-    "ldam", "ldam_drw", "balanced_softmax", "drs_square_root", "crt", "mixup", "remix", "class_balanced_focal",
-)  # fmt: skip
+    "ldam",
+    "ldam_drw",
+    "balanced_softmax",
+    "drs_square_root",
+    "crt",
+    "mixup",
+    "remix",
+    "class_balanced_focal",
+)
 # How far each arm lies above `none` in truth; the rest get 0.02.
 LIFT = {
     "none": 0.0,
@@ -51,7 +58,10 @@ def write_run(
     early_stopping: bool = True,
     with_trials: bool = True,
 ) -> Path:
-    """Write a run directory. failed: trial ids that fail in epoch 3. never_completed: arms whose trials all stop."""
+    """Write a run directory.
+
+    failed: ids of trials that fail in epoch 3. never_completed: arms whose trials all stop early.
+    """
     rng = np.random.default_rng(7)
     lifts = {**dict.fromkeys(arms, 0.02), **LIFT, **(lift or {})}
     trials: list[dict[str, Any]] = []
@@ -81,21 +91,36 @@ def write_run(
                     stop = arm in never_completed or (cutoff is not None and value < cutoff)
                     rungs.append(
                         {
-                            "trial_id": trial_id, "stage": "tune", "arm": arm, "rung_epoch": epoch, "value": value,
-                            "cutoff": cutoff, "num_peers": len(peers), "decision": "stop" if stop else "continue",
+                            "trial_id": trial_id,
+                            "stage": "tune",
+                            "arm": arm,
+                            "rung_epoch": epoch,
+                            "value": value,
+                            "cutoff": cutoff,
+                            "num_peers": len(peers),
+                            "decision": "stop" if stop else "continue",
                         }
-                    )  # fmt: skip
+                    )
                     peers.append(value)
                     if stop:
                         status = "stopped"
                         break
             trials.append(
                 {
-                    "trial_id": trial_id, "stage": "tune", "arm": arm, "number": number, "status": status,
-                    "message": message, "epochs": epoch, "images": epoch * IMAGES_PER_EPOCH, "seed": 1000 + number,
-                    "objective": None if status == "failed" else value, "train_seconds": 17.5 * epoch, **config,
+                    "trial_id": trial_id,
+                    "stage": "tune",
+                    "arm": arm,
+                    "number": number,
+                    "status": status,
+                    "message": message,
+                    "epochs": epoch,
+                    "images": epoch * IMAGES_PER_EPOCH,
+                    "seed": 1000 + number,
+                    "objective": None if status == "failed" else value,
+                    "train_seconds": 17.5 * epoch,
+                    **config,
                 }
-            )  # fmt: skip
+            )
     winners = _winners(trials)
     retests = [] if interrupted else _retests(winners, retest_seeds, class_names, lifts, epochs, rng)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -138,11 +163,22 @@ def _epoch(
     trial_id: str, stage: str, arm: str, epoch: int, value: float | None, learning_rate: float, rng: Any
 ) -> dict[str, Any]:
     return {
-        "trial_id": trial_id, "stage": stage, "arm": arm, "epoch": epoch, "images": IMAGES_PER_EPOCH,
-        "train_loss": float(2.1 * np.exp(-epoch / 5) + 0.2 + rng.normal(0, 0.02)), "learning_rate": learning_rate,
-        "val_balanced_accuracy": value, "val_accuracy": value, "val_loss": None if value is None else 1.2,
-        "train_seconds": 17.5, "eval_seconds": 1.5, "time": None, "gpu_ids": None, "weights_sha256": None,
-    }  # fmt: skip
+        "trial_id": trial_id,
+        "stage": stage,
+        "arm": arm,
+        "epoch": epoch,
+        "images": IMAGES_PER_EPOCH,
+        "train_loss": float(2.1 * np.exp(-epoch / 5) + 0.2 + rng.normal(0, 0.02)),
+        "learning_rate": learning_rate,
+        "val_balanced_accuracy": value,
+        "val_accuracy": value,
+        "val_loss": None if value is None else 1.2,
+        "train_seconds": 17.5,
+        "eval_seconds": 1.5,
+        "time": None,
+        "gpu_ids": None,
+        "weights_sha256": None,
+    }
 
 
 def _winners(trials: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -155,9 +191,13 @@ def _winners(trials: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _retests(
-    winners: dict[str, dict[str, Any]], seeds: Sequence[int], class_names: Sequence[str],
-    lifts: dict[str, float], epochs: list[dict[str, Any]], rng: np.random.Generator,
-) -> list[dict[str, Any]]:  # fmt: skip
+    winners: dict[str, dict[str, Any]],
+    seeds: Sequence[int],
+    class_names: Sequence[str],
+    lifts: dict[str, float],
+    epochs: list[dict[str, Any]],
+    rng: np.random.Generator,
+) -> list[dict[str, Any]]:
     retests: list[dict[str, Any]] = []
     num_classes, shared = len(class_names), {seed: rng.normal(0, 0.005) for seed in seeds}
     for arm, winner in winners.items():
@@ -178,53 +218,91 @@ def _retests(
             score = float(np.mean([confusion[j][j] / 1000 for j in range(num_classes)]))
             retests.append(
                 {
-                    "arm": arm, "trial_id": winner["trial_id"], "seed": seed, "num_train": 27_500,
-                    "test_balanced_accuracy": score, "test_accuracy": score, "test_macro_f1": score - 0.01,
+                    "arm": arm,
+                    "trial_id": winner["trial_id"],
+                    "seed": seed,
+                    "num_train": 27_500,
+                    "test_balanced_accuracy": score,
+                    "test_accuracy": score,
+                    "test_macro_f1": score - 0.01,
                     "test_worst_class_recall": min(confusion[j][j] / 1000 for j in range(num_classes)),
-                    "test_nll": 1.1 - lifts[arm] * 3, "test_ece": 0.08 - lifts[arm] / 2,
+                    "test_nll": 1.1 - lifts[arm] * 3,
+                    "test_ece": 0.08 - lifts[arm] / 2,
                     "per_class_recall": [confusion[j][j] / 1000 for j in range(num_classes)],
-                    "confusion_matrix": confusion, "train_indices_sha256": "0" * 64, "weights_sha256": "1" * 64,
+                    "confusion_matrix": confusion,
+                    "train_indices_sha256": "0" * 64,
+                    "weights_sha256": "1" * 64,
                     "train_seconds": 190.0,
                 }
-            )  # fmt: skip
+            )
     return retests
 
 
 def _summary(
-    arms: Sequence[str], class_names: Sequence[str], class_counts: Sequence[int],
-    winners: dict[str, dict[str, Any]], num_seeds: int, interrupted: bool,
-) -> dict[str, Any]:  # fmt: skip
+    arms: Sequence[str],
+    class_names: Sequence[str],
+    class_counts: Sequence[int],
+    winners: dict[str, dict[str, Any]],
+    num_seeds: int,
+    interrupted: bool,
+) -> dict[str, Any]:
     command = "python -m study.run imbalance --dataset cifar10 --budget quick --name demo"
     return {
-        "name": "demo", "task": "imbalance", "state": "interrupted" if interrupted else "complete",
-        "command": command, "resume_command": "python -m study.resume reports/demo",
+        "name": "demo",
+        "task": "imbalance",
+        "state": "interrupted" if interrupted else "complete",
+        "command": command,
+        "resume_command": "python -m study.resume reports/demo",
         "dataset": {
-            "name": "cifar10", "origin": "Parquet files under the data root", "fingerprint": "c0ffee" * 10,
-            "num_classes": len(class_names), "class_names": list(class_names), "class_counts": list(class_counts),
-            "num_train": sum(class_counts), "num_val": 5000, "num_test": 10_000, "image_size": 32,
+            "name": "cifar10",
+            "origin": "Parquet files under the data root",
+            "fingerprint": "c0ffee" * 10,
+            "num_classes": len(class_names),
+            "class_names": list(class_names),
+            "class_counts": list(class_counts),
+            "num_train": sum(class_counts),
+            "num_val": 5000,
+            "num_test": 10_000,
+            "image_size": 32,
         },
         "imbalance": {"kind": "step", "ratio": 10.0, "classes": "first"},
-        "arms": list(arms), "control": "none",
+        "arms": list(arms),
+        "control": "none",
         "arm_descriptions": {arm: f"what {arm} does, in one line" for arm in arms},
         "not_retested": {arm: "no trial completed" for arm in arms if arm not in winners},
         "winners": {
             arm: {
-                "trial_id": row["trial_id"], "objective": row["objective"], "epochs": row["epochs"],
+                "trial_id": row["trial_id"],
+                "objective": row["objective"],
+                "epochs": row["epochs"],
                 "config": {name[7:]: value for name, value in row.items() if name.startswith("config/")},
-                "command": f"{command} --arms {arm} --learning-rate {row['config/learning_rate']:.5g} --epochs 9",
+                "command": f"{command} --arms {arm} --learning-rate {row['config/learning_rate']:.5g}",
             }
             for arm, row in winners.items()
         },
         "budget": {
-            "name": "quick", "trials_per_arm": NUM_TRIALS, "max_epochs": MAX_EPOCHS, "grace_epochs": 1,
-            "reduction_factor": 3, "searcher": "tpe", "retest_seeds": num_seeds,
+            "name": "quick",
+            "trials_per_arm": NUM_TRIALS,
+            "max_epochs": MAX_EPOCHS,
+            "grace_epochs": 1,
+            "reduction_factor": 3,
+            "searcher": "tpe",
+            "retest_seeds": num_seeds,
         },
         "sessions": [
-            {"started": "2025-01-02T03:04:05+00:00", "ended": None if interrupted else "2025-01-02T04:04:05+00:00",
-             "wall_seconds": 3600.0, "tune_seconds": 2600.0, "retest_seconds": None if interrupted else 900.0}
+            {
+                "started": "2025-01-02T03:04:05+00:00",
+                "ended": None if interrupted else "2025-01-02T04:04:05+00:00",
+                "wall_seconds": 3600.0,
+                "tune_seconds": 2600.0,
+                "retest_seconds": None if interrupted else 900.0,
+            }
         ],
         "hardware": {"cpu": "Example CPU @ 2.0 GHz", "cpus": 2, "gpus": [], "memory_gb": 16.0},
         "versions": {"python": "3.11.9", "ray": "2.60.0", "optuna": "5.0.0", "torch": "2.13.0"},
-        "commit": None, "numerics": {"threads": 1, "bf16": False, "channels_last": True}, "seed": 0,
-        "ledger_milliseconds_per_event": 0.31, "objective": "val_balanced_accuracy",
-    }  # fmt: skip
+        "commit": None,
+        "numerics": {"threads": 1, "bf16": False, "channels_last": True},
+        "seed": 0,
+        "ledger_milliseconds_per_event": 0.31,
+        "objective": "val_balanced_accuracy",
+    }
