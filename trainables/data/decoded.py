@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -156,7 +158,7 @@ def _write(decoded: Decoded, place: Path, key: str) -> bool:
     except OSError:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
-        return (place / key).exists()  # another process was first
+        return False
     return True
 
 
@@ -166,11 +168,18 @@ def _flush(descriptor: int, flush: Callable[[], None]) -> None:
 
 
 def _install(temporary: Path, final: Path) -> None:
-    if final.exists():  # damaged, or just written by another process: the same contents either way
+    # A directory that is there is damaged, or another process has just written it: the contents are the same.
+    while True:
+        try:
+            temporary.rename(final)
+            break
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
         aside = final.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
-        final.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
-    temporary.rename(final)
+        with contextlib.suppress(FileNotFoundError):  # the other process has moved it
+            final.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
     descriptor = os.open(final.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -181,5 +190,6 @@ def _install(temporary: Path, final: Path) -> None:
 def _remove_stale(place: Path) -> None:
     """Remove what killed processes left half written more than a day ago."""
     for path in place.glob(f"{TEMPORARY_PREFIX}*"):
-        if time.time() - path.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # its process has just finished
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,190 @@
+"""Validation, thinning, and what tuning and retest see, with hand-worked counts."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from trainables.data.splits import (
+    index_sha256,
+    retest_data,
+    split_validation,
+    test_data,
+    thin,
+    thinned_counts,
+    tuning_data,
+)
+from trainables.data.types import ImageDataset
+
+# 3 classes, interleaved: 20, 20 and 24 images.
+LABELS = np.array([0, 1, 2] * 20 + [2] * 4)
+
+
+def dataset() -> ImageDataset:
+    return ImageDataset(
+        name="made",
+        origin="made in the test",
+        train_images=np.arange(64, dtype=np.uint8).reshape(64, 1, 1, 1),
+        train_labels=LABELS,
+        test_images=np.full((3, 1, 1, 1), 255, dtype=np.uint8),
+        test_labels=np.array([2, 1, 0]),
+        class_names=("a", "b", "c"),
+        flip_keeps_label=False,
+        num_val_per_class=4,
+        fingerprint="abc",
+    )
+
+
+def test_validation_is_balanced_sorted_and_disjoint_from_the_pool() -> None:
+    pool, val = split_validation(LABELS, 4, 3)
+    assert np.bincount(LABELS[val]).tolist() == [4, 4, 4]
+    assert np.bincount(LABELS[pool]).tolist() == [16, 16, 20]
+    assert sorted([*pool, *val]) == list(range(64))
+    assert pool.tolist() == sorted(pool)
+    assert val.tolist() == sorted(val)
+    assert pool.dtype == val.dtype == np.int64
+
+
+def test_validation_depends_on_the_seed_alone() -> None:
+    assert (split_validation(LABELS, 4, 3, seed=5)[1] == split_validation(LABELS, 4, 3, seed=5)[1]).all()
+    assert (split_validation(LABELS, 4, 3, seed=5)[1] != split_validation(LABELS, 4, 3, seed=6)[1]).any()
+
+
+@pytest.mark.parametrize("num_val_per_class", [0, 20, 21])
+def test_validation_must_leave_images_to_train_on(num_val_per_class: int) -> None:
+    with pytest.raises(ValueError, match=f"num_val_per_class .* 20, got {num_val_per_class}"):
+        split_validation(LABELS, num_val_per_class, 3)
+
+
+@pytest.mark.parametrize(
+    ("minority", "expected"),
+    [("first", [50] * 5 + [5000] * 5), ("last", [5000] * 5 + [50] * 5)],
+)
+def test_step_cuts_half_of_the_classes(minority: str, expected: list[int]) -> None:
+    counts = thinned_counts(np.full(10, 5000), imbalance="step", ratio=100, minority=minority)
+    assert counts.tolist() == expected
+    assert counts.dtype == np.int64
+
+
+def test_step_cuts_the_smaller_half_of_an_odd_number_of_classes_and_rounds() -> None:
+    counts = thinned_counts(np.array([10, 20, 38]), imbalance="step", ratio=4, minority="last")
+    assert counts.tolist() == [10, 20, 10]  # 9.5 rounds to even
+    counts = thinned_counts(np.array([11, 20, 38]), imbalance="step", ratio=4, minority="first")
+    assert counts.tolist() == [3, 20, 38]
+
+
+def test_exponential_has_the_published_counts_of_long_tailed_cifar10() -> None:
+    counts = thinned_counts(np.full(10, 5000), imbalance="exponential", ratio=100, minority="last")
+    assert counts.tolist() == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+    turned = thinned_counts(np.full(10, 5000), imbalance="exponential", ratio=100, minority="first")
+    assert turned.tolist() == [50, 83, 139, 232, 387, 645, 1077, 1796, 2997, 5000]
+
+
+def test_exponential_goes_by_each_classs_own_count() -> None:
+    # ratio^(-j/2) = 1, 1/2, 1/4
+    counts = thinned_counts(np.array([80, 60, 40]), imbalance="exponential", ratio=4, minority="last")
+    assert counts.tolist() == [80, 30, 10]
+    counts = thinned_counts(np.array([80, 60, 40]), imbalance="exponential", ratio=4, minority="first")
+    assert counts.tolist() == [20, 30, 40]
+
+
+@pytest.mark.parametrize("imbalance", ["step", "exponential"])
+def test_ratio_one_leaves_the_counts_and_a_huge_one_leaves_an_image(imbalance: str) -> None:
+    class_counts = np.array([7, 4990, 3, 12])
+    one = thinned_counts(class_counts, imbalance=imbalance, ratio=1, minority="last")
+    assert one.tolist() == [7, 4990, 3, 12]
+    assert thinned_counts(class_counts, imbalance=imbalance, ratio=1e9, minority="last")[3] == 1
+
+
+@pytest.mark.parametrize("ratio", [0.99, 0.0, -1.0, float("nan"), float("inf")])
+def test_a_ratio_below_one_or_not_finite_is_refused(ratio: float) -> None:
+    with pytest.raises(ValueError, match="ratio must be at least 1"):
+        thinned_counts(np.array([5, 5]), imbalance="step", ratio=ratio, minority="last")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"imbalance": "stepp"}, "imbalance must be one of"),
+        ({"minority": "middle"}, "minority must be one of"),
+    ],
+)
+def test_unknown_names_are_refused(changed: dict[str, str], message: str) -> None:
+    names = {"imbalance": "step", "minority": "last", **changed}
+    with pytest.raises(ValueError, match=message):
+        thinned_counts(np.array([5, 5]), ratio=2, **names)
+
+
+@pytest.mark.parametrize("class_counts", [[5], [5, 0]])
+def test_one_class_and_empty_classes_cannot_be_thinned(class_counts: list[int]) -> None:
+    with pytest.raises(ValueError, match="class_counts must be"):
+        thinned_counts(np.array(class_counts), imbalance="exponential", ratio=2, minority="last")
+
+
+def test_thin_draws_the_counts_from_the_given_indices() -> None:
+    indices = np.arange(10, 64)
+    drawn = thin(LABELS, indices, np.array([3, 0, 7]), seed=1)
+    assert np.bincount(LABELS[drawn], minlength=3).tolist() == [3, 0, 7]
+    assert drawn.min() >= 10
+    assert drawn.tolist() == sorted(set(drawn))
+    assert drawn.dtype == np.int64
+    assert (drawn == thin(LABELS, indices, np.array([3, 0, 7]), seed=1)).all()
+    assert drawn.tolist() != thin(LABELS, indices, np.array([3, 0, 7]), seed=2).tolist()
+
+
+def test_thin_refuses_more_than_there_are() -> None:
+    with pytest.raises(ValueError, match=r"counts\[1\] must be from 0 to 20, got 21"):
+        thin(LABELS, np.arange(64), np.array([1, 21, 1]), seed=0)
+
+
+def test_tuning_data_thins_the_pool_and_not_validation() -> None:
+    data = tuning_data(dataset(), imbalance="step", ratio=4, minority="first", subset_seed=3)
+    assert data.class_counts.tolist() == [4, 16, 20]
+    assert np.bincount(data.labels[data.train_indices]).tolist() == [4, 16, 20]
+    assert np.bincount(data.labels[data.val_indices]).tolist() == [4, 4, 4]
+    assert not set(data.train_indices) & set(data.val_indices)
+    assert data.num_train == 40
+    assert not data.flip_keeps_label
+    assert 255 not in data.images
+
+
+def test_validation_is_the_same_for_every_subset_seed_and_imbalance() -> None:
+    first = tuning_data(dataset(), imbalance="step", ratio=4, minority="first", subset_seed=3)
+    other = tuning_data(dataset(), imbalance="exponential", ratio=2, minority="last", subset_seed=4)
+    assert (first.val_indices == other.val_indices).all()
+    assert first.fingerprint != other.fingerprint
+
+
+def test_retest_joins_train_and_validation() -> None:
+    options = {"imbalance": "step", "ratio": 4, "minority": "first"}
+    tuned = tuning_data(dataset(), **options, subset_seed=3)
+    data = retest_data(tuned, **options, subset_seed=0)
+    assert data.class_counts.tolist() == [5, 20, 24]
+    assert np.bincount(data.labels[data.train_indices]).tolist() == [5, 20, 24]
+    assert len(data.val_indices) == 0
+    assert set(tuned.val_indices[data.labels[tuned.val_indices] > 0]) <= set(data.train_indices)
+    assert data.fingerprint != retest_data(tuned, **options, subset_seed=1).fingerprint
+    assert data.fingerprint == retest_data(tuned, **options, subset_seed=0).fingerprint
+
+
+def test_a_thinned_class_of_the_retest_is_not_the_validation_set_of_the_same_seed() -> None:
+    labels = np.repeat([0, 1], 100)
+    val = split_validation(labels, 10, 2, seed=0)[1]
+    assert thin(labels, np.arange(200), np.array([10, 10]), seed=0).tolist() != val.tolist()
+
+
+def test_test_data_is_the_test_split() -> None:
+    data = test_data(dataset())
+    assert data.labels.tolist() == [2, 1, 0]
+    assert (data.images == 255).all()
+
+
+def test_fingerprints_are_sha256_as_documented() -> None:
+    one_two = (1).to_bytes(8, "little") + (2).to_bytes(8, "little")
+    assert index_sha256(np.array([1, 2])) == hashlib.sha256(one_two).hexdigest()
+    assert index_sha256(np.array([1, 2], dtype=np.int32)) == index_sha256(np.array([1, 2]))
+    data = tuning_data(dataset(), imbalance="step", ratio=1, minority="last", subset_seed=0)
+    parts = ["abc", index_sha256(data.train_indices), index_sha256(data.val_indices)]
+    assert data.fingerprint == hashlib.sha256("\n".join(parts).encode()).hexdigest()
