@@ -8,6 +8,8 @@ from typing import Any
 
 import optuna
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every ask is a line on the console
+
 Suggest = Callable[[optuna.Trial], dict[str, Any]]
 
 

@@ -165,9 +165,7 @@ def winners(trials: pd.DataFrame) -> pd.DataFrame:
     Best by objective, the validation score of the *last* epoch; ties go to the lower number. An arm without
     a completed trial has no row: a stopped trial's score is of fewer epochs and never wins.
     """
-    candidates = trials[
-        (trials["stage"] == "tune") & (trials["status"] == "completed") & trials["objective"].notna()
-    ]
+    candidates = trials[(trials["stage"] == "tune") & (trials["status"] == "completed") & trials["objective"].notna()]
     order = {arm: position for position, arm in enumerate(trials["arm"].drop_duplicates())}
     best = candidates.sort_values(["objective", "number"], ascending=[False, True]).drop_duplicates("arm")
     return best.sort_values("arm", key=lambda arms: arms.map(order)).reset_index(drop=True)
@@ -177,9 +175,7 @@ def status_counts(tables: Tables) -> pd.DataFrame:
     """Index arm (declared order), a column a status, values the number of tuning trials."""
     tuning = tables.trials[tables.trials["stage"] == "tune"]
     counts = {
-        arm: {
-            status: int(((tuning["arm"] == arm) & (tuning["status"] == status)).sum()) for status in STATUSES
-        }
+        arm: {status: int(((tuning["arm"] == arm) & (tuning["status"] == status)).sum()) for status in STATUSES}
         for arm in tables.arms
     }
     return pd.DataFrame.from_dict(counts, orient="index", columns=list(STATUSES))

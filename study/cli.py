@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import sys
 import tomllib
@@ -25,7 +26,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse, but an error is a StudyError."""
 
     def error(self, message: str) -> NoReturn:
-        raise StudyError(message)
+        raise StudyError(re.sub(r"^argument (\S+): ", r"\1 ", message))
 
 
 def run_main(main: Callable[[Sequence[str]], int]) -> NoReturn:
@@ -109,7 +110,10 @@ def _parser(study: Study) -> _Parser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--spec", default=None, metavar="FILE", help="TOML or a run's spec.json with any of these settings; options override it"
+        "--spec",
+        default=None,
+        metavar="FILE",
+        help="TOML or a run's spec.json with any of these settings; options override it",
     )
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     for name, field in study.spec.model_fields.items():
@@ -175,13 +179,12 @@ def _reader(option: str, annotation: Any) -> Callable[[str], Any]:
             try:
                 return int(text)
             except ValueError:
-                raise StudyError(f"{option} must be a whole number, got {text!r}") from None
+                raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
         if base is float and option != "--time-budget":
             try:
                 return float(text)
             except ValueError:
-                raise StudyError(f"{option} must be a number, got {text!r}") from None
+                raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
         return text
 
     return read
-

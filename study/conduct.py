@@ -62,7 +62,8 @@ def resume(run_dir: Path, console: StudyConsole) -> int:
         known = ledger.book.sessions[0]["dataset"]["fingerprint"] if ledger.book.sessions else data.fingerprint
         if data.fingerprint != known:
             raise StudyError(
-                f"the data are not those that {run_dir} began with (fingerprint {data.fingerprint[:12]}, was {known[:12]})"
+                f"the data are not those that {run_dir} began with "
+                f"(fingerprint {data.fingerprint[:12]}, was {known[:12]})"
             )
         with connected(spec.address) as cluster:
             session = _Session(
@@ -120,8 +121,9 @@ class _Session:
         self._open_session(cluster, command)
         seconds: dict[str, float] = {}
         try:
-            with _timed(seconds, "tune_seconds"), self._console.tuning(
-                self._spec, self._study.task, self._ledger.book, slots
+            with (
+                _timed(seconds, "tune_seconds"),
+                self._console.tuning(self._spec, self._study.task, self._ledger.book, slots),
             ):
                 interrupted = tune_arms(
                     spec=self._spec,
@@ -145,10 +147,9 @@ class _Session:
     def _introduce(self, cluster: Cluster, slots: int) -> None:
         spec, data, say = self._spec, self._data, self._console.say
         say(f"data: {self._dataset.origin}")
-        say(
-            f"      {data.num_train} training images after thinning ({', '.join(map(str, data.class_counts))} a class), "
-            f"{len(data.val_indices)} for validation, {len(self._dataset.test_labels)} for the final test"
-        )
+        counts = ", ".join(map(str, data.class_counts))
+        say(f"      training {data.num_train} images after thinning ({counts} a class)")
+        say(f"      validation {len(data.val_indices)}, final test {len(self._dataset.test_labels)}")
         arms = spec.arms or ()
         say(
             f"plan: {len(arms)} arms x {spec.trials_per_arm} trials of up to {spec.max_epochs} epochs "
@@ -228,9 +229,7 @@ class _Session:
         self._write_seconds = self._written - started
 
 
-def write_derived(
-    run_dir: Path, *, study: Study, spec: StudySpec, space: Any, ledger: Ledger, state: State
-) -> None:
+def write_derived(run_dir: Path, *, study: Study, spec: StudySpec, space: Any, ledger: Ledger, state: State) -> None:
     """The tables and summary.json, from the ledger."""
     write_records(
         run_dir,

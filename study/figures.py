@@ -104,9 +104,7 @@ def _plain(text: str, width: int = 26) -> str:
     return text.replace("$", r"\$")
 
 
-def _grid(
-    num_panels: int, num_columns: int, panel_height: float, **options: Any
-) -> tuple[Canvas, list[Axes]]:
+def _grid(num_panels: int, num_columns: int, panel_height: float, **options: Any) -> tuple[Canvas, list[Axes]]:
     """Small multiples with shared scales; surplus panels are taken away."""
     num_rows = math.ceil(num_panels / num_columns)
     canvas = Canvas(figsize=(WIDTH, panel_height * num_rows + 0.85), layout="constrained")
@@ -199,9 +197,7 @@ def _draw_dots(data: Dots, xlabel: str, reference_label: str, value_format: str)
             zorder=2,
         )
         if not math.isnan(arm.low):
-            ax.plot(
-                [arm.low, arm.high], [row, row], color=color, linewidth=1.8, solid_capstyle="butt", zorder=3
-            )
+            ax.plot([arm.low, arm.high], [row, row], color=color, linewidth=1.8, solid_capstyle="butt", zorder=3)
         ax.plot(arm.mean, row, marker, color=color, markersize=6, markeredgecolor="white", zorder=4)
         half_width = "" if math.isnan(arm.low) else f" ± {(arm.high - arm.low) / 2:.1f}"
         text = value_format.format(arm.mean).replace("-", "−") + half_width
@@ -742,9 +738,7 @@ def draw_budgets(data: pd.DataFrame) -> Canvas:
         canvas,
         [
             Patch(color=BLUE, label="spent in tuning"),
-            Patch(
-                facecolor="white", edgecolor=GREY, hatch="////", label="saved by early stopping (estimate)"
-            ),
+            Patch(facecolor="white", edgecolor=GREY, hatch="////", label="saved by early stopping (estimate)"),
         ],
     )
     return canvas
@@ -792,11 +786,8 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         name="recall",
         title="Test recall of each class",
-        caption="Mean over the retest seeds, arms ordered by test balanced accuracy, which is the mean of "
-        "a row.",
-        alt=lambda data: (
-            f"Heat map of test recall: {len(data.recall)} arms by {len(data.class_counts)} classes."
-        ),
+        caption="Mean over the retest seeds, arms ordered by test balanced accuracy, which is the mean of a row.",
+        alt=lambda data: f"Heat map of test recall: {len(data.recall)} arms by {len(data.class_counts)} classes.",
         absent="no arm has been retested",
         data=recalls_data,
         draw=draw_recalls,
@@ -815,9 +806,7 @@ FIGURES: tuple[Figure, ...] = (
         title="Learning curves of the tuning trials",
         caption="One line a trial. × marks where early stopping ended one, vertical lines the rungs at "
         "which it decides; the winner is the completed trial with the highest last value.",
-        alt=lambda data: (
-            f"Validation balanced accuracy over epochs of {len(data.ends)} trials, a panel an arm."
-        ),
+        alt=lambda data: f"Validation balanced accuracy over epochs of {len(data.ends)} trials, a panel an arm.",
         absent="no trial has finished an epoch",
         data=curves_data,
         draw=draw_curves,
@@ -838,9 +827,7 @@ FIGURES: tuple[Figure, ...] = (
         title="Validation score over the shared hyperparameters",
         caption="A row an arm, grey dots the other arms' trials. A stopped trial stands, hollow, at its "
         "last value, which is of fewer epochs and not comparable with a completed one.",
-        alt=lambda data: (
-            f"Scatter plots of validation score over {', '.join(data.knobs)} for {len(data.arms)} arms."
-        ),
+        alt=lambda data: f"Scatter plots of validation score over {', '.join(data.knobs)} for {len(data.arms)} arms.",
         absent="no trial has a validation score",
         data=slices_data,
         draw=draw_slices,
@@ -869,9 +856,7 @@ FIGURES: tuple[Figure, ...] = (
         title="Training loss in the retest",
         caption="Losses of different arms are different functions: compare the shape, not the height. The "
         "retest has no validation set; nothing was chosen on these runs.",
-        alt=lambda data: (
-            f"Training loss over epochs in the retest, a panel for each of {data['arm'].nunique()} arms."
-        ),
+        alt=lambda data: f"Training loss over epochs in the retest, a panel for each of {data['arm'].nunique()} arms.",
         absent="the retest has not run",
         data=retest_curves_data,
         draw=draw_retest_curves,

@@ -127,9 +127,7 @@ def tune_arms(
         len(ledger.book.trials) >= searcher.num_trials
     ):
         return False
-    scheduler = ArmScheduler(
-        spec=spec, task=task, space=space, ledger=ledger, on_event=on_event, should_end=should_end
-    )
+    scheduler = ArmScheduler(spec=spec, task=task, space=space, ledger=ledger, on_event=on_event, should_end=should_end)
     _quiet_ray()
     resources = tune.PlacementGroupFactory([{"CPU": spec.cpus_per_trial, "GPU": spec.gpus_per_trial}])
     trainable = tune.with_resources(tune.with_parameters(trainable_class(task), data=data), resources)
@@ -174,6 +172,7 @@ def _packages() -> list[ModuleType]:
 
 def _quiet_ray() -> None:
     """The ledger is the truth: no loggers of Ray's, and its own snapshots seldom."""
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints its banner even at verbose=0
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "600"
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"

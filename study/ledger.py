@@ -83,7 +83,8 @@ class Book:
         payload = dict(event.payload)
         trial = self.trials.get(event.trial_id) if event.trial_id else None
         if event.kind == ASKED:
-            assert event.trial_id and trial is None
+            assert event.trial_id
+            assert trial is None
             self.trials[event.trial_id] = TrialRecord(trial_id=event.trial_id, **payload)
         elif event.kind == EPOCH and trial:
             trial.epochs.append(payload)
@@ -168,5 +169,3 @@ class Ledger:
 
 def finished(trial_id: str, status: Status, message: str | None = None) -> Event:
     return Event(kind=FINISHED, trial_id=trial_id, payload={"status": status, "message": message})
-
-

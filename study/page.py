@@ -339,11 +339,7 @@ def remarks(tables: Tables) -> list[str]:
     sentences = []
     if verdict.num_arms > 1:
         sentences.append(_selection_remark(tables, verdict))
-    if (
-        verdict.adjusted is not None
-        and verdict.adjusted.low is not None
-        and verdict.adjusted.high is not None
-    ):
+    if verdict.adjusted is not None and verdict.adjusted.low is not None and verdict.adjusted.high is not None:
         span_text = span(verdict.adjusted.low, verdict.adjusted.high)
         outcome = "excludes" if verdict.adjusted.excludes_zero else "includes"
         sentences.append(
@@ -404,9 +400,7 @@ def state_sentence(summary: Mapping[str, Any]) -> str | None:
     if summary["state"] == "complete":
         return None
     if summary["state"] == "running":
-        return (
-            "This study was running when the page was written. Should it have been killed, continue it with"
-        )
+        return "This study was running when the page was written. Should it have been killed, continue it with"
     return f"This study is {summary['state']}: what follows is what it had reached. Continue it with"
 
 
@@ -480,9 +474,7 @@ def _difference_cell(row: Mapping[Any, Any]) -> str:
 def not_retested(tables: Tables) -> list[tuple[str, str]]:
     reasons = dict(tables.summary.get("not_retested") or {})
     retested = set(tables.retests["arm"])
-    default = (
-        "the study is not finished" if tables.summary["state"] != "complete" else "no reason was recorded"
-    )
+    default = "the study is not finished" if tables.summary["state"] != "complete" else "no reason was recorded"
     return [(arm, str(reasons.get(arm, default))) for arm in tables.arms if arm not in retested]
 
 
@@ -635,8 +627,7 @@ def methods(tables: Tables) -> list[str]:
         "are taken seed by seed. They cover the randomness of training and of the thinned subset, not "
         "that of the search: each arm was tuned once."
         + (
-            f" The adjusted statement uses Bonferroni's correction for {num_comparisons} comparisons with "
-            "the control."
+            f" The adjusted statement uses Bonferroni's correction for {num_comparisons} comparisons with the control."
             if num_comparisons > 1
             else ""
         ),

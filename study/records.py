@@ -130,7 +130,13 @@ def column_type(values: Iterable[Any]) -> pa.DataType:
 
 
 def write_records(
-    run_dir: Path, book: Book, *, arms: Sequence[str], factors: Mapping[str, Mapping[str, str]], metric: str, active: bool
+    run_dir: Path,
+    book: Book,
+    *,
+    arms: Sequence[str],
+    factors: Mapping[str, Mapping[str, str]],
+    metric: str,
+    active: bool,
 ) -> None:
     """Derive all four tables from the ledger's book. active: a process is at work, so unfinished trials are running."""
     rows = [_trial_row(trial, factors[trial.arm], metric, active) for trial in book.trials.values()]

@@ -96,4 +96,3 @@ def _record(ledger: Ledger, *, arm: str, seed: int, winner: TrialRecord, outcome
         Event(kind=RETEST_EPOCHS, payload={"rows": rows}),
         Event(kind=RETEST, payload={"arm": arm, "trial_id": winner.trial_id, **row}),
     )
-

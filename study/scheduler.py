@@ -16,7 +16,6 @@ from study.spec import StudySpec
 from trainables.task import Task
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Decision:
     value: float
@@ -34,9 +33,7 @@ def asha_decision(value: float, peers: Sequence[float], *, reduction_factor: int
     sign = 1 if mode == "max" else -1
     cutoff = sign * float(np.quantile([sign * peer for peer in peers], 1 - 1 / reduction_factor)) if peers else None
     survives = math.isfinite(value) and (cutoff is None or sign * value >= sign * cutoff)
-    return Decision(
-        value=value, cutoff=cutoff, num_peers=len(peers), decision="continue" if survives else "stop"
-    )
+    return Decision(value=value, cutoff=cutoff, num_peers=len(peers), decision="continue" if survives else "stop")
 
 
 class ArmScheduler(TrialScheduler):
@@ -129,9 +126,7 @@ class ArmScheduler(TrialScheduler):
                 reduction_factor=self._spec.reduction_factor or 0,
                 mode=self._task.mode,
             )
-            events.append(
-                Event(kind=RUNG, trial_id=trial_id, payload={"rung_epoch": epoch, **vars(decision)})
-            )
+            events.append(Event(kind=RUNG, trial_id=trial_id, payload={"rung_epoch": epoch, **vars(decision)}))
             if decision.decision == "stop":
                 return [*events, finished(trial_id, "stopped")]
         if epoch == self._spec.max_epochs:

@@ -121,7 +121,6 @@ class ArmProposer:
 
     def __init__(self, *, spec: StudySpec, task: Task, space: SearchSpace, arm: Arm) -> None:
         self._spec, self._task, self._space, self._arm = spec, task, space, arm
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.study = optuna.create_study(direction="maximize" if task.mode == "max" else "minimize")
         self._open: dict[str, optuna.Trial] = {}
         self._grid = grid_points(space, arm, spec.trials_per_arm or 1) if spec.searcher == "grid" else []

@@ -18,11 +18,10 @@ Budget = Literal["quick", "standard", "full"]
 MAX_NAME_LENGTH = 100
 
 
-def _option(group: str, help: str, *, unit: str = "", metavar: str | None = None) -> dict[str, Any]:
-    return {
-        "description": help,
-        "json_schema_extra": {"group": group, "unit": unit, "metavar": metavar},
-    }
+def _option(default: Any, group: str, help: str, *, unit: str = "", metavar: str = "", **limits: Any) -> Any:
+    """A field that is an option of the command line, in its group. limits: pydantic's, such as ge=1."""
+    extra: dict[str, Any] = {"group": group, "unit": unit, "metavar": metavar}
+    return Field(default, description=help, json_schema_extra=extra, **limits)
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -35,52 +34,51 @@ class StudySpec(BaseModel):
 
     task: str
 
-    dataset: str = Field(
-        "auto",
-        **_option("data", "auto, cifar10, eurosat, digits, or a PATH to a folder of images by class or of Parquet files"),
+    dataset: str = _option(
+        "auto", "data", "auto, cifar10, eurosat, digits, or a PATH to a folder of images by class or of Parquet files"
     )
-    data_root: Path = Field(Path("data"), **_option("data", "folder that holds the data sets"))
-    download: bool = Field(False, **_option("data", "download the data set into the data root if it is not there"))
+    data_root: Path = _option(Path("data"), "data", "folder that holds the data sets")
+    download: bool = _option(False, "data", "download the data set into the data root if it is not there")
 
-    budget: Budget | None = Field(None, **_option("budget", "preset for the values below; quick without a GPU, standard with one"))
-    arms: tuple[str, ...] | None = Field(None, **_option("budget", "arms to compare, a,b,c or all", metavar="A,B,C"))
-    trials_per_arm: Count | None = Field(None, **_option("budget", "configurations tried in each arm", unit="trials"))
-    max_epochs: Count | None = Field(None, **_option("budget", "length of a full trial and of a retest", unit="epochs"))
-    grace_epochs: Count | None = Field(None, **_option("budget", "no trial is stopped before; the first rung", unit="epochs"))
-    reduction_factor: int | None = Field(
-        None, ge=2, **_option("budget", "ASHA keeps about one in this many at a rung; rungs are this factor apart")
+    budget: Budget | None = _option(
+        None, "budget", "preset for the values below; quick without a GPU, standard with one"
     )
-    retest_seeds: Count | None = Field(None, **_option("budget", "fresh seeds on which each arm's winner is retrained", unit="seeds"))
-    time_budget: float | None = Field(
+    arms: tuple[str, ...] | None = _option(None, "budget", "arms to compare, a,b,c or all", metavar="A,B,C")
+    trials_per_arm: Count | None = _option(None, "budget", "configurations tried in each arm", unit="trials")
+    max_epochs: Count | None = _option(None, "budget", "length of a full trial and of a retest", unit="epochs")
+    grace_epochs: Count | None = _option(None, "budget", "no trial is stopped before; the first rung", unit="epochs")
+    reduction_factor: int | None = _option(
+        None, "budget", "ASHA keeps about one in this many at a rung; rungs are this factor apart", ge=2
+    )
+    retest_seeds: Count | None = _option(
+        None, "budget", "fresh seeds on which each arm's winner is retrained", unit="seeds"
+    )
+    time_budget: float | None = _option(
+        None, "budget", "stop tuning after this long, then retest; 90, 20m or 2h", unit="seconds", metavar="TIME", gt=0
+    )
+
+    searcher: Searcher = _option("tpe", "search", "how configurations are proposed")
+    start: dict[str, str] | None = _option(
         None,
-        gt=0,
-        **_option("budget", "stop tuning after this long, then retest; 90, 20m or 2h", unit="seconds", metavar="TIME"),
+        "search",
+        "the configuration that every arm starts from, knob by knob; with --trials-per-arm 1, the only one",
+        metavar="KNOB=VALUE,...",
     )
+    model: str = _option("small_cnn", "search", "small_cnn, resnet18 or resnet32")
+    seed: int = _option(0, "search", "the study's seed: all others follow from it", ge=0)
 
-    searcher: Searcher = Field("tpe", **_option("search", "how configurations are proposed"))
-    start: dict[str, str] | None = Field(
-        None,
-        **_option(
-            "search",
-            "the configuration that every arm starts from, knob by knob; with --trials-per-arm 1, the only one",
-            metavar="KNOB=VALUE,...",
-        ),
+    cpus_per_trial: float | None = _option(None, "machine", "CPUs a trial; default 1", unit="CPUs", gt=0)
+    gpus_per_trial: float | None = _option(
+        None, "machine", "GPUs a trial, fractions allowed; default 0.25 with a GPU, else 0", unit="GPUs", ge=0
     )
-    model: str = Field("small_cnn", **_option("search", "small_cnn, resnet18 or resnet32"))
-    seed: int = Field(0, ge=0, **_option("search", "the study's seed: all others follow from it"))
+    max_concurrent: Count | None = _option(None, "machine", "trials at once; default as many as fit", unit="trials")
+    precision: Literal["auto", "float32", "bfloat16"] = _option(
+        "auto", "machine", "auto takes bfloat16 where the processor has units for it"
+    )
+    address: str | None = _option(None, "machine", "an existing Ray cluster, e.g. auto or HOST:6379")
 
-    cpus_per_trial: float | None = Field(None, gt=0, **_option("machine", "CPUs a trial; default 1", unit="CPUs"))
-    gpus_per_trial: float | None = Field(
-        None, ge=0, **_option("machine", "GPUs a trial, fractions allowed; default 0.25 with a GPU, else 0", unit="GPUs")
-    )
-    max_concurrent: Count | None = Field(None, **_option("machine", "trials at once; default as many as fit", unit="trials"))
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", **_option("machine", "auto takes bfloat16 where the processor has units for it")
-    )
-    address: str | None = Field(None, **_option("machine", "an existing Ray cluster, e.g. auto or HOST:6379"))
-
-    name: str | None = Field(None, **_option("output", "name of the run; default TASK-DATASET-DATE"))
-    output_dir: Path = Field(Path("reports"), **_option("output", "folder for runs"))
+    name: str | None = _option(None, "output", "name of the run; default TASK-DATASET-DATE")
+    output_dir: Path = _option(Path("reports"), "output", "folder for runs")
 
     # Chosen once a study and kept through resume and retest; not an option.
     numerics: Numerics | None = None
@@ -135,9 +133,7 @@ class StudySpec(BaseModel):
     @model_validator(mode="after")
     def _grace_within_epochs(self) -> StudySpec:
         if self.grace_epochs is not None and self.max_epochs is not None and self.grace_epochs > self.max_epochs:
-            raise ValueError(
-                f"grace_epochs must be at most max_epochs ({self.max_epochs}), got {self.grace_epochs}"
-            )
+            raise ValueError(f"grace_epochs must be at most max_epochs ({self.max_epochs}), got {self.grace_epochs}")
         return self
 
     @property
@@ -148,7 +144,8 @@ class StudySpec(BaseModel):
     @property
     def rungs(self) -> tuple[int, ...]:
         """Epochs at which ASHA decides: grace, grace * factor, ... below max_epochs."""
-        assert self.grace_epochs and self.max_epochs and self.reduction_factor
+        if not (self.grace_epochs and self.max_epochs and self.reduction_factor):
+            raise ValueError("the rungs of a spec are known once its budget is")
         rungs, epoch = [], self.grace_epochs
         while epoch < self.max_epochs:
             rungs.append(epoch)
@@ -160,15 +157,13 @@ class ImbalanceSpec(StudySpec):
     """The imbalance study: how the training set is thinned."""
 
     task: Literal["imbalance"] = "imbalance"
-    imbalance: Literal["step", "exponential"] = Field(
-        "step", **_option("imbalance", "half of the classes cut to 1/ratio, or a long tail")
+    imbalance: Literal["step", "exponential"] = _option(
+        "step", "imbalance", "half of the classes cut to 1/ratio, or a long tail"
     )
-    imbalance_ratio: float = Field(
-        10.0, ge=1, allow_inf_nan=False, **_option("imbalance", "largest class over smallest; 1 leaves the set as it is")
+    imbalance_ratio: float = _option(
+        10.0, "imbalance", "largest class over smallest; 1 leaves the set as it is", ge=1, allow_inf_nan=False
     )
-    imbalance_classes: Literal["first", "last"] = Field(
-        "first", **_option("imbalance", "which classes become rare")
-    )
+    imbalance_classes: Literal["first", "last"] = _option("first", "imbalance", "which classes become rare")
 
 
 def validated(spec_type: type[StudySpec], values: Mapping[str, Any]) -> StudySpec:

@@ -150,9 +150,7 @@ def _winner(spec: StudySpec, study: Study, trial: TrialRecord) -> dict[str, Any]
     }
 
 
-def _not_retested(
-    ledger: Ledger, spec: StudySpec, best: Mapping[str, TrialRecord], state: State
-) -> dict[str, str]:
+def _not_retested(ledger: Ledger, spec: StudySpec, best: Mapping[str, TrialRecord], state: State) -> dict[str, str]:
     reasons = {}
     for arm in spec.arms or ():
         failures = [(seed, text) for (name, seed), text in ledger.book.retest_failures.items() if name == arm]

@@ -43,6 +43,7 @@ class StudyTrainable(tune.Trainable):
     """
 
     task: ClassVar[Task]
+    _repeated: dict[str, Any] | None
 
     def setup(self, config: dict[str, Any], data: TuningData) -> None:
         self._data = data
@@ -84,7 +85,7 @@ class StudyTrainable(tune.Trainable):
             numerics=trial.numerics,
             device=worker_device(),
         )
-        self._repeated: dict[str, Any] | None = None
+        self._repeated = None
         state = read_newest_checkpoint(Path(trial.checkpoint_dir))
         if state is not None:
             self._learner.load_state_dict(state["learner"])

@@ -74,9 +74,7 @@ def tail_weights(class_counts: Tensor, tail_class_weight: float) -> Tensor:
 
 def _check_counts(class_counts: Tensor) -> None:
     if class_counts.ndim != 1 or len(class_counts) == 0 or class_counts.is_floating_point():
-        raise ValueError(
-            f"class_counts must be int64[C], got {class_counts.dtype} of shape {list(class_counts.shape)}"
-        )
+        raise ValueError(f"class_counts must be int64[C], got {class_counts.dtype} of shape {list(class_counts.shape)}")
     if int(class_counts.min()) < 1:
         raise ValueError(f"every class must have at least 1 image, got class_counts {class_counts.tolist()}")
 
@@ -95,9 +93,7 @@ def _knob(hparams: ImbalanceHparams, name: str) -> float:
 
 CLASS_WEIGHTINGS: dict[str, Callable[[Tensor, ImbalanceHparams], Tensor]] = {
     "uniform": lambda class_counts, hparams: uniform_weights(class_counts),
-    "inverse": lambda class_counts, hparams: inverse_weights(
-        class_counts, _knob(hparams, "class_weight_gamma")
-    ),
+    "inverse": lambda class_counts, hparams: inverse_weights(class_counts, _knob(hparams, "class_weight_gamma")),
     "class_balanced": lambda class_counts, hparams: class_balanced_weights(
         class_counts, _knob(hparams, "class_weight_beta")
     ),

@@ -53,7 +53,7 @@ Precision = Literal["float32", "bfloat16"]
 
 
 class Numerics(BaseModel):
-    """The numerical settings that change bits: chosen once a study, recorded in spec.json, reused by resume and retest."""
+    """Numerical settings that change bits: chosen once a study, recorded in spec.json, kept by resume and retest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from trainables.class_weights import CLASS_WEIGHTINGS
-from trainables.data.augmentation import channel_stats
 from trainables.data.resident import resident
 from trainables.data.types import TuningData
 from trainables.hparams import ImbalanceHparams, Numerics
@@ -31,7 +30,7 @@ def build_learner(
     device: torch.device,
 ) -> Learner:
     """A learner at epoch 0. What it will do is a function of the arguments alone."""
-    images, labels = resident(data, device)
+    pool = resident(data, device)
     train_indices = torch.from_numpy(data.train_indices.copy())
     train_labels = torch.from_numpy(data.labels.copy())[train_indices]
     class_counts = torch.from_numpy(data.class_counts.copy())
@@ -44,13 +43,12 @@ def build_learner(
         model = build_model(
             hparams.model,
             num_classes=data.num_classes,
-            in_channels=images.shape[3],
-            image_size=images.shape[1],
+            in_channels=pool.images.shape[3],
+            image_size=pool.images.shape[1],
             head=LOSS_HEADS.get(hparams.loss, "linear"),
         )
     memory_format = torch.channels_last if numerics.channels_last else torch.contiguous_format
     model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
-    mean, std = channel_stats(images, train_indices)
     return Learner(
         model=model,
         loss=_loss(hparams, class_counts.to(device), num_epochs),
@@ -62,14 +60,14 @@ def build_learner(
         ),
         learning_rate=lambda progress: hparams.learning_rate * SCHEDULES[hparams.schedule](progress),
         batches=Batches(
-            images=images,
-            labels=labels,
+            images=pool.images,
+            labels=pool.labels,
             train_indices=train_indices,
             plan=plan,
             augmentation=hparams.augmentation,
             photometric_strength=hparams.photometric_strength,
-            mean=mean,
-            std=std,
+            mean=pool.mean,
+            std=pool.std,
             seed=seed,
         ),
         num_epochs=num_epochs,
@@ -83,9 +81,7 @@ def reweighting_epoch(reweight_start: float, num_epochs: int) -> int:
     return min(round(reweight_start * num_epochs), num_epochs - 1)
 
 
-def _loss(
-    hparams: ImbalanceHparams, class_counts: Tensor, num_epochs: int
-) -> Callable[[Tensor, Tensor, int], Tensor]:
+def _loss(hparams: ImbalanceHparams, class_counts: Tensor, num_epochs: int) -> Callable[[Tensor, Tensor, int], Tensor]:
     weights = CLASS_WEIGHTINGS[hparams.class_weighting](class_counts, hparams)
     uniform = torch.ones_like(weights)
     deferred_until = reweighting_epoch(hparams.reweight_start or 0.0, num_epochs)

@@ -28,9 +28,7 @@ def confusion_matrix(logits_or_predictions: Tensor, targets: Tensor, num_classes
         )
     for name, classes in (("predictions", predictions), ("targets", targets)):
         if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < num_classes:
-            raise ValueError(
-                f"{name} must be in [0, {num_classes}), got {int(classes.min())} to {int(classes.max())}"
-            )
+            raise ValueError(f"{name} must be in [0, {num_classes}), got {int(classes.min())} to {int(classes.max())}")
     cells = torch.bincount(targets * num_classes + predictions, minlength=num_classes**2)
     return cells.reshape(num_classes, num_classes)
 

@@ -34,9 +34,7 @@ class EpochPlan:
 
     def __post_init__(self) -> None:
         if sum(self.batch_sizes) != len(self.positions):
-            raise ValueError(
-                f"batch_sizes add up to {sum(self.batch_sizes)}, not to {len(self.positions)} positions"
-            )
+            raise ValueError(f"batch_sizes add up to {sum(self.batch_sizes)}, not to {len(self.positions)} positions")
         if len(self.loss_scales) != len(self.batch_sizes):
             raise ValueError(f"got {len(self.loss_scales)} loss_scales for {len(self.batch_sizes)} batches")
         if self.views is not None and self.views.shape != self.positions.shape:
@@ -51,17 +49,13 @@ needs is None.
 """
 
 
-def shuffle(
-    labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, generator: torch.Generator
-) -> EpochPlan:
+def shuffle(labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, generator: torch.Generator) -> EpochPlan:
     """Each image once, in random order."""
     _check_counts(labels, class_counts)
     return _plain_plan(torch.randperm(len(labels), generator=generator), hparams.batch_size)
 
 
-def copy(
-    labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, generator: torch.Generator
-) -> EpochPlan:
+def copy(labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, generator: torch.Generator) -> EpochPlan:
     """The source's `s1_step_copy`: class j's images are present round(max n / n_j) times (half to even).
 
     The source trains on the whole copied set; here an epoch is N images drawn from it without replacement.
@@ -87,9 +81,7 @@ def augment_copies(
     return _plain_plan(drawn // num_views, hparams.batch_size, views=(drawn % num_views).to(torch.uint8))
 
 
-def weighted(
-    labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, generator: torch.Generator
-) -> EpochPlan:
+def weighted(labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, generator: torch.Generator) -> EpochPlan:
     """N draws with replacement, class j with probability ∝ n_j^q, q = sampler_exponent.
 
     q = 1 is the data as it is, ½ square-root sampling, 0 balanced.
@@ -102,9 +94,7 @@ def weighted(
     return _plain_plan(positions, hparams.batch_size)
 
 
-def flag(
-    labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, generator: torch.Generator
-) -> EpochPlan:
+def flag(labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, generator: torch.Generator) -> EpochPlan:
     """The source's `s0_flag_downweight` on data thinned once: full batches count 1, cut ones cut_loss_scale.
 
     Each image is drawn once, every tail image in a full batch; see _full_and_cut_batches. With a step of 1/10
@@ -217,9 +207,7 @@ def _full_and_cut_batches(
     return [batches[k] for k in torch.randperm(len(batches), generator=generator).tolist()]
 
 
-def _oversampled(
-    positions: Tensor, labels: Tensor, class_counts: Tensor, generator: torch.Generator
-) -> Tensor:
+def _oversampled(positions: Tensor, labels: Tensor, class_counts: Tensor, generator: torch.Generator) -> Tensor:
     """positions and, of each tail class among them, random repeats up to a head class's mean count; shuffled.
 
     Every image stays in at least once. A tail class of which there is no image has none to repeat.
@@ -263,9 +251,7 @@ def _shuffled(positions: Tensor, generator: torch.Generator) -> Tensor:
 
 def _check_counts(labels: Tensor, class_counts: Tensor) -> None:
     if not torch.equal(torch.bincount(labels, minlength=len(class_counts)), class_counts):
-        raise ValueError(
-            f"class_counts {class_counts.tolist()} are not the counts of the {len(labels)} labels"
-        )
+        raise ValueError(f"class_counts {class_counts.tolist()} are not the counts of the {len(labels)} labels")
     if int(class_counts.min()) < 1:
         raise ValueError(f"every class must have at least 1 image, got class_counts {class_counts.tolist()}")
 

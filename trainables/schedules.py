@@ -38,9 +38,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 """schedule -> (progress in [0, 1)) -> multiplier in (0, 1]."""
 
 
-def learning_rate_at(
-    step: int, *, total_steps: int, base: float, schedule: str, warmup_steps: int = 0
-) -> float:
+def learning_rate_at(step: int, *, total_steps: int, base: float, schedule: str, warmup_steps: int = 0) -> float:
     """The learning rate of optimiser step `step` (0, 1, ..., total_steps - 1).
 
     base × SCHEDULES[schedule](step / total_steps), times (step + 1) / warmup_steps during the first
@@ -49,9 +47,7 @@ def learning_rate_at(
     """
     if schedule not in SCHEDULES:
         nearest = difflib.get_close_matches(schedule, SCHEDULES, n=1, cutoff=0)[0]
-        raise ValueError(
-            f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}; nearest: {nearest}"
-        )
+        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}; nearest: {nearest}")
     if not 0 <= step < total_steps:
         raise ValueError(f"step must be in [0, total_steps = {total_steps}), got {step}")
     if not 0 <= warmup_steps <= total_steps:

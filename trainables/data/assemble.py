@@ -38,9 +38,7 @@ def assemble_dataset(
         )
     untested = int(test_counts.argmin())
     if test_counts[untested] == 0:
-        raise DataError(
-            f"class {class_names[untested]!r} of {where} has no test image, and every class needs one"
-        )
+        raise DataError(f"class {class_names[untested]!r} of {where} has no test image, and every class needs one")
     return ImageDataset(
         name=name,
         origin=origin,

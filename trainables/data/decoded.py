@@ -129,10 +129,7 @@ def _user_cache() -> list[Path]:
 def _read(directory: Path) -> Decoded | None:
     try:
         meta = json.loads((directory / META_NAME).read_text())
-        arrays = {
-            name: np.load(directory / f"{name}.npy", mmap_mode=None, allow_pickle=False)
-            for name in ARRAY_NAMES
-        }
+        arrays = {name: np.load(directory / f"{name}.npy", mmap_mode=None, allow_pickle=False) for name in ARRAY_NAMES}
         decoded = _from_arrays(arrays, tuple(meta["class_names"]))
     # MemoryError, EOFError: what NumPy raises for a flipped bit in a header and for an empty file.
     except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError):

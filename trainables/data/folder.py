@@ -26,9 +26,7 @@ def load_folder(folder: Path) -> ImageDataset:
     else:
         decoded, layout = _read_image_folder(folder), "images by class"
     name = folder.resolve().name
-    return assemble_dataset(
-        decoded, name=name, origin=f"{name}, read from {folder} ({layout})", where=str(folder)
-    )
+    return assemble_dataset(decoded, name=name, origin=f"{name}, read from {folder} ({layout})", where=str(folder))
 
 
 def _read_image_folder(folder: Path) -> Decoded:
@@ -46,9 +44,7 @@ def _read_image_folder(folder: Path) -> Decoded:
     if class_names != test_class_names:
         odd = sorted(set(class_names) ^ set(test_class_names))[0]
         present, missing = ("train", "test") if odd in class_names else ("test", "train")
-        raise DataError(
-            f"class {odd!r} of {folder} is in {present} and not in {missing}, and both need all classes"
-        )
+        raise DataError(f"class {odd!r} of {folder} is in {present} and not in {missing}, and both need all classes")
 
     def decode() -> Decoded:
         paths = [*train_paths, *test_paths]

@@ -38,9 +38,7 @@ def decode_images(encoded: Sequence[EncodedImage]) -> np.ndarray:
     """
     image_size = min(_open(encoded[0]).size)
     if image_size < MIN_IMAGE_SIZE:
-        raise DataError(
-            f"{encoded[0].where} is {image_size} pixels wide or high, and {MIN_IMAGE_SIZE} are the least"
-        )
+        raise DataError(f"{encoded[0].where} is {image_size} pixels wide or high, and {MIN_IMAGE_SIZE} are the least")
     images = np.empty((len(encoded), image_size, image_size, 3), dtype=np.uint8)
     is_gray = np.empty(len(encoded), dtype=bool)
 

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.data.augmentation import channel_stats
 from trainables.data.types import TuningData
 
-_kept: dict[tuple[int, str], tuple[np.ndarray, Tensor, Tensor]] = {}
+
+@dataclass(frozen=True, kw_only=True)
+class ResidentData:
+    """images: uint8[N, H, W, C], labels: int64[N], of the whole pool; mean, std: float32[C] of the training images."""
+
+    images: Tensor
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
 
 
-def resident(data: TuningData, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(images uint8[N, H, W, C], labels int64[N]) on the device.
+# Holding the array itself keeps its id from being given to another one.
+_kept: dict[tuple[int, str, str], tuple[np.ndarray, ResidentData]] = {}
+
+
+def resident(data: TuningData, device: torch.device) -> ResidentData:
+    """The data on the device.
 
     On a CPU the images are Ray's shared memory itself, not a copy: nobody may write to them.
     """
-    key = (id(data.images), str(device))
+    key = (id(data.images), data.fingerprint, str(device))
     if key not in _kept:
+        images, labels = _tensor(data.images).to(device), _tensor(data.labels).to(device)
+        mean, std = channel_stats(images, _tensor(data.train_indices))
         _kept.clear()  # one data set a worker: another one takes its place
-        # Holding the array keeps its id from being given to another one.
-        _kept[key] = (data.images, _tensor(data.images).to(device), _tensor(data.labels).to(device))
-    _, images, labels = _kept[key]
-    return images, labels
+        _kept[key] = data.images, ResidentData(images=images, labels=labels, mean=mean, std=std)
+    return _kept[key][1]
 
 
 def _tensor(array: np.ndarray) -> Tensor:

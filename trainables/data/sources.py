@@ -55,9 +55,7 @@ class ResolvedDataset:
     hint: str
 
 
-def resolve_dataset(
-    name_or_path: str, *, data_root: Path, download: bool, default: str = "cifar10"
-) -> ResolvedDataset:
+def resolve_dataset(name_or_path: str, *, data_root: Path, download: bool, default: str = "cifar10") -> ResolvedDataset:
     """The data set that `load_dataset` would load with the same arguments; reads and downloads nothing.
 
     "auto" means `default` where it lies under data_root or may be downloaded, else the embedded digits. A
@@ -76,9 +74,7 @@ def resolve_dataset(
     return ResolvedDataset(name=None, path=_checked_folder(name_or_path), hint="")
 
 
-def load_dataset(
-    name_or_path: str, *, data_root: Path, download: bool, default: str = "cifar10"
-) -> ImageDataset:
+def load_dataset(name_or_path: str, *, data_root: Path, download: bool, default: str = "cifar10") -> ImageDataset:
     """Load a data set by name, by path to a folder, or by "auto" (see `resolve_dataset`).
 
     The result's `name` and `origin` say which was taken and, where "auto" fell back to the embedded one, how
@@ -105,6 +101,5 @@ def _checked_folder(name_or_path: str) -> Path:
     nearest = difflib.get_close_matches(name_or_path.lower(), known, n=1, cutoff=0.5)
     suggestion = f"; did you mean {nearest[0]!r}?" if nearest else ""
     raise DataError(
-        f"unknown data set {name_or_path!r}: allowed are {', '.join(known)} and a path to a folder"
-        + suggestion
+        f"unknown data set {name_or_path!r}: allowed are {', '.join(known)} and a path to a folder" + suggestion
     )

@@ -88,9 +88,7 @@ def thin(labels: np.ndarray, indices: np.ndarray, counts: np.ndarray, seed: int)
     return _draw_per_class(labels, indices, counts, THINNING_STREAM, seed)
 
 
-def _draw_per_class(
-    labels: np.ndarray, indices: np.ndarray, counts: np.ndarray, stream: int, seed: int
-) -> np.ndarray:
+def _draw_per_class(labels: np.ndarray, indices: np.ndarray, counts: np.ndarray, stream: int, seed: int) -> np.ndarray:
     drawn = []
     for label, count in enumerate(counts):
         members = indices[labels[indices] == label]
@@ -102,9 +100,7 @@ def _draw_per_class(
     return np.sort(np.concatenate(drawn)).astype(np.int64)
 
 
-def tuning_data(
-    dataset: ImageDataset, *, imbalance: str, ratio: float, minority: str, subset_seed: int
-) -> TuningData:
+def tuning_data(dataset: ImageDataset, *, imbalance: str, ratio: float, minority: str, subset_seed: int) -> TuningData:
     """Validation is cut first (seed 0 in every study), then the rest thinned. Raises ValueError as above."""
     num_classes = len(dataset.class_names)
     labels = dataset.train_labels

@@ -21,9 +21,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 """model -> (*, num_classes, in_channels, image_size, head) -> module."""
 
 
-def build_model(
-    name: str, *, num_classes: int, in_channels: int, image_size: int, head: str = "linear"
-) -> nn.Module:
+def build_model(name: str, *, num_classes: int, in_channels: int, image_size: int, head: str = "linear") -> nn.Module:
     """A freshly initialised model for square images; the caller seeds torch's generator.
 
     Its forward maps float32[B, in_channels, image_size, image_size] to float32[B, num_classes]: logits with

@@ -64,9 +64,7 @@ class CifarResNet(nn.Module):
         self.stages = nn.Sequential(
             *(
                 _stage(before, width, blocks, 1 if stage == 0 else 2, shortcut)
-                for stage, (before, width, blocks) in enumerate(
-                    zip(stage_inputs, widths, num_blocks, strict=True)
-                )
+                for stage, (before, width, blocks) in enumerate(zip(stage_inputs, widths, num_blocks, strict=True))
             )
         )
         # As in torchvision; before the head is made, which has its own initialisation.
@@ -84,15 +82,11 @@ class CifarResNet(nn.Module):
 
 def _stage(in_channels: int, width: int, num_blocks: int, stride: int, shortcut: Shortcut) -> nn.Sequential:
     changes_shape = stride != 1 or in_channels != width
-    first = BasicBlock(
-        in_channels, width, stride, shortcut(in_channels, width, stride) if changes_shape else None
-    )
+    first = BasicBlock(in_channels, width, stride, shortcut(in_channels, width, stride) if changes_shape else None)
     return nn.Sequential(first, *(BasicBlock(width, width) for _ in range(num_blocks - 1)))
 
 
-resnet18 = partial(
-    CifarResNet, widths=(64, 128, 256, 512), num_blocks=(2, 2, 2, 2), shortcut=projected_shortcut
-)
+resnet18 = partial(CifarResNet, widths=(64, 128, 256, 512), num_blocks=(2, 2, 2, 2), shortcut=projected_shortcut)
 """ResNet-18 with a CIFAR stem: the eight blocks of the source `s0_base` (reported: 79.16 % on CIFAR-10)."""
 
 resnet32 = partial(CifarResNet, widths=(16, 32, 64), num_blocks=(5, 5, 5), shortcut=PaddedShortcut)
