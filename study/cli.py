@@ -86,6 +86,16 @@ def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
     return {name.replace("-", "_"): value for name, value in values.items()}
 
 
+def run_directory(verb: str, argv: Sequence[str]) -> Path:
+    """The one argument of a verb that works on a run directory. Raises StudyError."""
+    if argv and argv[0] in {"-h", "--help"}:
+        print(f"usage: python -m {verb} RUN\n\nRUN: a run directory, such as reports/NAME")
+        sys.exit(0)
+    if len(argv) != 1:
+        raise StudyError(f"{verb} takes one argument, a run directory such as reports/NAME")
+    return Path(argv[0])
+
+
 def command_line(study: Study, values: dict[str, Any]) -> str:
     """The command that gives these settings."""
     words = [f"python -m study.run {study.task.name}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,6 +37,7 @@ from trainables.data.splits import test_data
 from trainables.data.types import ImageDataset, TuningData
 
 LOCK = ".lock"
+WRITE_FREELY_SECONDS = 0.25
 
 
 def begin(study: Study, values: Mapping[str, Any], console: StudyConsole) -> int:
@@ -134,15 +136,18 @@ class _Session:
                     run_dir=self._run_dir,
                     slots=slots,
                     on_event=self._trial_changed,
+                    on_interrupt=self._announce_interrupt,
                 )
             if not interrupted:
                 with _timed(seconds, "retest_seconds"):
                     self._retest(slots)
         except KeyboardInterrupt:
             interrupted = True
+        except Exception:
+            self._conclude("interrupted", {**seconds, "wall_seconds": time.monotonic() - started})
+            raise
         state: State = "interrupted" if interrupted else "complete"
-        seconds["wall_seconds"] = time.monotonic() - started
-        return self._conclude(state, seconds)
+        return self._conclude(state, {**seconds, "wall_seconds": time.monotonic() - started})
 
     def _introduce(self, cluster: Cluster, slots: int) -> None:
         spec, data, say = self._spec, self._data, self._console.say
@@ -177,9 +182,16 @@ class _Session:
 
     def _trial_changed(self, trial: TrialRecord) -> None:
         self._console.trial_changed(trial)
-        # Deriving the tables may take at most about a twentieth of the time, however many trials there are.
-        if trial.is_finished and time.monotonic() - self._written > 20 * self._write_seconds:
+        if not trial.is_finished:
+            return
+        if trial.status != "completed":  # nobody goes on from there, and a large model's fill a disk
+            shutil.rmtree(self._run_dir / "checkpoints" / trial.trial_id, ignore_errors=True)
+        # Once that takes noticeable time, deriving the tables may take about a twentieth of the whole.
+        if self._write_seconds < WRITE_FREELY_SECONDS or (time.monotonic() - self._written > 20 * self._write_seconds):
             self._write("running")
+
+    def _announce_interrupt(self) -> None:
+        self._console.say("stopping when the epochs in flight are done; Ctrl-C again stops at once")
 
     def _retest(self, slots: int) -> None:
         best = winners(self._ledger.book, self._spec.arms or (), self._study.task)

@@ -100,8 +100,12 @@ def tune_arms(
     run_dir: Path,
     slots: int,
     on_event: Callable[[TrialRecord], None],
+    on_interrupt: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Run all trials that the ledger does not have yet. Returns whether Ctrl-C (or SIGTERM) ended it early."""
+    """Run all trials that the ledger does not have yet. Returns whether Ctrl-C (or SIGTERM) ended it early.
+
+    The first Ctrl-C lets the epochs in flight end, so that they are recorded; a second one raises KeyboardInterrupt.
+    """
     assert spec.numerics is not None
     run_dir = run_dir.resolve()  # workers start in folders of their own
     deadline = None if spec.time_budget is None else time.monotonic() + spec.time_budget
@@ -131,6 +135,7 @@ def tune_arms(
     _quiet_ray()
     resources = tune.PlacementGroupFactory([{"CPU": spec.cpus_per_trial, "GPU": spec.gpus_per_trial}])
     trainable = tune.with_resources(tune.with_parameters(trainable_class(task), data=data), resources)
+    trainable.__name__ = trainable_class(task).__name__  # what the dashboard shows; Ray's wrappers hide it
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -153,9 +158,10 @@ def tune_arms(
 
     def note_interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal interrupted
-        if interrupted:  # a second Ctrl-C does not wait for the epochs in flight
+        if interrupted:
             raise KeyboardInterrupt
         interrupted = True
+        on_interrupt()
 
     with _signals(note_interrupt):
         tuner.fit()

@@ -152,7 +152,8 @@ class ArmProposer:
             value = row[self._task.metric]
             if math.isfinite(value):
                 trial.report(value, row["epoch"])
-        if record.status == "completed" and math.isfinite(value := record.value(self._task.metric) or math.nan):
+        value = record.value(self._task.metric)
+        if record.status == "completed" and value is not None and math.isfinite(value):
             self.study.tell(trial, value)
         else:
             self.study.tell(trial, state=TrialState.PRUNED if record.status == "stopped" else TrialState.FAIL)

@@ -14,6 +14,7 @@ from fake_run import CLASS_NAMES, FOURTEEN_ARMS, IMAGES_PER_EPOCH, edit_summary,
 
 from study import analysis, figures, page, records, report
 from study.analysis import Tables
+from study.cli import run_main
 
 
 class Rows(HTMLParser):
@@ -371,9 +372,12 @@ def test_report_rebuilds_the_page_from_the_tables(tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize("name", ["missing", "."])
 def test_report_of_a_bad_directory_is_one_sentence(
-    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert report.main([str(tmp_path / name)]) == 2
+    monkeypatch.setattr("sys.argv", ["study.report", str(tmp_path / name)])
+    with pytest.raises(SystemExit) as exit_status:
+        run_main(report.main)
+    assert exit_status.value.code == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ")
     assert message.count("\n") == 1
