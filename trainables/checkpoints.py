@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pickle
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from trainables.files import write_durably
 
 NUM_KEPT = 2
 _NAME = re.compile(r"epoch-(\d+)\.pt")
@@ -27,8 +28,8 @@ def write_checkpoint(directory: Path, state: dict[str, Any], *, epoch: int) -> t
     content = buffer.getvalue()
     sha256 = hashlib.sha256(content).hexdigest()
     path = directory / f"epoch-{epoch:04d}.pt"
-    _write_durably(path, content)
-    _write_durably(_checksum_path(path), sha256.encode())
+    write_durably(path, content)
+    write_durably(_checksum_path(path), sha256.encode())
     for old in _newest_first(directory)[NUM_KEPT:]:
         _checksum_path(old).unlink(missing_ok=True)
         old.unlink(missing_ok=True)
@@ -47,10 +48,10 @@ def read_newest_checkpoint(directory: Path) -> dict[str, Any] | None:
 def _read_checkpoint(path: Path) -> dict[str, Any] | None:
     try:
         content = path.read_bytes()
-        expected = _checksum_path(path).read_text()
+        expected = _checksum_path(path).read_bytes()
     except OSError:
         return None
-    if hashlib.sha256(content).hexdigest() != expected:
+    if hashlib.sha256(content).hexdigest().encode() != expected:
         return None
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -61,17 +62,9 @@ def _read_checkpoint(path: Path) -> dict[str, Any] | None:
 def _newest_first(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
-    return sorted((path for path in directory.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
+    matches = [match for path in directory.iterdir() if (match := _NAME.fullmatch(path.name))]
+    return [directory / match[0] for match in sorted(matches, key=lambda match: int(match[1]), reverse=True)]
 
 
 def _checksum_path(path: Path) -> Path:
     return path.with_suffix(".sha256")
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
