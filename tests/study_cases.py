@@ -1,0 +1,77 @@
+"""What tests of the study share: specs, hand-made events, results as the Trainable reports them, no Ray cluster."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from learner_cases import SPACE
+
+from study.ledger import ASKED, CHECKPOINT, EPOCH, Event, Ledger
+from study.scheduler import ArmScheduler
+from study.spec import ImbalanceSpec, StudySpec
+from trainables.imbalance import IMBALANCE
+
+METRIC = "val_balanced_accuracy"
+
+
+def make_spec(**values: Any) -> StudySpec:
+    settings: dict[str, Any] = {
+        "name": "case",
+        "arms": ("none", "focal"),
+        "trials_per_arm": 6,
+        "max_epochs": 9,
+        "grace_epochs": 1,
+        "reduction_factor": 3,
+        "retest_seeds": 2,
+        "seed": 0,
+    }
+    return ImbalanceSpec(**settings | values)
+
+
+def asked(trial_id: str, *, hparams: dict[str, Any] | None = None, seed: int = 11) -> Event:
+    """trial_id "focal-0003" is number 3 of the arm focal."""
+    arm, number = trial_id.rsplit("-", 1)
+    payload = {"arm": arm, "number": int(number), "seed": seed, "params": {}, "hparams": hparams or {}}
+    return Event(kind=ASKED, trial_id=trial_id, payload=payload)
+
+
+def epoch_row(epoch: int, value: float, **more: Any) -> dict[str, Any]:
+    """A row of epochs.parquet with numbers that add up by hand: 100 images, 2 s to train, 0.5 s to validate."""
+    return {
+        "epoch": epoch,
+        "images": 100,
+        "train_loss": 1.5,
+        "learning_rate": 0.1,
+        METRIC: value,
+        "val_accuracy": 0.5,
+        "val_loss": 1.25,
+        "train_seconds": 2.0,
+        "eval_seconds": 0.5,
+        "gpu_ids": None,
+        "weights_sha256": "ab" * 32,
+        **more,
+    }
+
+
+def epoch_events(trial_id: str, epoch: int, value: float) -> tuple[Event, Event]:
+    checkpoint = {"epoch": epoch, "file": f"epoch-{epoch:04d}.pt", "sha256": "cd" * 32}
+    return (
+        Event(kind=EPOCH, trial_id=trial_id, payload=epoch_row(epoch, value)),
+        Event(kind=CHECKPOINT, trial_id=trial_id, payload=checkpoint),
+    )
+
+
+def result_of(epoch: int, value: float) -> dict[str, Any]:
+    """What the Trainable reports after an epoch."""
+    return epoch_row(epoch, value, checkpoint=f"epoch-{epoch:04d}.pt", checkpoint_sha256="cd" * 32)
+
+
+def ray_trial(trial_id: str) -> SimpleNamespace:
+    """As much of Ray's Trial as the scheduler looks at."""
+    return SimpleNamespace(config={"trial_id": trial_id}, status="RUNNING")
+
+
+def make_scheduler(spec: StudySpec, ledger: Ledger, **options: Any) -> ArmScheduler:
+    defaults = {"on_event": lambda record: None, "should_end": lambda: False}
+    return ArmScheduler(spec=spec, task=IMBALANCE, space=SPACE, ledger=ledger, **defaults | options)
