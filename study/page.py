@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pandas as pd
 
 from study import analysis, figures
 from study.analysis import LEVEL, MAX_IMAGE_SPREAD, Interval, Tables, Verdict
+from trainables.files import write_durably
 
 DATASET_TITLES = {
     "cifar10": "CIFAR-10",
@@ -85,9 +85,9 @@ def write_page(run_dir: Path) -> Path:
         if figure.png is None:
             path.unlink(missing_ok=True)  # of an earlier state of the run
         else:
-            _write_atomically(path, figure.png)
+            write_durably(path, figure.png)
     path = run_dir / "report.html"
-    _write_atomically(path, render_page(tables, drawn).encode("utf-8"))
+    write_durably(path, render_page(tables, drawn).encode("utf-8"))
     return path
 
 
@@ -157,18 +157,6 @@ def typeset(text: str) -> str:
 def command_parts(command: str) -> list[str]:
     """A command cut before each --option, so that lines break there; joined by spaces it is itself again."""
     return re.split(r" (?=--)", command)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # --- numbers as text ----------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.ledger import Book, TrialRecord
+from trainables.files import write_durably
 
 
 def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = False) -> pa.Field:
@@ -99,17 +100,11 @@ def with_columns(schema: pa.Schema, columns: Mapping[str, pa.DataType]) -> pa.Sc
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Write rows to path so that a reader sees the old file or the new one: temporary file, fsync, rename."""
+    """Write rows durably, with page checksums."""
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            pq.write_table(table, file, write_page_checksum=True)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, write_page_checksum=True)
+    write_durably(path, buffer.getvalue())
 
 
 def read_table(path: Path) -> pa.Table:

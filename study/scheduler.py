@@ -28,10 +28,11 @@ def asha_decision(value: float, peers: Sequence[float], *, reduction_factor: int
     """Whether a trial goes on from a rung (ASHA's stopping variant, Li et al. 2020, as in Ray and Syne Tune).
 
     It goes on if its value is at least the (1 - 1/reduction_factor) quantile of the peers that had reached the rung
-    before it; the first arrival always does. A value that is not finite never does.
+    before it; the first arrival always does. A value that is not finite never does, and sets no cutoff for others.
     """
     sign = 1 if mode == "max" else -1
-    cutoff = sign * float(np.quantile([sign * peer for peer in peers], 1 - 1 / reduction_factor)) if peers else None
+    ranked = [sign * peer for peer in peers if math.isfinite(peer)]
+    cutoff = sign * float(np.quantile(ranked, 1 - 1 / reduction_factor)) if ranked else None
     survives = math.isfinite(value) and (cutoff is None or sign * value >= sign * cutoff)
     return Decision(value=value, cutoff=cutoff, num_peers=len(peers), decision="continue" if survives else "stop")
 

@@ -19,20 +19,15 @@ from study.ledger import Ledger, TrialRecord
 from study.retest import winners
 from study.spec import ImbalanceSpec, StudySpec
 from trainables.data.types import ImageDataset, TuningData
+from trainables.files import write_durably
 
 State = Literal["running", "interrupted", "complete"]
 _PACKAGES = ("ray", "torch", "torchvision", "optuna", "numpy", "pyarrow", "scikit-learn", "matplotlib")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Atomically: temporary file, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    """Indented, and durably."""
+    write_durably(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def describe_dataset(dataset: ImageDataset, data: TuningData) -> dict[str, Any]:

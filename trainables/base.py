@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from ray import tune
 
-from trainables.checkpoints import read_newest_checkpoint, write_checkpoint
+from trainables.checkpoints import read_newest_checkpoint, write_checkpoint, written_checkpoint
 from trainables.data.types import TestData, TuningData
 from trainables.final import train_and_test
 from trainables.hparams import Numerics
@@ -61,8 +61,8 @@ class StudyTrainable(tune.Trainable):
             result = self._train_and_validate()
         except NonFiniteLossError as error:
             return {"epoch": self._learner.epoch + 1, self.task.metric: math.nan, "failure": str(error)}
-        path, sha256 = write_checkpoint(Path(self._trial.checkpoint_dir), self._state(result), epoch=result["epoch"])
-        return {**result, "checkpoint": path.name, "checkpoint_sha256": sha256}
+        written = write_checkpoint(Path(self._trial.checkpoint_dir), self._state(result), epoch=result["epoch"])
+        return _with_checkpoint(result, written)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         write_checkpoint(Path(checkpoint_dir), self._state({}), epoch=self._learner.epoch)
@@ -89,7 +89,9 @@ class StudyTrainable(tune.Trainable):
         state = read_newest_checkpoint(Path(trial.checkpoint_dir))
         if state is not None:
             self._learner.load_state_dict(state["learner"])
-            self._repeated = json.loads(state["result"])
+            # A checkpoint cannot hold its own checksum: the result gets it from beside it.
+            written = written_checkpoint(Path(trial.checkpoint_dir), epoch=self._learner.epoch)
+            self._repeated = _with_checkpoint(json.loads(state["result"]), written)
 
     def _train_and_validate(self) -> dict[str, Any]:
         summary = self._learner.train_epoch()
@@ -116,6 +118,11 @@ class StudyTrainable(tune.Trainable):
 
     def _state(self, result: dict[str, Any]) -> dict[str, Any]:
         return {"learner": self._learner.state_dict(), "result": json.dumps(result)}
+
+
+def _with_checkpoint(result: dict[str, Any], written: tuple[Path, str]) -> dict[str, Any]:
+    path, sha256 = written
+    return {**result, "checkpoint": path.name, "checkpoint_sha256": sha256}
 
 
 def trainable_class(task: Task) -> type[StudyTrainable]:

@@ -45,6 +45,12 @@ def read_newest_checkpoint(directory: Path) -> dict[str, Any] | None:
     return None
 
 
+def written_checkpoint(directory: Path, *, epoch: int) -> tuple[Path, str]:
+    """What write_checkpoint returned for that epoch: path and SHA-256, from the checksum file."""
+    path = _path(directory, epoch)
+    return path, _checksum_path(path).read_text()
+
+
 def _read_checkpoint(path: Path) -> dict[str, Any] | None:
     try:
         content = path.read_bytes()
@@ -64,6 +70,10 @@ def _newest_first(directory: Path) -> list[Path]:
         return []
     matches = [match for path in directory.iterdir() if (match := _NAME.fullmatch(path.name))]
     return [directory / match[0] for match in sorted(matches, key=lambda match: int(match[1]), reverse=True)]
+
+
+def _path(directory: Path, epoch: int) -> Path:
+    return directory / f"epoch-{epoch:04d}.pt"
 
 
 def _checksum_path(path: Path) -> Path:
