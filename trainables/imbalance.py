@@ -100,10 +100,14 @@ def _loss(hparams: ImbalanceHparams, class_counts: Tensor, num_epochs: int) -> C
 
 
 def _adjustment(hparams: ImbalanceHparams, class_counts: Tensor) -> Callable[[Tensor], Tensor]:
-    if hparams.post_hoc_tau is None:
-        return lambda logits: logits
-    tau = hparams.post_hoc_tau
-    return lambda logits: post_hoc_adjustment(logits, class_counts, tau)
+    """What turns the model's output into logits when it is judged."""
+    if hparams.post_hoc_tau is not None:
+        tau = hparams.post_hoc_tau
+        return lambda logits: post_hoc_adjustment(logits, class_counts, tau)
+    if hparams.ldam_scale is not None:  # LDAM's logits are cosines x scale: without it, NLL and ECE mean nothing
+        scale = hparams.ldam_scale
+        return lambda cosines: scale * cosines
+    return lambda logits: logits
 
 
 IMBALANCE = Task(
