@@ -7,7 +7,6 @@ import pickle
 import pytest
 import torch
 
-from trainables import checkpoints
 from trainables.checkpoints import read_newest_checkpoint, write_checkpoint
 
 
@@ -152,7 +151,7 @@ def test_a_write_that_fails_leaves_the_older_checkpoints_whole(folder, monkeypat
         done.append(target)
         rename(source, target)
 
-    monkeypatch.setattr(checkpoints.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(OSError, match="No space left"):
         write_checkpoint(folder, state_of(3), epoch=3)
     monkeypatch.undo()
