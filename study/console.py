@@ -50,7 +50,7 @@ class StudyConsole:
     def retested(self, book: Book, total: int, arm: str, seed: int) -> None:
         done = f"retest {len(book.retests) + len(book.retest_failures)}/{total}"
         if (arm, seed) in book.retest_failures:
-            self.say(f"{done}  {arm}, seed {seed}: failed, {book.retest_failures[arm, seed]}")
+            self.say(f"{done}  {arm}, seed {seed}: failed, {book.retest_failures[arm, seed]['message']}")
         else:
             score = book.retests[arm, seed]["test_balanced_accuracy"]
             self.say(f"{done}  {arm}, seed {seed}: test balanced accuracy {_percent(score)}")

@@ -54,7 +54,8 @@ def connected(address: str | None) -> Iterator[Cluster]:
             # Nodes of a cluster may not have the project: it travels with the job.
             options |= {"address": address, "runtime_env": {"py_modules": _packages()}}
         else:
-            options |= {"include_dashboard": True}
+            # "local": else Ray would join whatever cluster was last started on this machine.
+            options |= {"address": "local", "include_dashboard": True}
         try:
             context = ray.init(**options)
         except (ConnectionError, ValueError, RuntimeError) as error:

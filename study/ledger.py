@@ -29,9 +29,8 @@ EPOCH = "epoch"  # a row of epochs.parquet
 CHECKPOINT = "checkpoint"  # epoch, file, sha256
 RUNG = "rung"  # rung_epoch, value, cutoff, num_peers, decision
 FINISHED = "finished"  # status, message
-RETEST_EPOCHS = "retest_epochs"  # arm, seed, rows
-RETEST = "retest"  # a row of retests.parquet
-RETEST_FAILED = "retest_failed"  # arm, seed, message
+RETEST = "retest"  # a row of retests.parquet, and its epochs
+RETEST_FAILED = "retest_failed"  # arm, trial_id, seed, message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +74,8 @@ class Book:
 
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     sessions: list[dict[str, Any]] = field(default_factory=list)
-    retests: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
-    retest_failures: dict[tuple[str, int], str] = field(default_factory=dict)
-    retest_epochs: list[dict[str, Any]] = field(default_factory=list)
+    retests: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # by arm and seed, the last one
+    retest_failures: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
         payload = dict(event.payload)
@@ -95,13 +93,18 @@ class Book:
         elif event.kind == RETEST:
             self.retests[payload["arm"], payload["seed"]] = payload
         elif event.kind == RETEST_FAILED:
-            self.retest_failures[payload["arm"], payload["seed"]] = payload["message"]
-        elif event.kind == RETEST_EPOCHS:
-            self.retest_epochs.extend(payload["rows"])
+            self.retest_failures[payload["arm"], payload["seed"]] = payload
         elif event.kind == SESSION:
             self.sessions.append(payload)
         elif event.kind == SESSION_END:
             self.sessions[-1].update(payload)
+
+    def is_retested(self, trial: TrialRecord, seed: int) -> bool:
+        """Whether this winner was; an earlier one of its arm, of a study that was shorter then, does not count."""
+        for outcomes in (self.retests, self.retest_failures):
+            if outcomes.get((trial.arm, seed), {}).get("trial_id") == trial.trial_id:
+                return True
+        return False
 
     def of_arm(self, arm: str) -> list[TrialRecord]:
         return [trial for trial in self.trials.values() if trial.arm == arm]

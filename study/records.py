@@ -147,15 +147,27 @@ def write_records(
         for trial in book.trials.values()
         for epoch in trial.epochs
     )
-    write_table(run_dir / "epochs.parquet", [*tuning_epochs, *book.retest_epochs], EPOCHS)
+    retests = sorted(book.retests.values(), key=lambda row: (list(arms).index(row["arm"]), row["seed"]))
+    retest_epochs = (
+        {"trial_id": f"{row['trial_id']}-seed-{row['seed']}", "stage": "retest", "arm": row["arm"], **_UNTIMED, **epoch}
+        for row in retests
+        for epoch in row["epochs"]
+    )
+    write_table(run_dir / "epochs.parquet", [*tuning_epochs, *retest_epochs], EPOCHS)
     rungs = [
         {"trial_id": trial.trial_id, "stage": "tune", "arm": trial.arm, **rung}
         for trial in book.trials.values()
         for rung in trial.rungs
     ]
     write_table(run_dir / "rungs.parquet", rungs, RUNGS)
-    retests = sorted(book.retests.values(), key=lambda row: (list(arms).index(row["arm"]), row["seed"]))
-    write_table(run_dir / "retests.parquet", retests, RETESTS)
+    write_table(run_dir / "retests.parquet", [_without_epochs(row) for row in retests], RETESTS)
+
+
+_UNTIMED = {"eval_seconds": 0.0}  # the retest validates nothing
+
+
+def _without_epochs(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "epochs"}
 
 
 def _trial_row(trial: TrialRecord, factors: Mapping[str, str], metric: str, active: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from study.catalog import Study
-from study.ledger import RETEST, RETEST_EPOCHS, RETEST_FAILED, Book, Event, Ledger, TrialRecord
+from study.ledger import RETEST, RETEST_FAILED, Book, Event, Ledger, TrialRecord
 from study.spec import StudySpec
 from trainables.base import train_and_test_in_worker
 from trainables.data.types import TestData, TuningData
@@ -49,8 +49,8 @@ def retest(
     waiting = [
         (arm, seed)
         for seed in retest_seeds(spec)
-        for arm in best
-        if (arm, seed) not in ledger.book.retests and (arm, seed) not in ledger.book.retest_failures
+        for arm, winner in best.items()
+        if not ledger.book.is_retested(winner, seed)
     ]
     if not waiting:
         return
@@ -78,21 +78,17 @@ def retest(
                 running[future] = (arm, seed)
             done, _ = ray.wait(list(running), num_returns=1)
             arm, seed = running.pop(done[0])
-            _record(ledger, arm=arm, seed=seed, winner=best[arm], outcome=ray.get(done[0]))
+            _record(ledger, seed=seed, winner=best[arm], outcome=ray.get(done[0]))
             on_done(arm, seed)
     finally:
         for future in running:
             ray.cancel(future, force=True)
 
 
-def _record(ledger: Ledger, *, arm: str, seed: int, winner: TrialRecord, outcome: Any) -> None:
+def _record(ledger: Ledger, *, seed: int, winner: TrialRecord, outcome: Any) -> None:
+    common = {"arm": winner.arm, "trial_id": winner.trial_id, "seed": seed}
     if isinstance(outcome, str):
-        ledger.append(Event(kind=RETEST_FAILED, payload={"arm": arm, "seed": seed, "message": outcome}))
-        return
-    row, epochs = outcome
-    common = {"trial_id": f"{winner.trial_id}-seed-{seed}", "stage": "retest", "arm": arm}
-    rows = [{**common, "eval_seconds": 0.0, **epoch} for epoch in epochs]
-    ledger.append(
-        Event(kind=RETEST_EPOCHS, payload={"rows": rows}),
-        Event(kind=RETEST, payload={"arm": arm, "trial_id": winner.trial_id, **row}),
-    )
+        ledger.append(Event(kind=RETEST_FAILED, payload={**common, "message": outcome}))
+    else:
+        row, epochs = outcome
+        ledger.append(Event(kind=RETEST, payload={**common, **row, "epochs": epochs}))

@@ -148,13 +148,12 @@ def _winner(spec: StudySpec, study: Study, trial: TrialRecord) -> dict[str, Any]
 def _not_retested(ledger: Ledger, spec: StudySpec, best: Mapping[str, TrialRecord], state: State) -> dict[str, str]:
     reasons = {}
     for arm in spec.arms or ():
-        failures = [(seed, text) for (name, seed), text in ledger.book.retest_failures.items() if name == arm]
+        failures = [failure for (name, _), failure in ledger.book.retest_failures.items() if name == arm]
         if arm not in best:
             over = state == "complete"
             reasons[arm] = "no trial ran to its last epoch" if over else "no trial has run to its last epoch yet"
         elif failures:
-            seed, text = failures[0]
-            reasons[arm] = f"its winner failed on seed {seed}: {text}"
+            reasons[arm] = f"its winner failed on seed {failures[0]['seed']}: {failures[0]['message']}"
         elif not any(name == arm for name, _ in ledger.book.retests):
             reasons[arm] = "the study was interrupted before its retest"
     return reasons
