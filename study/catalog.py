@@ -65,7 +65,7 @@ STUDIES: Mapping[str, Study] = {
                 "arms": ("none", "copy", "weighted_loss", "class_balanced", "weighted_sampler", "balanced_softmax"),
                 "trials_per_arm": 6,
                 "max_epochs": 9,
-                "grace_epochs": 1,
+                "grace_epochs": 3,
                 "reduction_factor": 3,
                 "retest_seeds": 3,
             },

@@ -19,6 +19,9 @@ from study.spec import StudySpec
 from trainables.seeds import derive_seed
 from trainables.task import Task
 
+# Samplers that note in Optuna's study what they have proposed: a place in a sequence, a generation.
+KEEP_STATE = frozenset({"qmc", "cmaes"})
+
 MakeConfig = Callable[[TrialRecord], dict[str, Any]]
 
 
@@ -129,19 +132,27 @@ class ArmProposer:
         self, number: int, trial_id: str, *, known: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """(Optuna's parameters, hyperparameters) of the arm's trial of that number; known: as the ledger has them."""
-        if known is not None:
-            self.study.enqueue_trial(dict(known))
-        elif number < len(self._grid):
-            self.study.enqueue_trial(self._grid[number])
-        elif number == 0:
-            self.study.enqueue_trial(self._space.start_point(self._arm))
+        if number < len(self._grid):
+            given = self._grid[number]
+        else:
+            given = self._space.start_point(self._arm) if number == 0 else None
+        if known is not None or given is not None:
+            self.study.enqueue_trial(dict(known or given or {}))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # experimental samplers, and fixed values outside a choice's order
             self.study.sampler = self._sampler(number)
             trial = self.study.ask()
+            if known is not None and given is None and self._spec.searcher in KEEP_STATE:
+                self._propose_unheard(trial)
             hparams = self._space.sample(self._arm, trial)
         self._open[trial_id] = trial
         return dict(trial.params), hparams
+
+    def _propose_unheard(self, trial: optuna.Trial) -> None:
+        """Let the sampler propose as it did when the trial was first asked for: known values would not make it."""
+        frozen = self.study.trials[trial.number]
+        search_space = self.study.sampler.infer_relative_search_space(self.study, frozen)
+        self.study.sampler.sample_relative(self.study, frozen, search_space)
 
     def tell(self, record: TrialRecord) -> None:
         """End the trial in Optuna as it ended in truth: COMPLETE, PRUNED at its last step, or FAIL."""

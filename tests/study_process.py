@@ -1,0 +1,216 @@
+"""Studies as a user starts them: processes of their own, which can be interrupted, killed and looked into."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+PROJECT = Path(__file__).resolve().parents[1]
+RUN_FILES = ("spec.json", "ledger.db", "summary.json", "report.html")
+TABLES = ("trials", "epochs", "rungs", "retests")
+# One slot, so that what is proposed does not hang on which trial is quicker: the same settings give the same study.
+ARMS, TRIALS_PER_ARM, MAX_EPOCHS, RETEST_SEEDS = ("none", "weighted_sampler", "ldam_drw"), 3, 4, 2
+SETTINGS = (
+    "--dataset", "digits", "--arms", ",".join(ARMS), "--trials-per-arm", str(TRIALS_PER_ARM),
+    "--max-epochs", str(MAX_EPOCHS), "--grace-epochs", "1", "--reduction-factor", "2",
+    "--retest-seeds", str(RETEST_SEEDS), "--precision", "float32",
+)  # fmt: skip
+SECONDS_TO_WAIT = 240.0
+
+
+class StudyProcess:
+    """python -m VERB ARGUMENTS in a session of its own."""
+
+    def __init__(self, verb: str, *arguments: str) -> None:
+        words = [sys.executable, "-m", verb, *arguments]
+        environment = {name: value for name, value in os.environ.items() if name not in {"FORCE_COLOR", "RAY_ADDRESS"}}
+        self._files = contextlib.ExitStack()
+        self._stdout = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        self._stderr = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        self._process = subprocess.Popen(
+            words,
+            cwd=PROJECT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._stdout,
+            stderr=self._stderr,
+            start_new_session=True,
+            # A test run that was started in the background would hand down that Ctrl-C is to be ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def stdout(self) -> str:
+        return _content(self._stdout)
+
+    @property
+    def stderr(self) -> str:
+        return _content(self._stderr)
+
+    def wait(self) -> int:
+        """The exit status."""
+        return self._process.wait(timeout=SECONDS_TO_WAIT)
+
+    def interrupt(self) -> None:
+        """What Ctrl-C in a terminal does: SIGINT to the driver and to all of its group."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        """SIGKILL to the driver alone; returns when its workers have noticed and are gone.
+
+        Two agents of Ray's (dashboard, runtime environments) stay for a minute and do nothing: they are not waited for.
+        """
+        self._process.kill()
+        self._process.wait()
+        wait_until(lambda: not self._workers(), "workers outlived their driver", seconds=40)
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for condition while the process runs; AssertionError with its output if it ends before."""
+        deadline = time.monotonic() + SECONDS_TO_WAIT
+        while not condition():
+            assert self.is_running, f"ended before {what}:\n{self.stdout}{self.stderr}"
+            assert time.monotonic() < deadline, f"never {what}:\n{self.stdout}{self.stderr}"
+            time.sleep(0.01)
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever the test did."""
+        for pid in {*self._session(), *([self._process.pid] if self.is_running else [])}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        self._files.close()
+
+    def _workers(self) -> list[int]:
+        workers = []
+        for pid in self._session():
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{pid}/cmdline").read_text()
+                if command.startswith("ray::") and "Agent" not in command:
+                    workers.append(pid)
+        return workers
+
+    def _session(self) -> list[int]:
+        """The processes of the driver's session that are alive: its own and Ray's."""
+        members = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+                if int(session) == self._process.pid and state not in "ZX":
+                    members.append(int(stat.parent.name))
+        return members
+
+
+@contextlib.contextmanager
+def started(verb: str, *arguments: str) -> Iterator[StudyProcess]:
+    process = StudyProcess(verb, *arguments)
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+def run_to_end(verb: str, *arguments: str) -> tuple[int, str, str]:
+    """(exit status, stdout, stderr)"""
+    with started(verb, *arguments) as process:
+        return process.wait(), process.stdout, process.stderr
+
+
+@cache
+def uninterrupted_study(output_dir: Path) -> tuple[Path, str, str]:
+    """The settings' study, run to its end in one go: (run directory, stdout, stderr)."""
+    status, stdout, stderr = run_to_end(
+        "study.run", "imbalance", *SETTINGS, "--max-concurrent", "1", "--output-dir", str(output_dir), "--name", "whole"
+    )
+    assert status == 0, stdout + stderr
+    return output_dir / "whole", stdout, stderr
+
+
+@cache
+def shared_folder() -> Path:
+    """One for all test modules of this process, removed with it."""
+    folder = tempfile.TemporaryDirectory(prefix="studies-")
+    _kept_alive.append(folder)
+    return Path(folder.name)
+
+
+_kept_alive: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def assert_one_sentence(stderr: str) -> None:
+    """What a user error looks like: one line that begins with 'error: '."""
+    lines = stderr.strip().splitlines()
+    assert len(lines) == 1, stderr
+    assert lines[0].startswith("error: "), stderr
+
+
+def ledger_events(run_dir: Path) -> list[dict[str, Any]]:
+    """All events so far: kind, trial_id, time and what the payload holds. Empty before there is a ledger."""
+    if not (run_dir / "ledger.db").exists():
+        return []
+    with contextlib.closing(sqlite3.connect(f"file:{run_dir / 'ledger.db'}?mode=ro", uri=True, timeout=30)) as database:
+        try:
+            rows = database.execute("SELECT kind, trial_id, time, payload FROM events ORDER BY seq").fetchall()
+        except sqlite3.OperationalError:  # the file is there, its table not yet
+            return []
+    return [{**json.loads(text), "kind": kind, "trial_id": trial, "at": at} for kind, trial, at, text in rows]
+
+
+def of_kind(events: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [event for event in events if event["kind"] == kind]
+
+
+def epochs_so_far(events: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
+    """(trial, epoch) in the order in which they were recorded."""
+    return [(event["trial_id"], event["epoch"]) for event in of_kind(events, "epoch")]
+
+
+def finished_trials(events: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Trial -> status."""
+    return {event["trial_id"]: event["status"] for event in of_kind(events, "finished")}
+
+
+def trials_in_their_middle(events: Sequence[dict[str, Any]]) -> set[str]:
+    """Trials that have an epoch and are not over."""
+    return {trial for trial, _ in epochs_so_far(events)} - set(finished_trials(events))
+
+
+def read_rows(run_dir: Path, table: str) -> list[dict[str, Any]]:
+    return pq.read_table(run_dir / f"{table}.parquet").to_pylist()
+
+
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    return json.loads((run_dir / "summary.json").read_text())
+
+
+def without(rows: Sequence[dict[str, Any]], *suffixes: str) -> list[dict[str, Any]]:
+    """The rows without the columns that end so (such as 'seconds'), which differ from run to run."""
+    return [{name: value for name, value in row.items() if not name.endswith(suffixes)} for row in rows]
+
+
+def wait_until(condition: Callable[[], bool], complaint: str, *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, complaint
+        time.sleep(0.05)
+
+
+def _content(file: Any) -> str:
+    # Not through its position: the child shares that.
+    return os.pread(file.fileno(), 10_000_000, 0).decode()
