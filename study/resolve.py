@@ -37,10 +37,11 @@ def resolved(study: Study, values: Mapping[str, Any], *, dataset: str, num_gpus:
     """The spec of these values with every gap filled. dataset: the one that was found. Raises StudyError."""
     given = {name: value for name, value in values.items() if value is not None}
     spec = validated(study.spec, given)
+    given = {name: getattr(spec, name) for name in given}
     budget = spec.budget or ("standard" if num_gpus else "quick")
     settings = {**study.presets[budget], **given, "budget": budget}
     if "grace_epochs" not in given:  # the preset's may be longer than the trials asked for
-        settings["grace_epochs"] = min(settings["grace_epochs"], validated(study.spec, given).max_epochs or 10**9)
+        settings["grace_epochs"] = min(settings["grace_epochs"], settings["max_epochs"])
     spec = validated(study.spec, settings)
     cpus = spec.cpus_per_trial or 1.0
     gpus = spec.gpus_per_trial if spec.gpus_per_trial is not None else (GPU_SHARE if num_gpus else 0.0)
@@ -60,7 +61,7 @@ def _precision(spec: StudySpec, gpus: float) -> Precision:
         return spec.precision
     if gpus and torch.cuda.is_available():
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    # With tile units (AMX) bfloat16 trains small_cnn 2 to 3 times faster; without, it is slower than float32.
+    # With tile units (AMX) bfloat16 trains small_cnn about twice as fast (docs/performance.md).
     return "bfloat16" if not gpus and torch.cpu._is_amx_tile_supported() else "float32"
 
 
