@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import re
 import shlex
@@ -35,6 +36,11 @@ def run_main(main: Callable[[Sequence[str]], int]) -> NoReturn:
         status = main(sys.argv[1:])
     except (StudyError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"error: {error.filename!r} is too long for a file name", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         status = 130

@@ -16,6 +16,7 @@ from trainables.hparams import Numerics
 Searcher = Literal["tpe", "random", "gp", "cmaes", "qmc", "grid"]
 Budget = Literal["quick", "standard", "full"]
 MAX_NAME_LENGTH = 100
+MAX_SEED = 2**32 - 1  # a retest's are a thousandfold, in 64 bits
 
 
 def _option(default: Any, group: str, help: str, *, unit: str = "", metavar: str = "", **limits: Any) -> Any:
@@ -65,7 +66,7 @@ class StudySpec(BaseModel):
         metavar="KNOB=VALUE,...",
     )
     model: str = _option("small_cnn", "search", "small_cnn, resnet18 or resnet32")
-    seed: int = _option(0, "search", "the study's seed: all others follow from it", ge=0)
+    seed: int = _option(0, "search", "the study's seed: all others follow from it", ge=0, le=MAX_SEED)
 
     cpus_per_trial: float | None = _option(None, "machine", "CPUs a trial; default 1", unit="CPUs", gt=0)
     gpus_per_trial: float | None = _option(
@@ -93,6 +94,8 @@ class StudySpec(BaseModel):
     @field_validator("start", mode="before")
     @classmethod
     def _split_start(cls, value: Any) -> Any:
+        if isinstance(value, dict):  # a TOML table may hold numbers as numbers
+            return {knob: str(setting) if type(setting) in {int, float} else setting for knob, setting in value.items()}
         if not isinstance(value, str):
             return value
         pairs = [part.strip().partition("=") for part in value.split(",")]
@@ -190,7 +193,7 @@ def _sentence(spec_type: type[StudySpec], error: ValidationError) -> str:
         return f"{option} must be one of {', '.join(allowed)}, got {value!r}{nearest(str(value), allowed)}"
     if first["type"] == "value_error":
         return f"{option} {message}"
-    rule = message.removeprefix("Input should be ").removeprefix("a ")
+    rule = message.removeprefix("Input should be ")
     return f"{option} must be {rule}, got {value!r}"
 
 
