@@ -73,7 +73,8 @@ def retest(
                     num_epochs=spec.max_epochs,
                     seed=seed,
                     numerics=spec.numerics,
-                    checkpoint_dir=checkpoints / f"retest-{arm}-{seed}",
+                    # By trial: another winner must not go on from where this one's training was cut off.
+                    checkpoint_dir=checkpoints / f"retest-{best[arm].trial_id}-{seed}",
                 )
                 running[future] = (arm, seed)
             done, _ = ray.wait(list(running), num_returns=1)
