@@ -1,0 +1,354 @@
+"""The command line and the spec: what is accepted, what is refused, in which words, and with nothing left behind."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+from learner_cases import SPACE
+
+from study.catalog import STUDIES
+from study.cli import command_line, parse_study
+from study.errors import StudyError
+from study.resolve import checked, resolved
+from study.spec import ImbalanceSpec, option_name
+
+STUDY = STUDIES["imbalance"]
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def parsed(line):
+    return parse_study(["imbalance", *shlex.split(line)])[1]
+
+
+def spec_of(line, *, num_gpus=0):
+    """The spec that a run of these options would save."""
+    return resolved(STUDY, parsed(line), dataset="digits", num_gpus=num_gpus)
+
+
+def refusal(line):
+    with pytest.raises(StudyError) as caught:
+        checked(STUDY, parsed(line))
+    return str(caught.value)
+
+
+# --- presets
+
+
+QUICK_ARMS = ("none", "copy", "weighted_loss", "class_balanced", "weighted_sampler", "balanced_softmax")
+
+
+def budget_of(spec):
+    return (spec.budget, len(spec.arms), spec.trials_per_arm, spec.max_epochs, spec.reduction_factor, spec.retest_seeds)
+
+
+def test_the_budget_is_quick_without_a_gpu_and_standard_with_one():
+    assert budget_of(spec_of("")) == ("quick", 6, 6, 9, 3, 3)
+    assert spec_of("").arms == QUICK_ARMS
+    assert budget_of(spec_of("", num_gpus=1)) == ("standard", 14, 16, 27, 3, 5)
+
+
+def test_a_preset_that_is_asked_for_is_taken_whatever_the_machine():
+    assert budget_of(spec_of("--budget full")) == ("full", 14, 48, 81, 3, 10)
+    assert budget_of(spec_of("--budget quick", num_gpus=1)) == ("quick", 6, 6, 9, 3, 3)
+
+
+def test_an_option_overrides_the_preset_and_the_others_stay():
+    spec = spec_of("--max-epochs 27 --arms none,focal")
+    assert budget_of(spec) == ("quick", 2, 6, 27, 3, 3)
+    assert spec.arms == ("none", "focal")
+
+
+def test_the_preset_s_grace_shrinks_to_short_trials_but_one_that_was_given_does_not():
+    assert spec_of("--budget full").grace_epochs == 3
+    assert spec_of("--budget full --max-epochs 2").grace_epochs == 2
+    with pytest.raises(StudyError, match=r"^--grace-epochs must be at most --max-epochs \(9\), got 20$"):
+        spec_of("--grace-epochs 20")
+
+
+@pytest.mark.parametrize(
+    ("options", "rungs"),
+    [
+        ("--max-epochs 9 --grace-epochs 1 --reduction-factor 3", (1, 3)),
+        ("--max-epochs 81 --grace-epochs 3 --reduction-factor 3", (3, 9, 27)),
+        ("--max-epochs 10 --grace-epochs 1 --reduction-factor 2", (1, 2, 4, 8)),
+        ("--max-epochs 4 --grace-epochs 4", ()),
+        ("--max-epochs 1 --grace-epochs 1", ()),
+    ],
+)
+def test_rungs_are_grace_times_powers_of_the_factor_below_the_end(options, rungs):
+    assert spec_of(options).rungs == rungs
+
+
+def test_all_arms_are_fourteen_and_their_order_is_the_catalog_s():
+    assert spec_of("--arms all").arms == tuple(SPACE.arms)
+    assert len(spec_of("--arms all").arms) == 14
+
+
+def test_a_gap_is_filled_from_the_machine():
+    cpu, gpu = spec_of(""), spec_of("", num_gpus=1)
+    assert (cpu.cpus_per_trial, cpu.gpus_per_trial) == (1.0, 0.0)
+    assert (gpu.cpus_per_trial, gpu.gpus_per_trial) == (1.0, 0.25)
+    assert spec_of("--cpus-per-trial 4 --precision float32").numerics.num_threads == 4
+    assert spec_of("--precision float32").numerics.precision == "float32"
+    assert cpu.dataset == "digits"
+    assert cpu.name.startswith("imbalance-digits-2")
+
+
+# --- time, start, spec files
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("20m", 1200), ("2h", 7200), ("1.5h", 5400), (".5m", 30)]
+)
+def test_a_time_budget_is_read_in_seconds_minutes_and_hours(text, seconds):
+    assert checked(STUDY, parsed(f"--time-budget {text}")).time_budget == seconds
+
+
+def test_a_start_is_read_knob_by_knob():
+    start = checked(STUDY, parsed("--start learning_rate=0.1,schedule=linear")).start
+    assert start == {"learning_rate": "0.1", "schedule": "linear"}
+    space = SPACE.starting_at({"learning_rate": "0.1", "schedule": "linear", "focal_gamma": "3"}, ("none", "focal"))
+    assert space.start_point(space.arms["focal"]) == {
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "schedule": "linear",
+        "batch_size": 32,
+        "focal_gamma": 3.0,
+    }
+    assert "focal_gamma" not in space.start_point(space.arms["none"])
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ({"learning_rate": "0.5"}, r"^learning_rate must be in \[0.01, 0.3\], got 0.5$"),
+        ({"learning_rate": "nan"}, r"^learning_rate must be in \[0.01, 0.3\], got nan$"),
+        ({"learning_rate": "fast"}, r"^learning_rate must be a number, got 'fast'$"),
+        ({"batch_size": "48"}, r"^batch_size must be one of 16, 32, 64, got '48'$"),
+        ({"ldam_scale": "20"}, r"^ldam_scale is no knob of these arms; they have batch_size, focal_gamma"),
+    ],
+)
+def test_a_start_out_of_its_range_or_of_another_arm_is_refused(start, message):
+    with pytest.raises(ValueError, match=message):
+        SPACE.starting_at(start, ("none", "focal"))
+
+
+def test_a_toml_file_gives_settings_and_an_option_overrides_them(tmp_path):
+    text = 'task = "imbalance"\nmax-epochs = 27\nseed = 5\narms = ["none", "focal"]\n[start]\nlearning_rate = 0.1\n'
+    (tmp_path / "study.toml").write_text(text)
+    spec = spec_of("--spec study.toml --seed 7")
+    assert (spec.max_epochs, spec.seed, spec.arms, spec.trials_per_arm) == (27, 7, ("none", "focal"), 6)
+    assert spec.start == {"learning_rate": "0.1"}
+
+
+def test_a_run_s_spec_json_gives_its_settings_but_not_its_name_and_numerics(tmp_path):
+    first = spec_of("--name first --seed 3 --max-epochs 4 --imbalance exponential --start momentum=0.8")
+    (tmp_path / "spec.json").write_text(json.dumps(first.model_dump(mode="json")))
+    values = parsed("--spec spec.json --name second")
+    second = resolved(STUDY, values, dataset="digits", num_gpus=0)
+    assert "numerics" not in values
+    assert second.name == "second"
+    assert second.model_dump(exclude={"name"}) == first.model_dump(exclude={"name"})
+
+
+def test_a_spec_survives_its_json():
+    spec = spec_of("--name it --time-budget 2h --start momentum=0.8 --arms none,copy")
+    assert ImbalanceSpec.model_validate(json.loads(json.dumps(spec.model_dump(mode="json")))) == spec
+
+
+# --- refusals
+
+
+SPEC_FILES = {
+    "unknown.toml": "max_epoch = 3",
+    "broken.toml": "max_epochs = = 3",
+    "broken.json": '{"max_epochs": 3',
+    "list.json": "[1, 2]",
+    "other.toml": 'task = "jigsaw"',
+    "text.toml": 'max_epochs = "many"',
+    "arms.toml": "arms = 3",
+    "nan.toml": "imbalance_ratio = nan",
+    "binary.toml": "\x00",
+}
+
+REFUSALS = [
+    ("--max-epochs 0", "--max-epochs must be greater than or equal to 1, got 0"),
+    ("--trials-per-arm -1", "--trials-per-arm must be greater than or equal to 1, got -1"),
+    ("--retest-seeds 0", "--retest-seeds must be greater than or equal to 1, got 0"),
+    ("--max-concurrent 0", "--max-concurrent must be greater than or equal to 1, got 0"),
+    ("--max-epochs 2.5", "--max-epochs must be a whole number, got '2.5'"),
+    ("--max-epochs many", "--max-epochs must be a whole number, got 'many'"),
+    ("--reduction-factor 1", "--reduction-factor must be greater than or equal to 2, got 1"),
+    ("--grace-epochs 5 --max-epochs 3", "--grace-epochs must be at most --max-epochs (3), got 5"),
+    ("--seed -1", "--seed must be greater than or equal to 0, got -1"),
+    ("--seed 4294967296", "--seed must be less than or equal to 4294967295, got 4294967296"),
+    ("--imbalance-ratio 0.5", "--imbalance-ratio must be greater than or equal to 1, got 0.5"),
+    ("--imbalance-ratio nan", "--imbalance-ratio must be a finite number, got nan"),
+    ("--imbalance-ratio inf", "--imbalance-ratio must be a finite number, got inf"),
+    ("--imbalance-ratio ten", "--imbalance-ratio must be a number, got 'ten'"),
+    ("--cpus-per-trial 0", "--cpus-per-trial must be greater than 0, got 0.0"),
+    ("--cpus-per-trial inf", "--cpus-per-trial must be finite, got inf"),
+    ("--cpus-per-trial nan", "--cpus-per-trial must be greater than 0, got nan"),
+    ("--gpus-per-trial -1", "--gpus-per-trial must be greater than or equal to 0, got -1.0"),
+    ("--time-budget 0", "--time-budget must be greater than 0, got 0.0"),
+    ("--time-budget 20x", "--time-budget must be seconds or a number with s, m or h such as 20m, got '20x'"),
+    ("--time-budget inf", "--time-budget must be seconds or a number with s, m or h such as 20m, got 'inf'"),
+    ("--time-budget -5", "--time-budget must be seconds or a number with s, m or h such as 20m, got '-5'"),
+    ("--searcher tpee", "--searcher must be one of tpe, random, gp, cmaes, qmc, grid, got 'tpee'; did you mean 'tpe'?"),
+    ("--imbalance stp", "--imbalance must be one of step, exponential, got 'stp'; did you mean 'step'?"),
+    ("--budget tiny", "--budget must be one of quick, standard, full, got 'tiny'"),
+    (
+        "--model resnet19",
+        "--model must be one of small_cnn, resnet18, resnet32, got 'resnet19'; did you mean 'resnet18'?",
+    ),
+    ("--arms none,none", "--arms must name each arm once, got none, none"),
+    ("--max-epoch 3", "unknown option '--max-epoch'; did you mean '--max-epochs'?"),
+    ("surplus", "unknown option 'surplus'"),
+    ("--name ''", "--name must not be empty"),
+    ("--name ' '", "--name must not be empty"),
+    ("--name a/b", "--name must be a plain folder name without slashes or a leading dot, got 'a/b'"),
+    ("--name ../b", "--name must be a plain folder name without slashes or a leading dot, got '../b'"),
+    ("--name .hidden", "--name must be a plain folder name without slashes or a leading dot, got '.hidden'"),
+    ("--name ..", "--name must be a plain folder name without slashes or a leading dot, got '..'"),
+    (f"--name {'x' * 101}", "--name must be at most 100 printable characters, got 101"),
+    ("--name", "--name expected one argument"),
+    ("--start lr", "--start must be KNOB=VALUE,KNOB=VALUE, got 'lr'"),
+    ("--start learning_rate=", "--start must be KNOB=VALUE,KNOB=VALUE, got 'learning_rate='"),
+    ("--output-dir list.json", "--output-dir list.json cannot be made: list.json is not a folder"),
+    ("--output-dir list.json/in", "--output-dir list.json/in cannot be made: list.json is not a folder"),
+    ("--spec missing.toml", "--spec missing.toml cannot be read: No such file or directory"),
+    ("--spec .", "--spec . cannot be read: Is a directory"),
+    ("--spec unknown.toml", "unknown setting 'max_epoch'; did you mean '--max-epochs'?"),
+    ("--spec list.json", "--spec list.json must hold settings by name"),
+    ("--spec other.toml", "--spec other.toml is of the task 'jigsaw', not 'imbalance'"),
+    ("--spec arms.toml", "--arms must be a valid tuple, got 3"),
+    ("--spec nan.toml", "--imbalance-ratio must be a finite number, got nan"),
+]
+
+
+@pytest.fixture
+def spec_files(tmp_path):
+    for name, text in SPEC_FILES.items():
+        (tmp_path / name).write_text(text)
+
+
+@pytest.mark.usefixtures("spec_files")
+@pytest.mark.parametrize(("line", "sentence"), REFUSALS, ids=[line[:40] for line, _ in REFUSALS])
+def test_a_bad_input_is_refused_in_one_sentence(tmp_path, line, sentence):
+    before = sorted(os.listdir(tmp_path))
+    assert refusal(line) == sentence
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.usefixtures("spec_files")
+@pytest.mark.parametrize(
+    ("line", "beginning"),
+    [
+        ("--spec broken.toml", "--spec broken.toml is not valid toml: "),
+        ("--spec broken.json", "--spec broken.json is not valid json: "),
+        ("--spec binary.toml", "--spec binary.toml is not valid toml: "),
+        ("--spec text.toml", "--max-epochs must be a valid integer"),
+        ("--arms none,focl", "--arms must be all or some of none, copy, "),
+        ("--arms all,none", "--arms must be all or some of none, copy, "),
+    ],
+)
+def test_so_is_one_that_a_library_explains(line, beginning):
+    sentence = refusal(line)
+    assert sentence.startswith(beginning)
+    assert "\n" not in sentence
+
+
+def test_a_misspelt_arm_is_told_the_nearest():
+    assert refusal("--arms none,focl").endswith("got 'focl'; did you mean 'focal'?")
+
+
+def test_a_misspelt_task_is_told_the_nearest():
+    with pytest.raises(StudyError, match=r"^task must be one of imbalance, got 'imbalanced'; did you mean 'imbalance'"):
+        parse_study(["imbalanced"])
+    with pytest.raises(StudyError, match=r"^the first argument must be a task, one of imbalance, got '--seed'$"):
+        parse_study(["--seed", "3"])
+
+
+def test_a_name_that_is_taken_is_refused_and_told_how_to_go_on(tmp_path):
+    (tmp_path / "reports" / "taken").mkdir(parents=True)
+    assert refusal("--name taken") == (
+        "reports/taken exists already: choose another --name, or continue it by python -m study.resume reports/taken"
+    )
+
+
+def test_a_name_of_a_hundred_characters_is_allowed():
+    assert checked(STUDY, parsed(f"--name {'x' * 100}")).name == "x" * 100
+
+
+# --- round trip, help, and the whole way through a process
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "--arms none,focal --max-epochs 3 --imbalance-ratio 12.5 --download",
+        "--time-budget 20m --start learning_rate=0.1,schedule=linear --searcher gp --seed 4",
+        "--name 'two words' --output-dir '/tmp/a b' --data-root data --dataset '/x y/z' --gpus-per-trial 0.5",
+    ],
+)
+def test_a_command_line_gives_the_values_that_it_was_made_of(line):
+    values = parsed(line)
+    command = command_line(STUDY, values)
+    words = shlex.split(command)
+    assert words[:4] == ["python", "-m", "study.run", "imbalance"]
+    assert parse_study(words[3:])[1] == values
+    again = checked(STUDY, parse_study(words[3:])[1])
+    assert again == checked(STUDY, values)
+
+
+def test_a_command_line_of_a_whole_spec_gives_that_spec():
+    spec = spec_of("--name it --seed 3 --start momentum=0.8,schedule=linear --time-budget 90 --precision float32")
+    values = spec.model_dump(mode="json", exclude_none=True, exclude={"task", "numerics"})
+    words = shlex.split(command_line(STUDY, values))
+    assert resolved(STUDY, parse_study(words[3:])[1], dataset="digits", num_gpus=0) == spec
+
+
+def run_study(*words, cwd):
+    command = [sys.executable, "-m", "study.run", *words]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=100)
+
+
+def test_help_names_every_setting_and_every_arm(tmp_path):
+    result = run_study("imbalance", "--help", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    for field in set(ImbalanceSpec.model_fields) - {"task", "numerics"}:
+        assert option_name(field) in result.stdout.split() + result.stdout.replace(",", " ").split(), field
+    for arm in SPACE.arms:
+        assert arm in result.stdout
+    assert "--numerics" not in result.stdout
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["imbalance", "--max-epochs", "0"], "--max-epochs must be greater than or equal to 1, got 0"),
+        (["imbalence"], "did you mean 'imbalance'?"),
+        (["imbalance", "--output-dir", "x" * 300, "--dataset", "digits"], "is too long for a file name"),
+        (["imbalance", "--data-root", "nowhere", "--dataset", "cifar10"], "cifar10"),
+    ],
+    ids=["option", "task", "long path", "no data"],
+)
+def test_the_process_ends_with_status_2_one_line_no_traceback_and_nothing_made(tmp_path, words, part):
+    result = run_study(*words, cwd=tmp_path)
+    assert result.returncode == 2
+    assert part in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert result.stderr.startswith("error: ")
+    assert result.stdout == ""
+    assert os.listdir(tmp_path) == []
