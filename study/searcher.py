@@ -132,10 +132,11 @@ class ArmProposer:
         self, number: int, trial_id: str, *, known: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """(Optuna's parameters, hyperparameters) of the arm's trial of that number; known: as the ledger has them."""
+        given: dict[str, Any] | None = None
         if number < len(self._grid):
             given = self._grid[number]
-        else:
-            given = self._space.start_point(self._arm) if number == 0 else None
+        elif number == 0:
+            given = self._space.start_point(self._arm)
         if known is not None or given is not None:
             self.study.enqueue_trial(dict(known or given or {}))
         with warnings.catch_warnings():
