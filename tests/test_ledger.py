@@ -14,7 +14,6 @@ from study.errors import StudyError
 from study.ledger import (
     LEDGER,
     RETEST,
-    RETEST_EPOCHS,
     RETEST_FAILED,
     RUNG,
     SESSION,
@@ -43,8 +42,8 @@ HISTORY = [
     asked("none-0001"),
     Event(kind=SESSION_END, payload={"ended": "noon", "state": "interrupted"}),
     Event(kind=SESSION, payload={"command": "second", "ended": None}),
-    Event(kind=RETEST_EPOCHS, payload={"rows": [{"epoch": 1}, {"epoch": 2}]}),
-    Event(kind=RETEST, payload={"arm": "none", "seed": 1000, "test_accuracy": 0.5}),
+    Event(kind=RETEST, payload={"arm": "none", "seed": 1000, "trial_id": "none-0001", "test_accuracy": 0.25}),
+    Event(kind=RETEST, payload={"arm": "none", "seed": 1000, "trial_id": "none-0000", "test_accuracy": 0.5}),
     Event(kind=RETEST_FAILED, payload={"arm": "none", "seed": 1001, "message": "nan again"}),
 ]
 
@@ -68,9 +67,11 @@ def test_the_book_is_what_the_events_add_up_to(tmp_path):
         {"command": "first", "ended": "noon", "state": "interrupted"},
         {"command": "second", "ended": None},
     ]
-    assert book.retests == {("none", 1000): {"arm": "none", "seed": 1000, "test_accuracy": 0.5}}
-    assert book.retest_failures == {("none", 1001): "nan again"}
-    assert book.retest_epochs == [{"epoch": 1}, {"epoch": 2}]
+    # Of two retests of an arm and seed, the last: the winner had changed.
+    assert book.retests == {
+        ("none", 1000): {"arm": "none", "seed": 1000, "trial_id": "none-0000", "test_accuracy": 0.5}
+    }
+    assert book.retest_failures == {("none", 1001): {"arm": "none", "seed": 1001, "message": "nan again"}}
 
 
 def test_a_reopened_ledger_has_the_same_events_and_the_same_book(tmp_path):
@@ -114,15 +115,17 @@ def test_an_append_is_all_or_nothing(tmp_path, bad):
 WRITER = """
 import sys
 from pathlib import Path
-from study.ledger import Event, Ledger, RETEST_EPOCHS
+from study.ledger import EPOCH, Event, Ledger
 with Ledger(Path(sys.argv[1])) as ledger:
     for number in range(10**9):
-        ledger.append(Event(kind=RETEST_EPOCHS, payload={"rows": [number]}))
+        ledger.append(Event(kind=EPOCH, trial_id="none-0000", payload={"epoch": number}))
         print(number, flush=True)
 """
 
 
 def test_a_killed_writer_loses_no_acknowledged_event(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger.append(asked("none-0000"))
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -134,7 +137,7 @@ def test_a_killed_writer_loses_no_acknowledged_event(tmp_path):
     acknowledged = [100, *(int(line) for line in writer.stdout.read().split("\n")[:-1])]
     assert writer.wait() == -signal.SIGKILL
     with Ledger(tmp_path) as reopened:
-        rows = reopened.book.retest_epochs
+        rows = [row["epoch"] for row in reopened.book.trials["none-0000"].epochs]
     assert rows == list(range(len(rows)))
     # One more than acknowledged may be there: committed, and killed before it could say so.
     assert len(rows) - 1 in {acknowledged[-1], acknowledged[-1] + 1}
@@ -150,7 +153,7 @@ def test_a_file_that_is_no_ledger_is_an_error_in_one_sentence(tmp_path, content)
 def test_a_ledger_overwritten_in_its_middle_is_an_error_in_one_sentence(tmp_path):
     with Ledger(tmp_path) as ledger:
         for number in range(100):
-            ledger.append(Event(kind=RETEST_EPOCHS, payload={"rows": [f"{number:0500d}"]}))
+            ledger.append(Event(kind=SESSION, payload={"command": f"{number:0500d}"}))
     path = tmp_path / LEDGER
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xaa" * (len(content) - 4096)
