@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from search_spaces.arms import SearchSpace
@@ -73,7 +74,9 @@ class ArmScheduler(TrialScheduler):
         return TrialScheduler.STOP if record.is_finished or self._should_end() else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Ray has given up on the trial (its own retries are over)."""
+        """A trial's worker was lost or raised. Ray also tells so of a trial that it is about to start again."""
+        if trial.status == Trial.ERROR:  # Ray has put it aside to be queued anew: it goes on from its checkpoint
+            return
         record = self._ledger.book.trials[trial.config["trial_id"]]
         if not record.is_finished:
             error = trial.get_error() if hasattr(trial, "get_error") else None
