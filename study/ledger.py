@@ -127,6 +127,9 @@ class Ledger:
                 "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT NULL, "
                 "trial_id TEXT, payload TEXT NOT NULL)"
             )
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if version not in {0, SCHEMA_VERSION}:  # 0: made just now
+                raise StudyError(f"{self.path} is of version {version}; this program reads version {SCHEMA_VERSION}")
             self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             for event in self.events():
                 self.book.apply(event)

@@ -120,8 +120,8 @@ class StudySpec(BaseModel):
             return None
         if not value.strip():
             raise ValueError("must not be empty")
-        if "/" in value or "\\" in value or value in {".", ".."} or value.startswith("."):
-            raise ValueError(f"must be a plain folder name without slashes or a leading dot, got {value!r}")
+        if "/" in value or "\\" in value or value.startswith((".", "-")):
+            raise ValueError(f"must be a plain folder name without slashes or a leading dot or dash, got {value!r}")
         if len(value) > MAX_NAME_LENGTH or not value.isprintable():
             raise ValueError(f"must be at most {MAX_NAME_LENGTH} printable characters, got {len(value)}")
         return value

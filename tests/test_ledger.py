@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from study_cases import METRIC, asked, epoch_events, epoch_row
@@ -179,3 +180,12 @@ def test_an_event_costs_less_than_five_milliseconds(tmp_path):
 def test_a_ledger_that_has_written_nothing_has_no_cost(tmp_path):
     with Ledger(tmp_path) as ledger:
         assert ledger.milliseconds_per_event() is None
+
+
+def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
+    with Ledger(tmp_path):
+        pass
+    with sqlite3.connect(tmp_path / LEDGER) as connection:
+        connection.execute("PRAGMA user_version=99")
+    with pytest.raises(StudyError, match="version 99"):
+        Ledger(tmp_path)
