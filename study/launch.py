@@ -184,8 +184,11 @@ def _quiet_ray() -> None:
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "600"
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours ends the trials, so that what they did is recorded
+    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # a lost worker is no traceback's worth: its trial goes on
     for name in ("ray.tune", "ray.train", "ray.air", "ray._private"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Its only error says at the end which trials failed: the console has said so, and why.
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager
