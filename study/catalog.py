@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from search_spaces import imbalance as imbalance_space
@@ -20,8 +21,8 @@ from trainables.task import Task
 class Study:
     """question: what it answers, for --help. control: the arm that the others are compared with.
 
-    presets: what --budget sets. search_space(spec, data), tuning_data(spec, dataset) and
-    retest_data(spec, data, seed) are the task's own.
+    presets: what --budget sets. search_space(spec, data) and tuning_data(spec, dataset) are the task's own;
+    retest_cut(spec, seed) is the function that makes a retest's training data of the tuning data, in a worker.
     """
 
     question: str
@@ -34,7 +35,7 @@ class Study:
     presets: Mapping[str, Mapping[str, Any]]
     search_space: Callable[[Any, TuningData], SearchSpace]
     tuning_data: Callable[[Any, ImageDataset], TuningData]
-    retest_data: Callable[[Any, TuningData, int], TuningData]
+    retest_cut: Callable[[Any, int], Callable[[TuningData], TuningData]]
 
 
 def _imbalance_space(spec: ImbalanceSpec, data: TuningData) -> SearchSpace:
@@ -88,7 +89,7 @@ STUDIES: Mapping[str, Study] = {
         },
         search_space=_imbalance_space,
         tuning_data=lambda spec, dataset: tuning_data(dataset, subset_seed=spec.seed, **_thinning(spec)),
-        retest_data=lambda spec, data, seed: retest_data(data, subset_seed=seed, **_thinning(spec)),
+        retest_cut=lambda spec, seed: partial(retest_data, subset_seed=seed, **_thinning(spec)),
     ),
 }
 

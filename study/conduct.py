@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import filelock
@@ -17,7 +18,7 @@ from study.catalog import Study, find_study
 from study.cli import command_line
 from study.console import StudyConsole, duration
 from study.errors import StudyError
-from study.launch import Cluster, connected, num_slots, tune_arms
+from study.launch import Cluster, connected, num_slots, signals_to, tune_arms
 from study.ledger import LEDGER, SESSION, SESSION_END, Event, Ledger, TrialRecord
 from study.records import write_records
 from study.resolve import checked, resolved
@@ -124,6 +125,7 @@ class _Session:
         seconds: dict[str, float] = {}
         try:
             with (
+                signals_to(_raise_interrupt),
                 _timed(seconds, "tune_seconds"),
                 self._console.tuning(self._spec, self._study.task, self._ledger.book, slots),
             ):
@@ -139,8 +141,11 @@ class _Session:
                     on_interrupt=self._announce_interrupt,
                 )
             if not interrupted:
-                with _timed(seconds, "retest_seconds"):
-                    self._retest(slots)
+                with signals_to(_raise_interrupt), _timed(seconds, "retest_seconds"):
+                    lost = self._retest(slots)
+                for line in lost:
+                    self._console.say(f"retest lost: {line}")
+                interrupted = bool(lost)
         except KeyboardInterrupt:
             interrupted = True
         except Exception:
@@ -193,7 +198,7 @@ class _Session:
     def _announce_interrupt(self) -> None:
         self._console.say("stopping when the epochs in flight are done; Ctrl-C again stops at once")
 
-    def _retest(self, slots: int) -> None:
+    def _retest(self, slots: int) -> list[str]:
         best = winners(self._ledger.book, self._spec.arms or (), self._study.task)
         total = len(best) * len(retest_seeds(self._spec))
         self._console.say(f"retest: {len(best)} winners, each on {len(retest_seeds(self._spec))} fresh seeds")
@@ -202,7 +207,7 @@ class _Session:
             self._console.retested(self._ledger.book, total, arm, seed)
             self._write("running")
 
-        retest(
+        return retest(
             spec=self._spec,
             study=self._study,
             ledger=self._ledger,
@@ -313,6 +318,10 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
         yield
     finally:
         seconds[name] = time.monotonic() - started
+
+
+def _raise_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _now() -> str:

@@ -164,7 +164,7 @@ def tune_arms(
         interrupted = True
         on_interrupt()
 
-    with _signals(note_interrupt):
+    with signals_to(note_interrupt):
         tuner.fit()
     return interrupted
 
@@ -192,7 +192,8 @@ def _quiet_ray() -> None:
 
 
 @contextlib.contextmanager
-def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def signals_to(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM go to the handler while the block lasts."""
     try:
         previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread: nothing to catch

@@ -302,10 +302,8 @@ def _control_phrase(verdict: Verdict) -> str:
 def _score_text(score: Interval) -> str:
     if score.low is None or score.high is None:
         return f"{percent(score.mean)} % (one seed, so no interval)"
-    return (
-        f"{percent(score.mean)} % ({level_text(score.level)} interval {span(score.low, score.high)}, n = "
-        f"{score.n} seeds)"
-    )
+    low, high = max(score.low, 0.0), min(score.high, 1.0)  # a t-interval of few seeds may leave what is possible
+    return f"{percent(score.mean)} % ({level_text(score.level)} interval {span(low, high)}, n = {score.n} seeds)"
 
 
 def _paired_text(difference: Interval, score: Interval) -> str:

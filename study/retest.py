@@ -42,8 +42,11 @@ def retest(
     checkpoints: Path,
     num_slots: int,
     on_done: Callable[[str, int], None],
-) -> None:
-    """Retrain every arm's winner on every seed that the ledger does not have yet, num_slots at a time."""
+) -> list[str]:
+    """Retrain every arm's winner on every seed that the ledger does not have yet, num_slots at a time.
+
+    Returns what was lost with its worker or raised, a line each: the ledger does not have it, a resume repeats it.
+    """
     assert spec.numerics is not None
     best = winners(ledger.book, spec.arms or (), study.task)
     waiting = [
@@ -53,10 +56,9 @@ def retest(
         if not ledger.book.is_retested(winner, seed)
     ]
     if not waiting:
-        return
-    test_ref = ray.put(test)
-    # A seed's thinned set is the same in all arms: cut once, put once.
-    data_refs = {seed: ray.put(study.retest_data(spec, data, seed)) for _, seed in waiting}
+        return []
+    pool_ref, test_ref = ray.put(data), ray.put(test)
+    lost: list[str] = []
     worker = ray.remote(train_and_test_in_worker).options(
         num_cpus=spec.cpus_per_trial, num_gpus=spec.gpus_per_trial, max_retries=2
     )
@@ -67,7 +69,8 @@ def retest(
                 arm, seed = waiting.pop(0)
                 future = worker.remote(
                     study.task,
-                    data_refs[seed],
+                    pool_ref,
+                    study.retest_cut(spec, seed),
                     test_ref,
                     hparams=best[arm].hparams,
                     num_epochs=spec.max_epochs,
@@ -79,11 +82,17 @@ def retest(
                 running[future] = (arm, seed)
             done, _ = ray.wait(list(running), num_returns=1)
             arm, seed = running.pop(done[0])
-            _record(ledger, seed=seed, winner=best[arm], outcome=ray.get(done[0]))
+            try:
+                outcome = ray.get(done[0])
+            except ray.exceptions.RayError as error:
+                lost.append(f"{arm}, seed {seed}: {str(error).strip().splitlines()[-1]}")
+                continue
+            _record(ledger, seed=seed, winner=best[arm], outcome=outcome)
             on_done(arm, seed)
     finally:
         for future in running:
             ray.cancel(future, force=True)
+    return lost
 
 
 def _record(ledger: Ledger, *, seed: int, winner: TrialRecord, outcome: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -113,7 +114,7 @@ class ArmScheduler(TrialScheduler):
         epoch = result["epoch"]
         if epoch <= record.num_epochs:
             return []
-        row = {name: result[name] for name in EPOCH_FIELDS if name in result}
+        row = {**{name: result[name] for name in EPOCH_FIELDS if name in result}, "time": time.time()}
         events = [
             Event(kind=EPOCH, trial_id=trial_id, payload=row),
             Event(

@@ -157,7 +157,7 @@ def test_a_retest_seed_has_one_subset_whatever_the_arm_and_another_seed_another(
     """The subset is asked for by seed alone: study/retest.py has no arm to give."""
     study = STUDIES["imbalance"]
     spec = ImbalanceSpec(imbalance_ratio=10.0)
-    first, again, other = (study.retest_data(spec, tuning, seed) for seed in (1000, 1000, 1001))
+    first, again, other = (study.retest_cut(spec, seed)(tuning) for seed in (1000, 1000, 1001))
     assert np.array_equal(first.train_indices, again.train_indices)
     assert first.fingerprint == again.fingerprint
     assert not np.array_equal(first.train_indices, other.train_indices)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -135,9 +136,14 @@ def worker_device() -> torch.device:
     return torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
 
 
-def train_and_test_in_worker(task: Task, data: TuningData, test: TestData, **options: Any) -> Any:
-    """What the retest runs as a Ray task: train_and_test's result, or the message of a training that diverged."""
+def train_and_test_in_worker(
+    task: Task, pool: TuningData, cut: Callable[[TuningData], TuningData], test: TestData, **options: Any
+) -> Any:
+    """What the retest runs as a Ray task: train_and_test's result, or the message of a training that diverged.
+
+    cut makes the training data of the pool here, so that the images are in Ray's object store once, not once a seed.
+    """
     try:
-        return train_and_test(task, data, test, device=worker_device(), **options)
+        return train_and_test(task, cut(pool), test, device=worker_device(), **options)
     except NonFiniteLossError as error:
         return str(error)
