@@ -319,6 +319,7 @@ def test_a_trial_that_loses_every_worker_fails_and_the_study_goes_on(tmp_path, m
             kills.append(next(s["pid"] for s in reversed(starts()) if s["trial_id"] == "none-0000"))
             os.kill(kills[-1], signal.SIGKILL)
 
+    monkeypatch.setattr(launch, "WORKER_RETRIES", 1)  # each loss costs a new worker's start
     observed = tuned(
         tmp_path, monkeypatch, on_event=kill_always, arms=("none",), trials_per_arm=2, max_epochs=7, grace_epochs=7,
         max_concurrent=1, gpus_per_trial=0.0,
