@@ -16,7 +16,7 @@ import filelock
 
 from study.catalog import Study, find_study
 from study.cli import command_line
-from study.console import StudyConsole, duration
+from study.console import StudyConsole, duration, plural
 from study.errors import StudyError
 from study.launch import Cluster, connected, num_slots, signals_to, tune_arms
 from study.ledger import LEDGER, SESSION, SESSION_END, Event, Ledger, TrialRecord
@@ -160,11 +160,11 @@ class _Session:
         counts = ", ".join(map(str, data.class_counts))
         say(f"      training {data.num_train} images after thinning ({counts} a class)")
         say(f"      validation {len(data.val_indices)}, final test {len(self._dataset.test_labels)}")
-        arms = spec.arms or ()
+        rungs = f"early stopping at {', '.join(map(str, spec.rungs))}" if spec.rungs else "no early stopping"
         say(
-            f"plan: {len(arms)} arms x {spec.trials_per_arm} trials of up to {spec.max_epochs} epochs "
-            f"(ASHA rungs at {', '.join(map(str, spec.rungs)) or 'none'}), {slots} at a time; "
-            f"then each arm's winner on {spec.retest_seeds} fresh seeds"
+            f"plan: {plural(len(spec.arms or ()), 'arm')} x {plural(spec.trials_per_arm or 0, 'trial')} "
+            f"of up to {plural(spec.max_epochs or 0, 'epoch')} ({rungs}), {slots} at a time; "
+            f"then each arm's winner on {plural(spec.retest_seeds or 0, 'fresh seed')}"
         )
         say(f"run:  {self._run_dir}")
         if cluster.dashboard_url:
@@ -201,7 +201,8 @@ class _Session:
     def _retest(self, slots: int) -> list[str]:
         best = winners(self._ledger.book, self._spec.arms or (), self._study.task)
         total = len(best) * len(retest_seeds(self._spec))
-        self._console.say(f"retest: {len(best)} winners, each on {len(retest_seeds(self._spec))} fresh seeds")
+        seeds = plural(len(retest_seeds(self._spec)), "fresh seed")
+        self._console.say(f"retest: {plural(len(best), 'winner')}, each on {seeds}")
 
         def on_done(arm: str, seed: int) -> None:
             self._console.retested(self._ledger.book, total, arm, seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 
@@ -22,7 +23,8 @@ class StudyConsole:
     """Says what is done of how much, the best so far in each arm, what was stopped early and the time left."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        # A pipe gets whole lines; a terminal breaks them between words.
+        self._console = console or Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self._live: Live | None = None
 
     def say(self, line: str) -> None:
@@ -38,14 +40,14 @@ class StudyConsole:
             yield
 
     def trial_changed(self, trial: TrialRecord) -> None:
+        if self._live is not None:
+            self._live.update(self._table())
         if trial.is_finished:
             self.say(f"{self._done()}  {self._ended(trial)}")
             self._spoke = time.monotonic()
         elif self._live is None and time.monotonic() - self._spoke > HEARTBEAT_SECONDS:
             self.say(f"{self._done()}  {trial.trial_id} is at epoch {trial.num_epochs} of {self._spec.max_epochs}")
             self._spoke = time.monotonic()
-        if self._live is not None:
-            self._live.update(self._table())
 
     def retested(self, book: Book, total: int, arm: str, seed: int) -> None:
         done = f"retest {len(book.retests) + len(book.retest_failures)}/{total}"
@@ -125,6 +127,11 @@ class StudyConsole:
             running = ", ".join(f"epoch {t.num_epochs}" for t in trials if t.status == "running")
             table.add_row(arm, *count.values(), running, self._best(arm))
         return Group(Text(self._done()), table)
+
+
+def plural(number: int, noun: str) -> str:
+    """'1 arm', '2 arms'."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def duration(seconds: float) -> str:

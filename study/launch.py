@@ -60,7 +60,8 @@ def connected(address: str | None) -> Iterator[Cluster]:
             context = ray.init(**options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
-            raise StudyError(f"{where} did not answer: {str(error).strip().splitlines()[0]}") from None
+            hint = "; where it asks for a token, set RAY_AUTH_MODE=token" if address else ""
+            raise StudyError(f"{where} did not answer: {str(error).strip().splitlines()[0]}{hint}") from None
     else:
         context = None
     try:
