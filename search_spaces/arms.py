@@ -64,24 +64,25 @@ class SearchSpace:
         return dict(trial.distributions)
 
     def starting_at(self, values: Mapping[str, str], arm_names: Sequence[str]) -> SearchSpace:
-        """The space with these start values, as text, in the arms that have the knob.
+        """The space with these start values, as text: {knob: value} for all arms that have it, {arm.knob: value} for one.
 
-        Raises ValueError for a knob that none of arm_names has and for a value outside its range.
+        Raises ValueError for an arm that is not of arm_names, a knob that it lacks and a value outside its range.
         """
-        knobs = {name: knob for arm in arm_names for name, knob in self.knobs(self.arms[arm]).items()}
-        start: dict[str, Any] = {}
-        for name, text in values.items():
-            if name not in knobs:
-                raise ValueError(f"{name} is no knob of these arms; they have {', '.join(sorted(knobs))}")
-            start[name] = _parse(name, text, knobs[name])
-        return replace(
-            self,
-            start={name: start.get(name, value) for name, value in self.start.items()},
-            arms={
-                arm.name: replace(arm, start={name: start.get(name, value) for name, value in arm.start.items()})
-                for arm in self.arms.values()
-            },
-        )
+        knobs = {arm: self.knobs(self.arms[arm]) for arm in arm_names}
+        changes: dict[str, dict[str, Any]] = {arm: {} for arm in arm_names}
+        # What is said of one arm comes last: it goes before what is said of all.
+        for name, text in sorted(values.items(), key=lambda item: "." in item[0]):
+            arm_name, _, knob = name.rpartition(".")
+            if arm_name and arm_name not in knobs:
+                raise ValueError(f"{name}: the arms are {', '.join(arm_names)}")
+            having = [arm for arm in ([arm_name] if arm_name else arm_names) if knob in knobs[arm]]
+            if not having:
+                known = sorted({known for of_arm in knobs.values() for known in of_arm})
+                raise ValueError(f"{knob} is no knob of {arm_name or 'these arms'}; there are {', '.join(known)}")
+            for arm in having:
+                changes[arm][knob] = _parse(name, text, knobs[arm][knob])
+        changed = {arm: replace(self.arms[arm], start={**self.arms[arm].start, **changes[arm]}) for arm in arm_names}
+        return replace(self, arms={**self.arms, **changed})
 
 
 def _parse(name: str, text: str, knob: optuna.distributions.BaseDistribution) -> Any:

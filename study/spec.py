@@ -62,7 +62,8 @@ class StudySpec(BaseModel):
     start: dict[str, str] | None = _option(
         None,
         "search",
-        "the configuration that every arm starts from, knob by knob; with --trials-per-arm 1, the only one",
+        "the configuration that arms start from, KNOB=VALUE for all or ARM.KNOB=VALUE for one; "
+        "with --trials-per-arm 1, the only one",
         metavar="KNOB=VALUE,...",
     )
     model: str = _option("small_cnn", "search", "small_cnn, resnet18 or resnet32")
