@@ -64,7 +64,7 @@ class SearchSpace:
         return dict(trial.distributions)
 
     def starting_at(self, values: Mapping[str, str], arm_names: Sequence[str]) -> SearchSpace:
-        """The space with these start values, as text: {knob: value} for all arms that have it, {arm.knob: value} for one.
+        """The space with these start values, as text: {knob: value} for all that have it, {arm.knob: value} for one.
 
         Raises ValueError for an arm that is not of arm_names, a knob that it lacks and a value outside its range.
         """

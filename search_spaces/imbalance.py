@@ -1,4 +1,4 @@
-"""The imbalance study's arms, a remedy each, and the knobs that may vary in them (ranges: docs/design.md)."""
+"""The imbalance study's arms, a remedy each, and the knobs that may vary in them."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ ARMS = (
     ),
     _arm(
         "weighted_loss",
-        "class weights n^-gamma in the loss",
+        "class weights n^-gamma in the loss, n the class's images",
         class_weighting="inverse",
         suggest=_gamma,
         start={"class_weight_gamma": 1.0},
@@ -155,7 +155,7 @@ ARMS = (
     ),
     _arm(
         "weighted_sampler",
-        "images drawn with replacement, a class in proportion to n^q",
+        "images drawn with replacement, a class of n images in proportion to n^q (q = 0: balanced)",
         sampler="weighted",
         suggest=_exponent,
         start={"sampler_exponent": 0.0},

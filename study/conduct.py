@@ -22,7 +22,7 @@ from study.launch import Cluster, connected, num_slots, signals_to, tune_arms
 from study.ledger import LEDGER, SESSION, SESSION_END, Event, Ledger, TrialRecord
 from study.records import write_records
 from study.resolve import checked, resolved
-from study.retest import retest, retest_seeds, winners
+from study.retest import retest, retest_seeds
 from study.spec import StudySpec, validated
 from study.summary import (
     State,
@@ -92,7 +92,7 @@ def read_spec(run_dir: Path) -> tuple[Study, StudySpec]:
         study = find_study(values["task"])
     except (json.JSONDecodeError, KeyError, TypeError):
         raise StudyError(f"{path} is damaged: it is not a study's spec") from None
-    # A run directory may have been moved or be named from another folder.
+    # A run directory may have been moved; the data are still looked for from the folder that resume is started in.
     values |= {"name": run_dir.resolve().name, "output_dir": str(run_dir.parent)}
     return study, validated(study.spec, values)
 
@@ -199,13 +199,14 @@ class _Session:
         self._console.say("stopping when the epochs in flight are done; Ctrl-C again stops at once")
 
     def _retest(self, slots: int) -> list[str]:
-        best = winners(self._ledger.book, self._spec.arms or (), self._study.task)
+        task = self._study.task
+        best = self._ledger.book.winners(self._spec.arms or (), task.metric, task.mode)
         total = len(best) * len(retest_seeds(self._spec))
         seeds = plural(len(retest_seeds(self._spec)), "fresh seed")
         self._console.say(f"retest: {plural(len(best), 'winner')}, each on {seeds}")
 
         def on_done(arm: str, seed: int) -> None:
-            self._console.retested(self._ledger.book, total, arm, seed)
+            self._console.retested(self._ledger.book, best, total, arm, seed)
             self._write("running")
 
         return retest(
@@ -255,6 +256,7 @@ def write_derived(run_dir: Path, *, study: Study, spec: StudySpec, space: Any, l
         arms=spec.arms or (),
         factors={name: space.arms[name].factors for name in spec.arms or ()},
         metric=study.task.metric,
+        mode=study.task.mode,
         active=state == "running",
     )
     write_summary(run_dir, spec=spec, study=study, ledger=ledger, state=state)

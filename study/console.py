@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -49,13 +49,14 @@ class StudyConsole:
             self.say(f"{self._done()}  {trial.trial_id} is at epoch {trial.num_epochs} of {self._spec.max_epochs}")
             self._spoke = time.monotonic()
 
-    def retested(self, book: Book, total: int, arm: str, seed: int) -> None:
-        done = f"retest {len(book.retests) + len(book.retest_failures)}/{total}"
-        if (arm, seed) in book.retest_failures:
-            self.say(f"{done}  {arm}, seed {seed}: failed, {book.retest_failures[arm, seed]['message']}")
+    def retested(self, book: Book, winners: Mapping[str, TrialRecord], total: int, arm: str, seed: int) -> None:
+        scores = {(row["arm"], row["seed"]): row["test_balanced_accuracy"] for row in book.retested(winners)}
+        failures = {(row["arm"], row["seed"]): row["message"] for row in book.failed_retests(winners)}
+        done = f"retest {len(scores) + len(failures)}/{total}  {arm}, seed {seed}:"
+        if (arm, seed) in failures:
+            self.say(f"{done} failed, {failures[arm, seed]}")
         else:
-            score = book.retests[arm, seed]["test_balanced_accuracy"]
-            self.say(f"{done}  {arm}, seed {seed}: test balanced accuracy {_percent(score)}")
+            self.say(f"{done} test balanced accuracy {_percent(scores[arm, seed])}")
 
     @contextlib.contextmanager
     def _live_display(self) -> Iterator[None]:

@@ -489,7 +489,11 @@ def _set_knob_axis(ax: Axes, scale: str, values: pd.Series) -> None:
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlim(1 - (1 - low) * 1.8, 1 - (1 - high) / 1.8)
     else:
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
+        choices = sorted(set(values.dropna()))
+        if len(choices) <= 4 and all(float(choice).is_integer() for choice in choices):  # such as batch sizes
+            ax.xaxis.set_major_locator(FixedLocator(choices))
+        else:
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
         pad = 0.06 * (high - low) or 0.05
         ax.set_xlim(low - pad, high + pad)
 
@@ -776,8 +780,8 @@ FIGURES: tuple[Figure, ...] = (
         name="differences",
         title="Paired differences to the control",
         caption="Each seed's score minus the control's at the same seed (same thinned subset, same "
-        "order), mean and 95 % t-interval, not adjusted for the number of comparisons. An interval that "
-        "crosses the line is no measurable difference.",
+        "seed of initialisation and order), mean and 95 % t-interval, not adjusted for the number of "
+        "comparisons. An interval that crosses the line is no measurable difference.",
         alt=_differences_alt,
         absent="no remedy and the control have been retested on a common seed",
         data=differences_data,

@@ -60,8 +60,9 @@ def connected(address: str | None) -> Iterator[Cluster]:
             context = ray.init(**options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             hint = "; where it asks for a token, set RAY_AUTH_MODE=token" if address else ""
-            raise StudyError(f"{where} did not answer: {str(error).strip().splitlines()[0]}{hint}") from None
+            raise StudyError(f"{where} did not answer: {reason}{hint}") from None
     else:
         context = None
     try:
@@ -111,9 +112,13 @@ def tune_arms(
     assert spec.numerics is not None
     run_dir = run_dir.resolve()  # workers start in folders of their own
     deadline = None if spec.time_budget is None else time.monotonic() + spec.time_budget
-    interrupted = False
+    interrupted = announced = False
 
     def should_end() -> bool:
+        nonlocal announced
+        if interrupted and not announced:  # not in the signal's handler, which may have cut into another print
+            announced = True
+            on_interrupt()
         return interrupted or (deadline is not None and time.monotonic() > deadline)
 
     def make_config(trial: TrialRecord) -> dict[str, Any]:
@@ -163,7 +168,6 @@ def tune_arms(
         if interrupted:
             raise KeyboardInterrupt
         interrupted = True
-        on_interrupt()
 
     with signals_to(note_interrupt):
         tuner.fit()

@@ -7,10 +7,11 @@ console and records read the Book and nothing else, so a resumed study sees what
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -90,24 +91,49 @@ class Book:
             trial.rungs.append(payload)
         elif event.kind == FINISHED and trial:
             trial.status, trial.message = payload["status"], payload.get("message")
-        elif event.kind == RETEST:
-            self.retests[payload["arm"], payload["seed"]] = payload
-        elif event.kind == RETEST_FAILED:
-            self.retest_failures[payload["arm"], payload["seed"]] = payload
+        elif event.kind in {RETEST, RETEST_FAILED}:
+            key = payload["arm"], payload["seed"]
+            for outcomes in (self.retests, self.retest_failures):
+                outcomes.pop(key, None)
+            (self.retests if event.kind == RETEST else self.retest_failures)[key] = payload
         elif event.kind == SESSION:
             self.sessions.append(payload)
         elif event.kind == SESSION_END:
             self.sessions[-1].update(payload)
 
-    def is_retested(self, trial: TrialRecord, seed: int) -> bool:
-        """Whether this winner was; an earlier one of its arm, of a study that was shorter then, does not count."""
-        for outcomes in (self.retests, self.retest_failures):
-            if outcomes.get((trial.arm, seed), {}).get("trial_id") == trial.trial_id:
-                return True
-        return False
+    def winners(self, arms: Sequence[str], metric: str, mode: str) -> dict[str, TrialRecord]:
+        """Each arm's best completed trial by its last epoch's metric; of equals the first."""
+        best: dict[str, TrialRecord] = {}
+        sign = 1 if mode == "max" else -1
+        for trial in self.trials.values():
+            value = trial.value(metric)
+            if trial.arm not in arms or trial.status != "completed" or value is None or math.isnan(value):
+                continue
+            if trial.arm not in best or sign * value > sign * (best[trial.arm].value(metric) or 0.0):
+                best[trial.arm] = trial
+        return {arm: best[arm] for arm in arms if arm in best}
+
+    def retested(self, winners: Mapping[str, TrialRecord]) -> list[dict[str, Any]]:
+        """The retests of these winners, by arm and seed.
+
+        Those of an earlier winner, of a study that was resumed after its time budget, are not among them.
+        """
+        return _of_winners(self.retests, winners)
+
+    def failed_retests(self, winners: Mapping[str, TrialRecord]) -> list[dict[str, Any]]:
+        return _of_winners(self.retest_failures, winners)
 
     def of_arm(self, arm: str) -> list[TrialRecord]:
         return [trial for trial in self.trials.values() if trial.arm == arm]
+
+
+def _of_winners(
+    outcomes: Mapping[tuple[str, int], dict[str, Any]], winners: Mapping[str, TrialRecord]
+) -> list[dict[str, Any]]:
+    order = list(winners)
+    rows = [row for row in outcomes.values() if row["arm"] in winners]
+    rows = [row for row in rows if row["trial_id"] == winners[row["arm"]].trial_id]
+    return sorted(rows, key=lambda row: (order.index(row["arm"]), row["seed"]))
 
 
 class Ledger:

@@ -339,6 +339,11 @@ def remarks(tables: Tables) -> list[str]:
             f"Also above {verdict.control} with a paired {level_text(LEVEL)} interval that excludes 0, "
             f"unadjusted: {listed(above)}."
         )
+    if verdict.num_arms > 1:
+        sentences.append(
+            "The intervals are over the retest's seeds, not over the search: each arm was tuned once, and another "
+            "search of its size might have found it another configuration."
+        )
     if verdict.score.n < 2:
         sentences.append(f"With one seed no arm can be told from {verdict.best}.")
     elif verdict.indistinguishable_from_best:
@@ -373,7 +378,8 @@ def data_sentence(summary: Mapping[str, Any]) -> str:
     dataset = summary["dataset"]
     name, origin = str(dataset["name"]), str(dataset["origin"])
     counts = [int(count) for count in dataset["class_counts"]]
-    source = origin if origin.startswith(name) else f"{DATASET_TITLES.get(name, name)}, {origin}"
+    title = DATASET_TITLES.get(name, name)
+    source = origin if origin.startswith((name, title)) else f"{title}, {origin}"
     return (
         f"Data: {source}. {int(dataset['num_classes']):,} classes; {int(dataset['num_train']):,} training "
         f"images after thinning ({min(counts):,} to {max(counts):,} a class), {int(dataset['num_val']):,} "
@@ -511,12 +517,14 @@ def budget_warning(tables: Tables) -> str | None:
         reasons.append("early stopping ended more epochs in some arms than in others")
     if (tables.trials["status"] == "failed").any():
         reasons.append("some trials failed")
+    if tables.summary["budget"].get("time_budget") and budgets["num_trials"].nunique() > 1:
+        reasons.append("the time budget was spent")
     if tables.summary["state"] != "complete":
         reasons.append("the study was interrupted")
     return (
         f"Budgets were not equal in images: tuning drew {int(least['num_images']):,} training images in "
         f"{least['arm']} and {int(most['num_images']):,} in {most['arm']}, a spread of {percent(spread)} % "
-        f"of the larger (limit {percent(MAX_IMAGE_SPREAD, 0)} %), although every arm was given the same "
+        f"of the larger (limit {percent(MAX_IMAGE_SPREAD, 0)} %), although every arm is given the same "
         "number of trials and of epochs a trial, because "
         f"{listed(reasons) if reasons else 'some trials ran fewer epochs'}."
     )
@@ -598,7 +606,7 @@ def methods(tables: Tables) -> list[str]:
         f"Split. {int(dataset['num_val']):,} validation images were cut from the training set, balanced "
         "over the classes, before thinning. Only the training part was thinned, once, in the data set. "
         "Tuning saw training and validation images, never the test split.",
-        f"Tuning. Every arm got {_plural(int(budget['trials_per_arm']), 'trial')} of at most "
+        f"Tuning. {_trials_an_arm(tables)} of at most "
         f"{_plural(int(budget['max_epochs']), 'epoch')}, its own searcher ({budget['searcher']}) and its "
         f"own early stopping (ASHA, first rung at epoch {budget['grace_epochs']}, reduction factor "
         f"{budget['reduction_factor']}). An epoch draws as many images in every arm: the size of the "
@@ -618,6 +626,15 @@ def methods(tables: Tables) -> list[str]:
             else ""
         ),
     ]
+
+
+def _trials_an_arm(tables: Tables) -> str:
+    """'Every arm got 6 trials', or what it was where the study ended before that."""
+    planned = int(tables.summary["budget"]["trials_per_arm"])
+    counts = analysis.arm_budgets(tables)["num_trials"]
+    if (counts == planned).all():
+        return f"Every arm got {_plural(planned, 'trial')}"
+    return f"Every arm was to get {_plural(planned, 'trial')} and got {counts.min()} to {counts.max()}"
 
 
 def facts(tables: Tables) -> list[tuple[str, str]]:

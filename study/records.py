@@ -131,6 +131,7 @@ def write_records(
     arms: Sequence[str],
     factors: Mapping[str, Mapping[str, str]],
     metric: str,
+    mode: str,
     active: bool,
 ) -> None:
     """Derive all four tables from the ledger's book. active: a process is at work, so unfinished trials are running."""
@@ -147,7 +148,7 @@ def write_records(
         for trial in book.trials.values()
         for epoch in trial.epochs
     )
-    retests = sorted(book.retests.values(), key=lambda row: (list(arms).index(row["arm"]), row["seed"]))
+    retests = book.retested(book.winners(arms, metric, mode))
     retest_epochs = (
         {"trial_id": f"{row['trial_id']}-seed-{row['seed']}", "stage": "retest", "arm": row["arm"], **_UNTIMED, **epoch}
         for row in retests

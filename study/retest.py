@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from study.catalog import Study
-from study.ledger import RETEST, RETEST_FAILED, Book, Event, Ledger, TrialRecord
+from study.errors import last_line
+from study.ledger import RETEST, RETEST_FAILED, Event, Ledger, TrialRecord
 from study.spec import StudySpec
 from trainables.base import train_and_test_in_worker
 from trainables.data.types import TestData, TuningData
-from trainables.task import Task
-
-
-def winners(book: Book, arms: Sequence[str], task: Task) -> dict[str, TrialRecord]:
-    """Each arm's best completed trial by its last epoch's metric; of equals the first. Arms with none are absent."""
-    best: dict[str, TrialRecord] = {}
-    sign = 1 if task.mode == "max" else -1
-    for arm in arms:
-        completed = [trial for trial in book.of_arm(arm) if trial.status == "completed"]
-        if completed:
-            best[arm] = max(completed, key=lambda trial: (sign * (trial.value(task.metric) or 0), -trial.number))
-    return best
 
 
 def retest_seeds(spec: StudySpec) -> list[int]:
@@ -45,16 +34,13 @@ def retest(
 ) -> list[str]:
     """Retrain every arm's winner on every seed that the ledger does not have yet, num_slots at a time.
 
-    Returns what was lost with its worker or raised, a line each: the ledger does not have it, a resume repeats it.
+    Returns what was lost with its worker, a line each: the ledger does not have it, and a resume repeats it.
     """
     assert spec.numerics is not None
-    best = winners(ledger.book, spec.arms or (), study.task)
-    waiting = [
-        (arm, seed)
-        for seed in retest_seeds(spec)
-        for arm, winner in best.items()
-        if not ledger.book.is_retested(winner, seed)
-    ]
+    best = ledger.book.winners(spec.arms or (), study.task.metric, study.task.mode)
+    known = [*ledger.book.retested(best), *ledger.book.failed_retests(best)]
+    over = {(row["arm"], row["seed"]) for row in known}
+    waiting = [(arm, seed) for seed in retest_seeds(spec) for arm in best if (arm, seed) not in over]
     if not waiting:
         return []
     pool_ref, test_ref = ray.put(data), ray.put(test)
@@ -84,8 +70,10 @@ def retest(
             arm, seed = running.pop(done[0])
             try:
                 outcome = ray.get(done[0])
-            except ray.exceptions.RayError as error:
-                lost.append(f"{arm}, seed {seed}: {str(error).strip().splitlines()[-1]}")
+            except ray.exceptions.RayTaskError as error:  # raised in our code: again would end alike
+                outcome = last_line(error)
+            except ray.exceptions.RayError as error:  # its worker or node was lost
+                lost.append(f"{arm}, seed {seed}: {last_line(error)}")
                 continue
             _record(ledger, seed=seed, winner=best[arm], outcome=outcome)
             on_done(arm, seed)

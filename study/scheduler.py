@@ -13,6 +13,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from search_spaces.arms import SearchSpace
+from study.errors import last_line
 from study.ledger import CHECKPOINT, EPOCH, RUNG, Event, Ledger, TrialRecord, finished
 from study.spec import StudySpec
 from trainables.task import Task
@@ -80,9 +81,8 @@ class ArmScheduler(TrialScheduler):
             return
         record = self._ledger.book.trials[trial.config["trial_id"]]
         if not record.is_finished:
-            error = trial.get_error() if hasattr(trial, "get_error") else None
-            last_line = str(error or "the worker failed").strip().splitlines()[-1]
-            self._ledger.append(finished(record.trial_id, "failed", last_line[:500]))
+            error = trial.get_error() or "the worker failed"
+            self._ledger.append(finished(record.trial_id, "failed", last_line(error)))
             self._on_event(record)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None: ...

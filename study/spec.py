@@ -123,8 +123,10 @@ class StudySpec(BaseModel):
             raise ValueError("must not be empty")
         if "/" in value or "\\" in value or value.startswith((".", "-")):
             raise ValueError(f"must be a plain folder name without slashes or a leading dot or dash, got {value!r}")
-        if len(value) > MAX_NAME_LENGTH or not value.isprintable():
-            raise ValueError(f"must be at most {MAX_NAME_LENGTH} printable characters, got {len(value)}")
+        if len(value) > MAX_NAME_LENGTH:
+            raise ValueError(f"must be at most {MAX_NAME_LENGTH} characters long, got {len(value)}")
+        if not value.isprintable():
+            raise ValueError(f"must be of printable characters, got {value!r}")
         return value
 
     @field_validator("time_budget", "cpus_per_trial", "gpus_per_trial")

@@ -16,7 +16,6 @@ import torch
 from study.catalog import Study
 from study.cli import command_line
 from study.ledger import Ledger, TrialRecord
-from study.retest import winners
 from study.spec import ImbalanceSpec, StudySpec
 from trainables.data.types import ImageDataset, TuningData
 from trainables.files import write_durably
@@ -77,9 +76,9 @@ def write_summary(
     ledger: Ledger,
     state: State,
 ) -> None:
-    """Everything in it is the spec's or the ledger's: it can be derived again at any time."""
+    """All of it is the spec's or the ledger's, but for the time that this process's events took."""
     book = ledger.book
-    best = winners(book, spec.arms or (), study.task)
+    best = book.winners(spec.arms or (), study.task.metric, study.task.mode)
     last = book.sessions[-1]
     space_arms = last["arm_descriptions"]
     content = {
@@ -103,6 +102,7 @@ def write_summary(
             "reduction_factor": spec.reduction_factor,
             "searcher": spec.searcher,
             "retest_seeds": spec.retest_seeds,
+            "time_budget": spec.time_budget,
         },
         "sessions": [
             {name: value for name, value in session.items() if name not in {"dataset", "arm_descriptions"}}
@@ -129,7 +129,11 @@ def _winner(spec: StudySpec, study: Study, trial: TrialRecord) -> dict[str, Any]
     kept = ("dataset", "data_root", "imbalance", "imbalance_ratio", "imbalance_classes", "model")
     defaults = {name: field.default for name, field in study.spec.model_fields.items()}
     settings = {name: values[name] for name in kept if str(values[name]) != str(defaults[name])}
+    assert spec.numerics is not None
     settings |= {
+        "seed": spec.seed,
+        "precision": spec.numerics.precision,
+        "cpus_per_trial": spec.cpus_per_trial,
         "arms": [trial.arm],
         "trials_per_arm": 1,
         "max_epochs": spec.max_epochs,
@@ -146,15 +150,16 @@ def _winner(spec: StudySpec, study: Study, trial: TrialRecord) -> dict[str, Any]
 
 
 def _not_retested(ledger: Ledger, spec: StudySpec, best: Mapping[str, TrialRecord], state: State) -> dict[str, str]:
+    retested = {row["arm"] for row in ledger.book.retested(best)}
+    failures = {row["arm"]: row for row in ledger.book.failed_retests(best)}
     reasons = {}
     for arm in spec.arms or ():
-        failures = [failure for (name, _), failure in ledger.book.retest_failures.items() if name == arm]
         if arm not in best:
             over = state == "complete"
             reasons[arm] = "no trial ran to its last epoch" if over else "no trial has run to its last epoch yet"
-        elif failures:
-            reasons[arm] = f"its winner failed on seed {failures[0]['seed']}: {failures[0]['message']}"
-        elif not any(name == arm for name, _ in ledger.book.retests):
+        elif arm in failures:
+            reasons[arm] = f"its winner failed on seed {failures[arm]['seed']}: {failures[arm]['message']}"
+        elif arm not in retested:
             reasons[arm] = "the study was interrupted before its retest"
     return reasons
 

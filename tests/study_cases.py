@@ -69,7 +69,7 @@ def result_of(epoch: int, value: float) -> dict[str, Any]:
 
 def ray_trial(trial_id: str) -> SimpleNamespace:
     """As much of Ray's Trial as the scheduler looks at."""
-    return SimpleNamespace(config={"trial_id": trial_id}, status="RUNNING")
+    return SimpleNamespace(config={"trial_id": trial_id}, status="RUNNING", get_error=lambda: None)
 
 
 def make_scheduler(spec: StudySpec, ledger: Ledger, **options: Any) -> ArmScheduler:

@@ -19,6 +19,7 @@ from study.ledger import (
     RUNG,
     SESSION,
     SESSION_END,
+    Book,
     Event,
     Ledger,
     finished,
@@ -189,3 +190,38 @@ def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version=99")
     with pytest.raises(StudyError, match="version 99"):
         Ledger(tmp_path)
+
+
+def test_winners_are_completed_trials_and_of_equals_the_first():
+    book = Book()
+    scores = {"none-0000": 0.5, "none-0001": 0.75, "none-0002": 0.75, "none-0003": 0.9, "focal-0000": 0.9}
+    for trial_id, score in scores.items():
+        book.apply(asked(trial_id))
+        for event in epoch_events(trial_id, 1, score):
+            book.apply(event)
+        status = "completed" if trial_id in {"none-0000", "none-0001", "none-0002"} else "stopped"
+        book.apply(finished(trial_id, status))
+    assert {arm: trial.trial_id for arm, trial in book.winners(("focal", "none"), METRIC, "max").items()} == {
+        "none": "none-0001"
+    }
+    assert book.winners(("none",), METRIC, "min")["none"].trial_id == "none-0000"
+
+
+def test_the_retests_of_an_earlier_winner_are_not_those_of_its_successor():
+    book = Book()
+    for trial_id, score in {"none-0000": 0.5, "none-0001": 0.75}.items():
+        book.apply(asked(trial_id))
+        for event in epoch_events(trial_id, 1, score):
+            book.apply(event)
+        book.apply(finished(trial_id, "completed"))
+    winners = book.winners(("none",), METRIC, "max")
+    for trial_id, seed in (("none-0000", 1000), ("none-0000", 1001), ("none-0001", 1001)):
+        book.apply(Event(kind=RETEST, payload={"arm": "none", "seed": seed, "trial_id": trial_id}))
+    book.apply(Event(kind=RETEST_FAILED, payload={"arm": "none", "seed": 1002, "trial_id": "none-0000"}))
+    assert [(row["trial_id"], row["seed"]) for row in book.retested(winners)] == [("none-0001", 1001)]
+    assert book.failed_retests(winners) == []
+    # A retest that failed and then went well has not failed.
+    book.apply(Event(kind=RETEST_FAILED, payload={"arm": "none", "seed": 1003, "trial_id": "none-0001"}))
+    book.apply(Event(kind=RETEST, payload={"arm": "none", "seed": 1003, "trial_id": "none-0001"}))
+    assert book.failed_retests(winners) == []
+    assert [row["seed"] for row in book.retested(winners)] == [1001, 1003]

@@ -74,7 +74,7 @@ def book():
 
 
 def write(run_dir, book, *, active=False):
-    write_records(run_dir, book, arms=("none", "focal"), factors=FACTORS, metric=METRIC, active=active)
+    write_records(run_dir, book, arms=("none", "focal"), factors=FACTORS, metric=METRIC, mode="max", active=active)
 
 
 def rows_of(run_dir, name):

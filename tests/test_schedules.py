@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from trainables.schedules import SCHEDULES, learning_rate_at
+from trainables.schedules import SCHEDULES
 
 
 @pytest.mark.parametrize(
@@ -40,33 +40,11 @@ def test_cosine_is_that_of_torch():
     optimizer = torch.optim.SGD([parameter], lr=0.3)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
     for step in range(20):
-        assert learning_rate_at(step, total_steps=20, base=0.3, schedule="cosine") == pytest.approx(
-            scheduler.get_last_lr()[0]
-        )
+        assert 0.3 * SCHEDULES["cosine"](step / 20) == pytest.approx(scheduler.get_last_lr()[0])
         optimizer.step()
         scheduler.step()
 
 
 def test_milestones_of_ten_epochs_are_the_seventh_and_the_ninth():
-    rates = [learning_rate_at(step, total_steps=10, base=1.0, schedule="multi_step") for step in range(10)]
+    rates = [SCHEDULES["multi_step"](epoch / 10) for epoch in range(10)]
     assert rates == pytest.approx([1, 1, 1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
-
-
-def test_warm_up_rises_in_equal_steps_and_leaves_the_rest_alone():
-    rates = [
-        learning_rate_at(step, total_steps=8, base=0.4, schedule="linear", warmup_steps=4)
-        for step in range(8)
-    ]
-    # 0.4 · (1 - step/8) · min(1, (step+1)/4)
-    assert rates == pytest.approx([0.1, 0.175, 0.225, 0.25, 0.2, 0.15, 0.1, 0.05])
-
-
-def test_an_unknown_schedule_is_refused_with_the_nearest_name():
-    with pytest.raises(ValueError, match="got 'cosin'; nearest: cosine"):
-        learning_rate_at(0, total_steps=1, base=0.1, schedule="cosin")
-
-
-@pytest.mark.parametrize(("step", "warmup_steps"), [(-1, 0), (10, 0), (0, 11), (0, -1)])
-def test_steps_outside_the_training_are_refused(step, warmup_steps):
-    with pytest.raises(ValueError, match="total_steps = 10"):
-        learning_rate_at(step, total_steps=10, base=0.1, schedule="linear", warmup_steps=warmup_steps)

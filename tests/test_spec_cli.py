@@ -133,7 +133,7 @@ def test_a_start_is_read_knob_by_knob():
         ({"learning_rate": "nan"}, r"^learning_rate must be in \[0.01, 0.3\], got nan$"),
         ({"learning_rate": "fast"}, r"^learning_rate must be a number, got 'fast'$"),
         ({"batch_size": "48"}, r"^batch_size must be one of 16, 32, 64, got '48'$"),
-        ({"ldam_scale": "20"}, r"^ldam_scale is no knob of these arms; they have batch_size, focal_gamma"),
+        ({"ldam_scale": "20"}, r"^ldam_scale is no knob of these arms; there are batch_size, focal_gamma"),
     ],
 )
 def test_a_start_out_of_its_range_or_of_another_arm_is_refused(start, message):
@@ -218,7 +218,7 @@ REFUSALS = [
     ("--name ../b", "--name must be a plain folder name without slashes or a leading dot or dash, got '../b'"),
     ("--name .hidden", "--name must be a plain folder name without slashes or a leading dot or dash, got '.hidden'"),
     ("--name ..", "--name must be a plain folder name without slashes or a leading dot or dash, got '..'"),
-    (f"--name {'x' * 101}", "--name must be at most 100 printable characters, got 101"),
+    (f"--name {'x' * 101}", "--name must be at most 100 characters long, got 101"),
     ("--name", "--name expected one argument"),
     ("--start lr", "--start must be KNOB=VALUE,KNOB=VALUE, got 'lr'"),
     ("--start learning_rate=", "--start must be KNOB=VALUE,KNOB=VALUE, got 'learning_rate='"),
@@ -352,3 +352,13 @@ def test_the_process_ends_with_status_2_one_line_no_traceback_and_nothing_made(t
     assert result.stderr.startswith("error: ")
     assert result.stdout == ""
     assert os.listdir(tmp_path) == []
+
+
+def test_a_start_of_one_arm_goes_before_that_of_all():
+    values = {"none.momentum": "0.8", "momentum": "0.95", "focal.focal_gamma": "1.5"}
+    space = SPACE.starting_at(values, ("none", "focal"))
+    assert space.start_point(space.arms["none"])["momentum"] == 0.8
+    assert space.start_point(space.arms["focal"])["momentum"] == 0.95
+    assert space.start_point(space.arms["focal"])["focal_gamma"] == 1.5
+    with pytest.raises(ValueError, match=r"^copy.momentum: the arms are none, focal"):
+        SPACE.starting_at({"copy.momentum": "0.9"}, ("none", "focal"))

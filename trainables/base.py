@@ -40,7 +40,7 @@ class StudyTrainable(tune.Trainable):
 
     It finds its own newest intact checkpoint when it starts, so that a trial goes on where it was, whoever starts it
     again: Ray after the loss of a worker, or a resumed study. The result of that epoch is reported once more: the
-    driver may have died before it was recorded, and passes it over if it was not.
+    driver may have died before it was recorded, and passes it over if it was.
     """
 
     task: ClassVar[Task]

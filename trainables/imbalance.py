@@ -87,8 +87,8 @@ def _loss(hparams: ImbalanceHparams, class_counts: Tensor, num_epochs: int) -> C
     deferred_until = reweighting_epoch(hparams.reweight_start or 0.0, num_epochs)
     scalars = {
         name: torch.tensor(float(value), device=class_counts.device)
-        for name in ("focal_gamma", "ldam_max_margin", "ldam_scale", "balanced_softmax_tau")
-        if (value := getattr(hparams, name)) is not None
+        for name, value in hparams
+        if isinstance(value, float)
     }
     loss = LOSSES[hparams.loss]
 
