@@ -12,6 +12,7 @@ LONG = ("test_ray_facts.py", "test_learner.py")
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.path.name not in STUDIES, item.path.name not in LONG))  # stable
     for item in items:
