@@ -1,6 +1,12 @@
-"""How the tests share two cores: a file stays in one process, and those that take longest begin first."""
+"""How the tests share two cores: a file stays in one process, the longest begin first, a timed test runs alone."""
 
 from __future__ import annotations
+
+import fcntl
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
 
 import pytest
 import torch
@@ -11,4 +17,23 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    order = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (not _is_alone(item), order.get(item.path.name, len(LONGEST))))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside the time-out: waiting is not the test's time
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Tests marked alone hold a lock that the other process's tests share, and let no new one begin meanwhile."""
+    with _lock("turnstile") as turnstile, _lock("tests") as tests:
+        fcntl.flock(turnstile, fcntl.LOCK_EX)
+        fcntl.flock(tests, fcntl.LOCK_EX if _is_alone(item) else fcntl.LOCK_SH)
+        fcntl.flock(turnstile, fcntl.LOCK_UN)
+        return (yield)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+def _lock(name: str) -> IO[Any]:
+    return open(Path(tempfile.gettempdir()) / f"ray-tune-study-{name}.lock", "w")

@@ -334,6 +334,7 @@ def test_a_trial_that_loses_every_worker_fails_and_the_study_goes_on(tmp_path, m
     assert states == [TrialState.FAIL, TrialState.COMPLETE]
 
 
+@pytest.mark.alone
 def test_the_slots_are_kept_busy(tmp_path, monkeypatch):
     """24 trials of one epoch on 2 slots: at most 1.2 x their own seconds / 2, and 15 s to start two workers."""
     observed = tuned(
