@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -52,37 +53,99 @@ class SearchSpace:
         return {**arm.fixed, **self.suggest(trial), **arm.suggest(trial)}
 
     def start_point(self, arm: Arm) -> dict[str, Any]:
-        """Optuna parameters of the arm's first trial."""
-        return {**self.start, **arm.start}
+        """Optuna parameters of the arm's first trial, one for each knob that is active there.
+
+        A knob without a start value, or with one that a choice before it puts out of range, starts in the middle.
+        """
+        return dict(self._start(arm).params)
+
+    def start_hparams(self, arm: Arm) -> dict[str, Any]:
+        """The hyperparameters of the arm's first trial."""
+        return self.sample(arm, optuna.trial.FixedTrial(self.start_point(arm)))  # type: ignore[arg-type]
 
     def knobs(self, arm: Arm) -> dict[str, optuna.distributions.BaseDistribution]:
         """What may vary in the arm at its start point."""
-        probe = optuna.create_study()
-        probe.enqueue_trial(self.start_point(arm))
-        trial = probe.ask()
-        self.sample(arm, trial)
-        return dict(trial.distributions)
+        return dict(self._start(arm).distributions)
 
     def starting_at(self, values: Mapping[str, str], arm_names: Sequence[str]) -> SearchSpace:
         """The space with these start values, as text: {knob: value} for all that have it, {arm.knob: value} for one.
 
-        Raises ValueError for an arm that is not of arm_names, a knob that it lacks and a value outside its range.
+        A choice may bring other knobs and ranges, to which the other values are then held. Raises ValueError for an arm
+        that is not of arm_names, a knob that none of the arms has there and a value outside its range.
         """
-        knobs = {arm: self.knobs(self.arms[arm]) for arm in arm_names}
-        changes: dict[str, dict[str, Any]] = {arm: {} for arm in arm_names}
+        texts: dict[str, dict[str, tuple[str, str]]] = {arm: {} for arm in arm_names}
         # What is said of one arm comes last: it goes before what is said of all.
         for name, text in sorted(values.items(), key=lambda item: "." in item[0]):
             arm_name, _, knob = name.rpartition(".")
-            if arm_name and arm_name not in knobs:
+            if arm_name and arm_name not in texts:
                 raise ValueError(f"{name}: the arms are {', '.join(arm_names)}")
-            having = [arm for arm in ([arm_name] if arm_name else arm_names) if knob in knobs[arm]]
-            if not having:
+            for arm in [arm_name] if arm_name else arm_names:
+                texts[arm][knob] = (name, text)
+        arms = {name: self._starting_at(self.arms[name], texts[name]) for name in arm_names}
+        knobs = {name: self.knobs(arm) for name, arm in arms.items()}
+        for name in values:
+            arm_name, _, knob = name.rpartition(".")
+            if not any(knob in knobs[arm] for arm in ([arm_name] if arm_name else arm_names)):
                 known = sorted({known for of_arm in knobs.values() for known in of_arm})
                 raise ValueError(f"{knob} is no knob of {arm_name or 'these arms'}; there are {', '.join(known)}")
-            for arm in having:
-                changes[arm][knob] = _parse(name, text, knobs[arm][knob])
-        changed = {arm: replace(self.arms[arm], start={**self.arms[arm].start, **changes[arm]}) for arm in arm_names}
-        return replace(self, arms={**self.arms, **changed})
+        return replace(self, arms={**self.arms, **arms})
+
+    def _starting_at(self, arm: Arm, texts: Mapping[str, tuple[str, str]]) -> Arm:
+        """The arm with those of the values, {knob: (name, text)}, whose knob is active: the choices first."""
+        pending = dict(texts)
+        while chosen := {name for name, knob in self.knobs(arm).items() if name in pending and _is_choice(knob)}:
+            arm = self._with_start(arm, {name: pending.pop(name) for name in chosen})
+        return self._with_start(arm, {name: given for name, given in pending.items() if name in self.knobs(arm)})
+
+    def _with_start(self, arm: Arm, texts: Mapping[str, tuple[str, str]]) -> Arm:
+        knobs = self.knobs(arm)
+        return replace(arm, start={**arm.start, **{knob: _parse(*given, knobs[knob]) for knob, given in texts.items()}})
+
+    def _start(self, arm: Arm) -> optuna.Trial:
+        trial = optuna.create_study(sampler=_StartSampler({**self.start, **arm.start})).ask()
+        self.sample(arm, trial)
+        return trial
+
+
+class _StartSampler(optuna.samplers.BaseSampler):
+    """Proposes the start values, and the middle of a range where there is none that fits."""
+
+    def __init__(self, start: Mapping[str, Any]) -> None:
+        self._values = start
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+        return {}
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: Any, trial: Any, param_name: str, param_distribution: optuna.distributions.BaseDistribution
+    ) -> Any:
+        knob = param_distribution
+        if param_name in self._values and _fits(self._values[param_name], knob):
+            return self._values[param_name]
+        return _middle(knob)
+
+
+def _is_choice(knob: optuna.distributions.BaseDistribution) -> bool:
+    return isinstance(knob, optuna.distributions.CategoricalDistribution)
+
+
+def _fits(value: Any, knob: optuna.distributions.BaseDistribution) -> bool:
+    if isinstance(knob, optuna.distributions.CategoricalDistribution):
+        return value in knob.choices
+    assert isinstance(knob, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution)
+    return knob.low <= value <= knob.high
+
+
+def _middle(knob: optuna.distributions.BaseDistribution) -> Any:
+    """Of a logarithmic range the geometric mean, of choices the first."""
+    if isinstance(knob, optuna.distributions.CategoricalDistribution):
+        return knob.choices[0]
+    assert isinstance(knob, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution)
+    middle = math.sqrt(knob.low * knob.high) if knob.log else (knob.low + knob.high) / 2
+    return round(middle) if isinstance(knob, optuna.distributions.IntDistribution) else middle
 
 
 def _parse(name: str, text: str, knob: optuna.distributions.BaseDistribution) -> Any:
@@ -97,6 +160,6 @@ def _parse(name: str, text: str, knob: optuna.distributions.BaseDistribution) ->
         value = kind(text)
     except ValueError:
         raise ValueError(f"{name} must be a number, got {text!r}") from None
-    if not knob.low <= value <= knob.high:
+    if not _fits(value, knob):
         raise ValueError(f"{name} must be in [{knob.low}, {knob.high}], got {text}")
     return value

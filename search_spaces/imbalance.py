@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 
 from search_spaces.arms import Arm, SearchSpace
-from trainables.imbalance import reweighting_epoch
+from trainables.schedules import last_epoch_before
 
 SMALL_DATA = 5000  # images; below it smaller batches, so that an epoch still has a few dozen steps
 
@@ -72,9 +72,25 @@ def _ldam(trial: optuna.Trial) -> dict[str, Any]:
     return {
         "ldam_max_margin": trial.suggest_float("ldam_max_margin", 0.2, 0.8),
         "ldam_scale": trial.suggest_float("ldam_scale", 10.0, 30.0),
-        "reweight_start": trial.suggest_float("reweight_start", 0.6, 0.9),
-        **_beta(trial),
+        **_late_weights(trial),
     }
+
+
+def _reweight_start(trial: optuna.Trial) -> dict[str, Any]:
+    return {"reweight_start": trial.suggest_float("reweight_start", 0.6, 0.9)}
+
+
+def _late_weights(trial: optuna.Trial) -> dict[str, Any]:
+    return {**_reweight_start(trial), **_beta(trial)}
+
+
+def _head_start(trial: optuna.Trial) -> dict[str, Any]:
+    # The head takes few epochs: 5-30 of the source's 90-200.
+    return {"head_start": trial.suggest_float("head_start", 0.6, 0.95)}
+
+
+def _mixing(trial: optuna.Trial) -> dict[str, Any]:
+    return {"mixing_alpha": trial.suggest_float("mixing_alpha", 0.2, 1.0)}
 
 
 def _softmax_tau(trial: optuna.Trial) -> dict[str, Any]:
@@ -86,7 +102,11 @@ def _post_hoc_tau(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def _after_reweighting(hparams: Mapping[str, Any], num_epochs: int) -> int:
-    return reweighting_epoch(hparams["reweight_start"], num_epochs) + 1
+    return last_epoch_before(hparams["reweight_start"], num_epochs) + 1
+
+
+def _after_head_start(hparams: Mapping[str, Any], num_epochs: int) -> int:
+    return last_epoch_before(hparams["head_start"], num_epochs) + 1
 
 
 def _arm(
@@ -96,15 +116,18 @@ def _arm(
     loss: str = "cross_entropy",
     class_weighting: str = "uniform",
     sampler: str = "shuffle",
+    mixing: str = "none",
     **rest: Any,
 ) -> Arm:
-    factors = {"loss": loss, "class_weighting": class_weighting, "sampler": sampler}
+    factors = {"loss": loss, "class_weighting": class_weighting, "sampler": sampler, "mixing": mixing}
     return Arm(name=name, description=description, factors=factors, fixed=factors, **rest)
 
 
 def _both(*suggests: Any) -> Any:
     return lambda trial: {key: value for suggest in suggests for key, value in suggest(trial).items()}
 
+
+_LATE_WEIGHTS = {"reweight_start": 0.8, "class_weight_beta": 0.9999}
 
 ARMS = (
     _arm("none", "no remedy: cross-entropy on the thinned set"),
@@ -181,12 +204,7 @@ ARMS = (
         loss="ldam",
         class_weighting="class_balanced",
         suggest=_ldam,
-        start={
-            "ldam_max_margin": 0.5,
-            "ldam_scale": 30.0,
-            "reweight_start": 0.8,
-            "class_weight_beta": 0.9999,
-        },
+        start={"ldam_max_margin": 0.5, "ldam_scale": 30.0, **_LATE_WEIGHTS},
         first_stoppable_epoch=_after_reweighting,
     ),
     _arm(
@@ -201,5 +219,44 @@ ARMS = (
         "trained as none; the log prior is taken off the logits afterwards (Menon et al. 2021)",
         suggest=_post_hoc_tau,
         start={"post_hoc_tau": 1.0},
+    ),
+    _arm(
+        "progressive_sampler",
+        "images drawn as they are at first, class by class at the end, gliding in between (Kang et al. 2020)",
+        sampler="progressive",
+    ),
+    _arm(
+        "deferred_sampling",
+        "every image once an epoch; towards the end, classes drawn equally often (DRS, Cao et al. 2019)",
+        sampler="deferred",
+        suggest=_reweight_start,
+        start={"reweight_start": 0.8},
+        first_stoppable_epoch=_after_reweighting,
+    ),
+    _arm(
+        "crt",
+        "trained as none; then the last layer anew on classes drawn equally often, the rest frozen (Kang et al. 2020)",
+        sampler="decoupled",
+        suggest=_head_start,
+        start={"head_start": 0.8},
+        first_stoppable_epoch=_after_head_start,
+    ),
+    _arm(
+        "mixup_drw",
+        "pairs of images mixed with their labels (Zhang et al. 2018), re-weighted late",
+        class_weighting="class_balanced",
+        mixing="mixup",
+        suggest=_both(_mixing, _late_weights),
+        start={"mixing_alpha": 0.5, **_LATE_WEIGHTS},
+        first_stoppable_epoch=_after_reweighting,
+    ),
+    _arm(
+        "remix_drw",
+        "pairs mixed, their labels in the rarer class's favour (Chou et al. 2020), re-weighted late",
+        class_weighting="class_balanced",
+        mixing="remix",
+        suggest=_both(_mixing, _late_weights),
+        start={"mixing_alpha": 0.5, **_LATE_WEIGHTS},
+        first_stoppable_epoch=_after_reweighting,
     ),
 )

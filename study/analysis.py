@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -16,21 +17,35 @@ from study import records
 
 LEVEL = 0.95
 MAX_IMAGE_SPREAD = 0.10  # above it, the arms' tuning budgets are not called equal
-SCORE = "test_balanced_accuracy"
+TUNE, RETEST = "tune", "retest"  # the stages that answer the study's question
 TEST_METRICS = (
     "test_accuracy",
+    "test_balanced_accuracy",
+    "test_top5_accuracy",
+    "test_superclass_accuracy",
     "test_macro_f1",
     "test_worst_class_recall",
     "test_nll",
     "test_ece",
 )
 STATUSES = ("completed", "stopped", "failed", "running", "interrupted")
-_REQUIRED_SUMMARY_KEYS = ("name", "state", "dataset", "imbalance", "arms", "control", "budget")
+_REQUIRED_SUMMARY_KEYS = (
+    "name", "task", "state", "dataset", "setting", "arms", "groups", "stages", "score", "objective", "budget",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Arms that are compared with each other. control: the one that the others are judged against; None: none is."""
+
+    title: str
+    control: str | None
+    arms: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """All that a run directory says: two JSON documents, four tables."""
+    """All that a run directory says: two JSON documents, four tables, and the puzzles where the study made some."""
 
     spec: Mapping[str, Any]
     summary: Mapping[str, Any]
@@ -38,15 +53,66 @@ class Tables:
     epochs: pd.DataFrame
     rungs: pd.DataFrame
     retests: pd.DataFrame
+    puzzles: pd.DataFrame | None = None
+
+    @property
+    def task(self) -> str:
+        return str(self.summary["task"])
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The arms in the order in which the study declared them."""
+        """The arms of the main stage in the order in which the study declared them."""
         return tuple(self.summary["arms"])
 
     @property
-    def control(self) -> str:
-        return str(self.summary["control"])
+    def groups(self) -> tuple[Group, ...]:
+        return tuple(
+            Group(title=str(group["title"]), control=group["control"], arms=tuple(group["arms"]))
+            for group in self.summary["groups"]
+        )
+
+    @property
+    def controls(self) -> dict[str, str | None]:
+        """Arm -> the control of its group."""
+        return {arm: group.control for group in self.groups for arm in group.arms}
+
+    @property
+    def score(self) -> str:
+        """The column of retests that arms are judged by, 0-1."""
+        return str(self.summary["score"])
+
+    @property
+    def objective(self) -> str:
+        """The column of epochs that the main stage tuned, 0-1."""
+        return str(self.summary["objective"])
+
+    @property
+    def tuning(self) -> pd.DataFrame:
+        """The trials of the main stage."""
+        return self.trials[self.trials["stage"] == TUNE]
+
+    @property
+    def tuning_epochs(self) -> pd.DataFrame:
+        return self.epochs[self.epochs["stage"] == TUNE]
+
+    @property
+    def tuning_rungs(self) -> pd.DataFrame:
+        return self.rungs[self.rungs["stage"] == TUNE]
+
+    @property
+    def main_retests(self) -> pd.DataFrame:
+        return self.retests[self.retests["stage"] == RETEST]
+
+    @property
+    def retest_epochs(self) -> pd.DataFrame:
+        return self.epochs[self.epochs["stage"] == RETEST]
+
+    def stage(self, name: str) -> Mapping[str, Any]:
+        """What summary.json says of a stage. Raises KeyError where the study has none of that name."""
+        for stage in self.summary["stages"]:
+            if stage["name"] == name:
+                return dict(stage)
+        raise KeyError(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +137,17 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the retests say, judged on unrounded numbers."""
+    """What the retests of a group's arms say, judged on unrounded numbers."""
 
-    control: str
+    group: Group
     best: str | None  # the arm of the highest mean test score; None: nothing was retested
     score: Interval | None  # of the best arm
     num_arms: int  # retested
     is_control_retested: bool
-    challenger: str | None  # the best remedy: the best arm itself, or the next one where the control is best
+    challenger: str | None  # the best arm but for the control: the best itself, or the next one to a best control
     difference: Interval | None  # challenger - control, paired
     adjusted: Interval | None  # the same at the Bonferroni level; None for fewer than two comparisons
-    num_comparisons: int  # remedies that share at least one seed with the control
+    num_comparisons: int  # arms that share at least one seed with the control
     measurably_above_control: tuple[str, ...]  # at 95 %, unadjusted
     indistinguishable_from_best: tuple[str, ...]  # paired interval of best - arm includes 0, or is none
     chosen_on_validation: str | None  # the retested arm of the best validation score: no test value chose it
@@ -103,6 +169,7 @@ def load_tables(run_dir: Path) -> Tables:
         epochs=_load_frame(run_dir / "epochs.parquet"),
         rungs=_load_frame(run_dir / "rungs.parquet"),
         retests=_load_frame(run_dir / "retests.parquet"),
+        puzzles=_load_frame(run_dir / "puzzles.parquet") if (run_dir / "puzzles.parquet").is_file() else None,
     )
 
 
@@ -154,26 +221,37 @@ def paired_difference(treated: pd.Series, control: pd.Series, level: float = LEV
     return t_interval(differences, level) if len(differences) else None
 
 
-def seed_scores(retests: pd.DataFrame, arm: str, metric: str = SCORE) -> pd.Series:
+def seed_scores(retests: pd.DataFrame, arm: str, metric: str) -> pd.Series:
     """An arm's test scores, indexed by seed."""
     return retests[retests["arm"] == arm].set_index("seed")[metric].sort_index()
 
 
-def winners(trials: pd.DataFrame) -> pd.DataFrame:
-    """Each arm's best completed tuning trial, a row an arm in the order of first appearance.
+def winners(trials: pd.DataFrame, stage: str = TUNE) -> pd.DataFrame:
+    """Each arm's best completed trial of the stage, a row an arm in the order of first appearance.
 
     Best by objective, the validation score of the *last* epoch; ties go to the lower number. An arm without
     a completed trial has no row: a stopped trial's score is of fewer epochs and never wins.
     """
-    candidates = trials[(trials["stage"] == "tune") & (trials["status"] == "completed") & trials["objective"].notna()]
+    candidates = trials[(trials["stage"] == stage) & (trials["status"] == "completed") & trials["objective"].notna()]
     order = {arm: position for position, arm in enumerate(trials["arm"].drop_duplicates())}
     best = candidates.sort_values(["objective", "number"], ascending=[False, True]).drop_duplicates("arm")
     return best.sort_values("arm", key=lambda arms: arms.map(order)).reset_index(drop=True)
 
 
+def knob(trials: pd.DataFrame, name: str) -> pd.Series:
+    """A hyperparameter's values: the column config/NAME, or factor/NAME where it is what the arms differ by.
+
+    NaN or None where the trial has none; all so where no trial has.
+    """
+    for column in (f"config/{name}", f"factor/{name}"):
+        if column in trials and trials[column].notna().any():
+            return trials[column]
+    return pd.Series(None, index=trials.index, dtype="object")
+
+
 def status_counts(tables: Tables) -> pd.DataFrame:
     """Index arm (declared order), a column a status, values the number of tuning trials."""
-    tuning = tables.trials[tables.trials["stage"] == "tune"]
+    tuning = tables.tuning
     counts = {
         arm: {status: int(((tuning["arm"] == arm) & (tuning["status"] == status)).sum()) for status in STATUSES}
         for arm in tables.arms
@@ -181,76 +259,119 @@ def status_counts(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame.from_dict(counts, orient="index", columns=list(STATUSES))
 
 
+def ranked(tables: Tables, group: Group) -> list[str]:
+    """The group's retested arms, the best mean test score first; ties in declared order."""
+    retests = tables.main_retests
+    means = retests.groupby("arm")[tables.score].mean() if len(retests) else pd.Series(dtype="float64")
+    return sorted((arm for arm in group.arms if arm in means.index), key=lambda arm: -means[arm])
+
+
 def ranked_arms(tables: Tables) -> list[str]:
-    """The retested arms, the best mean test score first; ties in declared order."""
-    means = tables.retests.groupby("arm")[SCORE].mean() if len(tables.retests) else pd.Series(dtype="float64")
-    retested = [arm for arm in tables.arms if arm in means.index]
-    return sorted(retested, key=lambda arm: -means[arm])
+    """The retested arms of all groups, in each the best first."""
+    return [arm for group in tables.groups for arm in ranked(tables, group)]
 
 
 def arm_scores(tables: Tables) -> pd.DataFrame:
-    """A row a retested arm, the best first: arm, mean, low, high, n of the test balanced accuracy (0-1)."""
+    """A row a retested arm, in each group the best first: group, arm, mean, low, high, n of the score (0-1)."""
     found = []
-    for arm in ranked_arms(tables):
-        found.append({"arm": arm, **_columns(t_interval(seed_scores(tables.retests, arm)))})
-    return pd.DataFrame(found, columns=["arm", "mean", "low", "high", "n"])
+    for group in tables.groups:
+        for arm in ranked(tables, group):
+            interval = t_interval(seed_scores(tables.main_retests, arm, tables.score))
+            found.append({"group": group.title, "arm": arm, **interval_columns(interval)})
+    return pd.DataFrame(found, columns=["group", "arm", "mean", "low", "high", "n"])
 
 
 def arm_differences(tables: Tables) -> pd.DataFrame:
-    """A row a remedy, the best first: arm, mean, low, high, n of the paired difference to control (0-1)."""
-    control = seed_scores(tables.retests, tables.control)
+    """A row a retested arm that is no control: group, arm, mean, low, high, n of its paired difference (0-1).
+
+    The difference is to the control of the arm's own group; a group whose control was not retested has no row.
+    """
     found = []
-    for arm in ranked_arms(tables):
-        difference = paired_difference(seed_scores(tables.retests, arm), control)
-        if arm != tables.control and difference is not None:
-            found.append({"arm": arm, **_columns(difference)})
-    return pd.DataFrame(found, columns=["arm", "mean", "low", "high", "n"])
+    for group in tables.groups:
+        for arm in ranked(tables, group):
+            difference = _difference(tables, arm, group.control)
+            if arm != group.control and difference is not None:
+                found.append({"group": group.title, "arm": arm, **interval_columns(difference)})
+    return pd.DataFrame(found, columns=["group", "arm", "mean", "low", "high", "n"])
 
 
-def _columns(interval: Interval) -> dict[str, float | int]:
+def _difference(tables: Tables, arm: str, control: str | None, level: float = LEVEL) -> Interval | None:
+    if control is None:
+        return None
+    return paired_difference(
+        seed_scores(tables.main_retests, arm, tables.score),
+        seed_scores(tables.main_retests, control, tables.score),
+        level,
+    )
+
+
+def interval_columns(interval: Interval) -> dict[str, float | int]:
+    """mean, low, high, n as a row of a frame; NaN where there is no interval."""
     low = math.nan if interval.low is None else interval.low
     high = math.nan if interval.high is None else interval.high
     return {"mean": interval.mean, "low": low, "high": high, "n": interval.n}
 
 
 def arm_table(tables: Tables) -> pd.DataFrame:
-    """A row an arm, the retested ones first and best first: scores, differences, trials.
+    """A row an arm, group by group, the retested ones first and best first: scores, differences, trials.
 
-    Columns: arm, mean, low, high, n; difference_mean, _low, _high, _n; the means of TEST_METRICS;
-    val_objective of the winning trial; one column a status. NaN where there is no such value.
+    Columns: arm, group, mean, low, high, n; difference_mean, _low, _high, _n; the means of TEST_METRICS;
+    generalisation_gap; optimizer (the winner's) and val_objective of the winning trial; one column a status.
+    NaN where there is no such value.
     """
-    scores = arm_scores(tables).set_index("arm")
-    differences = arm_differences(tables).set_index("arm").add_prefix("difference_")
-    metrics = tables.retests.groupby("arm")[list(TEST_METRICS)].mean()
-    validation = winners(tables.trials).set_index("arm")["objective"].rename("val_objective")
-    order = [*scores.index, *(arm for arm in tables.arms if arm not in scores.index)]
-    table = pd.concat([scores, differences, metrics, validation, status_counts(tables)], axis=1)
-    return table.reindex(order).rename_axis("arm").reset_index()
+    scores = arm_scores(tables).set_index("arm").drop(columns="group")
+    differences = arm_differences(tables).set_index("arm").drop(columns="group").add_prefix("difference_")
+    metrics = tables.main_retests.groupby("arm")[list(TEST_METRICS)].mean()
+    best = winners(tables.trials).set_index("arm")
+    validation = best["objective"].rename("val_objective")
+    optimizer = knob(best, "optimizer").rename("optimizer")
+    columns = [scores, differences, metrics, generalisation_gaps(tables), optimizer, validation, status_counts(tables)]
+    order, titles = [], []
+    for group in tables.groups:
+        retested = ranked(tables, group)
+        order += [*retested, *(arm for arm in group.arms if arm not in retested)]
+        titles += [group.title] * len(group.arms)
+    table = pd.concat(columns, axis=1).reindex(order).rename_axis("arm").reset_index()
+    return table.assign(group=titles)
+
+
+def generalisation_gaps(tables: Tables) -> pd.Series:
+    """Arm -> training minus test accuracy (0-1) at the retest's last epoch, the mean over seeds.
+
+    Both of the same weights; training accuracy on un-augmented training images. No arm where it was not followed.
+    """
+    epochs = tables.retest_epochs.dropna(subset=["train_eval_accuracy", "test_accuracy"])
+    last = epochs.sort_values("epoch").drop_duplicates("trial_id", keep="last")
+    gaps = (last["train_eval_accuracy"] - last["test_accuracy"]).groupby(last["arm"]).mean()
+    return gaps.rename("generalisation_gap")
 
 
 def arm_budgets(tables: Tables) -> pd.DataFrame:
     """What tuning spent, a row an arm (declared order), and what early stopping saved.
 
-    Columns: arm, num_trials, num_epochs, num_images, seconds (training and validation), num_stopped,
-    saved_epochs, saved_images, saved_seconds. Saved are a stopped trial's epochs not run, each taken at the
-    trial's own mean images and seconds an epoch: an estimate, not a measurement.
+    Columns: arm, group, full_epochs (of a trial that is not stopped), num_trials, num_epochs, num_images,
+    seconds (training and validation), num_stopped, saved_epochs, saved_images, saved_seconds. Saved are a
+    stopped trial's epochs not run, each taken at the trial's own mean images and seconds an epoch: an
+    estimate, not a measurement.
     """
-    tuning = tables.trials[tables.trials["stage"] == "tune"].set_index("trial_id")
-    per_epoch = tables.epochs[tables.epochs["stage"] == "tune"]
+    tuning, per_epoch = tables.tuning.set_index("trial_id"), tables.tuning_epochs
     epoch_seconds = (per_epoch["train_seconds"] + per_epoch["eval_seconds"]).groupby(per_epoch["trial_id"])
     tuning = tuning.assign(
         seconds=epoch_seconds.sum().reindex(tuning.index).fillna(0.0),
         mean_epoch_seconds=epoch_seconds.mean().reindex(tuning.index),
     )
-    max_epochs = int(tables.summary["budget"]["max_epochs"])
+    full_epochs = tables.stage(TUNE)["epochs_of"]
+    groups = {arm: group.title for group in tables.groups for arm in group.arms}
     found = []
     for arm in tables.arms:
         trials = tuning[tuning["arm"] == arm]
         stopped = trials[(trials["status"] == "stopped") & (trials["epochs"] > 0)]
-        saved_epochs = (max_epochs - stopped["epochs"]).clip(lower=0)
+        saved_epochs = (int(full_epochs[arm]) - stopped["epochs"]).clip(lower=0)
         found.append(
             {
                 "arm": arm,
+                "group": groups[arm],
+                "full_epochs": int(full_epochs[arm]),
                 "num_trials": len(trials),
                 "num_epochs": int(trials["epochs"].sum()),
                 "num_images": int(trials["images"].sum()),
@@ -264,6 +385,12 @@ def arm_budgets(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def least_equal_budgets(budgets: pd.DataFrame) -> pd.DataFrame:
+    """Of the arms that were to spend alike (one group, trials of as many epochs), those that spent least alike."""
+    alike = [frame for _, frame in budgets.groupby(["group", "full_epochs"], sort=False)]
+    return max(alike, key=image_spread)
+
+
 def image_spread(budgets: pd.DataFrame) -> float:
     """(max - min) / max of the images that the arms spent in tuning; 0 where nothing was spent."""
     most = float(budgets["num_images"].max()) if len(budgets) else 0.0
@@ -272,7 +399,7 @@ def image_spread(budgets: pd.DataFrame) -> float:
 
 def rung_survivors(tables: Tables) -> pd.DataFrame:
     """A row an arm x rung: arm, rung_epoch, num_reached, num_continued, num_stopped."""
-    rungs = tables.rungs[tables.rungs["stage"] == "tune"]
+    rungs = tables.tuning_rungs
     found = []
     for arm in tables.arms:
         for rung_epoch in sorted(rungs["rung_epoch"].unique()):
@@ -290,27 +417,26 @@ def rung_survivors(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["arm", "rung_epoch", "num_reached", "num_continued", "num_stopped"])
 
 
-def verdict(tables: Tables) -> Verdict:
-    """Judge the retests: who is best, by how much above the control, and who cannot be told from the best."""
-    ranked, control = ranked_arms(tables), tables.control
-    scores = {arm: seed_scores(tables.retests, arm) for arm in ranked}
-    remedies = [arm for arm in ranked if arm != control]
-    control_scores = scores.get(control, pd.Series(dtype="float64"))
-    differences = {arm: paired_difference(scores[arm], control_scores) for arm in remedies}
+def verdict(tables: Tables, group: Group) -> Verdict:
+    """Judge a group's retests: who is best, by how much above the control, and who cannot be told from the best."""
+    order, control = ranked(tables, group), group.control
+    scores = {arm: seed_scores(tables.main_retests, arm, tables.score) for arm in order}
+    challengers = [arm for arm in order if arm != control]
+    differences = {arm: _difference(tables, arm, control) for arm in challengers}
     num_comparisons = sum(difference is not None for difference in differences.values())
-    challenger = remedies[0] if remedies else None
+    challenger = challengers[0] if challengers else None
     adjusted = None
     if challenger is not None and num_comparisons > 1:
-        adjusted = paired_difference(scores[challenger], control_scores, 1 - (1 - LEVEL) / num_comparisons)
-    to_best = {arm: paired_difference(scores[ranked[0]], scores[arm]) for arm in ranked[1:]}
+        adjusted = _difference(tables, challenger, control, 1 - (1 - LEVEL) / num_comparisons)
+    to_best = {arm: paired_difference(scores[order[0]], scores[arm]) for arm in order[1:]}
     validation = winners(tables.trials).set_index("arm")["objective"]
-    validated = [arm for arm in ranked if arm in validation.index]
+    validated = [arm for arm in order if arm in validation.index]
     chosen = max(validated, key=lambda arm: validation[arm], default=None)
     return Verdict(
-        control=control,
-        best=ranked[0] if ranked else None,
-        score=t_interval(scores[ranked[0]]) if ranked else None,
-        num_arms=len(ranked),
+        group=group,
+        best=order[0] if order else None,
+        score=t_interval(scores[order[0]]) if order else None,
+        num_arms=len(order),
         is_control_retested=control in scores,
         challenger=challenger,
         difference=differences[challenger] if challenger else None,
@@ -325,3 +451,18 @@ def verdict(tables: Tables) -> Verdict:
         chosen_on_validation=chosen,
         chosen_on_validation_score=t_interval(scores[chosen]) if chosen else None,
     )
+
+
+def mean_recall(tables: Tables, arm: str) -> np.ndarray:
+    """float64[C], 0-1: an arm's recall of each class, the mean over the retest's seeds."""
+    retests = tables.main_retests
+    return np.stack(list(retests.loc[retests["arm"] == arm, "per_class_recall"])).mean(axis=0)
+
+
+def mean_confusion(tables: Tables, arm: str) -> np.ndarray:
+    """float64[C, C], 0-1: an arm's confusion matrix as shares of the true class (rows), the mean over seeds."""
+    retests = tables.main_retests
+    matrices = retests.loc[retests["arm"] == arm, "confusion_matrix"]
+    counts = np.stack([np.array([list(row) for row in matrix], dtype=float) for matrix in matrices])
+    totals = counts.sum(axis=2, keepdims=True)
+    return np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0).mean(axis=0)

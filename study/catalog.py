@@ -1,4 +1,4 @@
-"""STUDIES: the one registry. A study is a task, a search space, a spec and its default budgets."""
+"""STUDIES: the one registry. A study is a spec, its stages, the data they are given and its default budgets."""
 
 from __future__ import annotations
 
@@ -7,90 +7,291 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from search_spaces import baseline as baseline_space
+from search_spaces import cifar100 as cifar100_space
 from search_spaces import imbalance as imbalance_space
+from search_spaces import jigsaw as jigsaw_space
 from search_spaces.arms import SearchSpace
 from study.errors import StudyError, nearest
-from study.spec import ImbalanceSpec, StudySpec
-from trainables.data.splits import retest_data, tuning_data
-from trainables.data.types import ImageDataset, TuningData
+from study.spec import BaselineSpec, Cifar100Spec, ImbalanceSpec, JigsawSpec, StudySpec
+from study.stage import PRETEXT, TUNE, Group, Stage, make_stage
+from trainables.baseline import BASELINE
+from trainables.cifar100 import CIFAR100
+from trainables.data.splits import thinned_counts, whole
+from trainables.data.types import TuningData
 from trainables.imbalance import IMBALANCE
-from trainables.task import Task
+from trainables.jigsaw import PRETEXT_TASK, TRANSFER, passes_per_epoch
+
+Counts = Callable[[Any], Any]
+_EMBEDDED = frozenset({"digits", "digit-pairs"})
+
+
+def _no_defaults(spec: Any, dataset: str) -> Mapping[str, Any]:
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """question: what it answers, for --help. control: the arm that the others are compared with.
+    """What python -m study.run TASK runs.
 
-    presets: what --budget sets. search_space(spec, data) and tuning_data(spec, dataset) are the task's own;
-    retest_cut(spec, seed) is the function that makes a retest's training data of the tuning data, in a worker.
+    question: what it answers, for --help. arm_names: the values of --arms; aliases: other names for them. models: of
+    --model, where the spec has one. presets: what --budget sets; defaults(spec, dataset): what follows from the data
+    set that was found. stages(spec, data): the experiments, in order, the one named TUNE last. thinned(spec): class
+    counts -> the counts that the training set is thinned to. setting(spec): what the page says of the task's own
+    options.
     """
 
+    name: str
     question: str
-    task: Task
     spec: type[StudySpec]
     arm_names: tuple[str, ...]
-    control: str
+    aliases: Mapping[str, str]
     default_dataset: str
+    embedded_dataset: str
     models: tuple[str, ...]
     presets: Mapping[str, Mapping[str, Any]]
-    search_space: Callable[[Any, TuningData], SearchSpace]
-    tuning_data: Callable[[Any, ImageDataset], TuningData]
-    retest_cut: Callable[[Any, int], Callable[[TuningData], TuningData]]
+    stages: Callable[[Any, TuningData], tuple[Stage, ...]]
+    thinned: Callable[[Any], Counts]
+    setting: Callable[[Any], Mapping[str, Any]]
+    defaults: Callable[[Any, str], Mapping[str, Any]] = _no_defaults
 
 
-def _imbalance_space(spec: ImbalanceSpec, data: TuningData) -> SearchSpace:
-    return imbalance_space.search_space(
+def _budget(arms: tuple[str, ...], trials: int, epochs: int, grace: int, seeds: int, **own: Any) -> dict[str, Any]:
+    return {
+        "arms": arms,
+        "trials_per_arm": trials,
+        "max_epochs": epochs,
+        "grace_epochs": grace,
+        "reduction_factor": 3,
+        "retest_seeds": seeds,
+        **own,
+    }
+
+
+def _one_stage(spec: StudySpec, task: Any, space: SearchSpace, control: str) -> tuple[Stage, ...]:
+    arms = spec.arms or ()
+    group = Group(title="", control=control, arms=arms)
+    return (
+        make_stage(spec, name=TUNE, task=task, space=_starting(space, spec.start, arms), arms=arms, groups=(group,)),
+    )
+
+
+def _starting(space: SearchSpace, start: Mapping[str, str] | None, arms: tuple[str, ...]) -> SearchSpace:
+    try:
+        return space.starting_at(start, arms) if start else space
+    except ValueError as error:
+        raise StudyError(f"--start: {error}") from None
+
+
+# --- baseline -----------------------------------------------------------------------------------------------
+
+_MODELS = tuple(arm.name for arm in baseline_space.ARMS)
+
+
+def _baseline_stages(spec: BaselineSpec, data: TuningData) -> tuple[Stage, ...]:
+    space = baseline_space.search_space(num_train=data.num_train, padding=spec.padding, flip=data.flip_keeps_label)
+    return _one_stage(spec, BASELINE, space, "lenet")
+
+
+# --- imbalance ----------------------------------------------------------------------------------------------
+
+_REMEDIES = tuple(arm.name for arm in imbalance_space.ARMS)
+
+
+def _imbalance_stages(spec: ImbalanceSpec, data: TuningData) -> tuple[Stage, ...]:
+    space = imbalance_space.search_space(
         num_train=data.num_train,
         model=spec.model,
         augmentation="crop_flip" if data.flip_keeps_label else "crop",
     )
+    return _one_stage(spec, IMBALANCE, space, "none")
 
 
-def _thinning(spec: ImbalanceSpec) -> dict[str, Any]:
-    return {"imbalance": spec.imbalance, "ratio": spec.imbalance_ratio, "minority": spec.imbalance_classes}
+def _imbalanced(spec: ImbalanceSpec) -> Counts:
+    return partial(
+        thinned_counts, imbalance=spec.imbalance, ratio=spec.imbalance_ratio, minority=spec.imbalance_classes
+    )
 
 
-_IMBALANCE_ARMS = tuple(arm.name for arm in imbalance_space.ARMS)
+# --- jigsaw -------------------------------------------------------------------------------------------------
+
+
+def _jigsaw_stages(spec: JigsawSpec, data: TuningData) -> tuple[Stage, ...]:
+    """The puzzles, unless they are solved already, then the transfer. --start names the puzzles' arm, or means transfer."""
+    assert spec.label_fractions
+    assert spec.pretext_epochs
+    assert spec.pretext_trials
+    puzzles = jigsaw_space.pretext_arm(spec.grid)
+    start = spec.start or {}
+    of_puzzles = {knob: value for knob, value in start.items() if knob.startswith(f"{puzzles}.")}
+    of_transfer = {knob: value for knob, value in start.items() if knob not in of_puzzles}
+    flip = data.flip_keeps_label
+    transfer_space = jigsaw_space.transfer_space(
+        num_train=data.num_train,
+        initialisations=spec.arms or (),
+        fractions=spec.label_fractions,
+        flip=flip,
+    )
+    groups = tuple(
+        Group(
+            title=f"{100 * fraction:g} % of the labels",
+            control=jigsaw_space.arm_name("scratch", fraction),
+            arms=tuple(jigsaw_space.arm_name(name, fraction) for name in spec.arms or ()),
+        )
+        for fraction in spec.label_fractions
+    )
+    arms = tuple(arm for group in groups for arm in group.arms)
+    warm = frozenset(arm for arm in arms if transfer_space.arms[arm].factors["initialisation"] == "jigsaw")
+    equal = {
+        arm: spec.pretext_epochs
+        for arm in arms
+        if transfer_space.arms[arm].factors["initialisation"] == "scratch_equal_epochs"
+    }
+    pretext = None
+    if warm and spec.pretext_checkpoint is None:
+        space = jigsaw_space.pretext_space(num_train=data.num_train, grid=spec.grid, flip=flip)
+        pretext = make_stage(
+            spec,
+            name=PRETEXT,
+            task=PRETEXT_TASK,
+            space=_starting(space, of_puzzles, (puzzles,)),
+            arms=(puzzles,),
+            groups=(),
+            trials_per_arm=spec.pretext_trials,
+            max_epochs=spec.pretext_epochs,
+        )
+    transfer = make_stage(
+        spec,
+        name=TUNE,
+        task=TRANSFER,
+        space=_starting(transfer_space, of_transfer, arms),
+        arms=arms,
+        groups=groups,
+        extra_epochs=equal,
+        warm_arms=warm,
+        before=pretext,
+        start_from=str(spec.pretext_checkpoint.resolve()) if spec.pretext_checkpoint else None,
+    )
+    return (transfer,) if pretext is None else (pretext, transfer)
+
+
+def _jigsaw_defaults(spec: JigsawSpec, dataset: str) -> Mapping[str, Any]:
+    # A hundredth of the embedded data would be a few images a class.
+    return {"label_fractions": spec.label_fractions or ((0.1, 1.0) if dataset in _EMBEDDED else (0.01, 0.1, 1.0))}
+
+
+def _jigsaw_setting(spec: JigsawSpec) -> Mapping[str, Any]:
+    return {
+        "grid": spec.grid,
+        "label_fractions": list(spec.label_fractions or ()),
+        "pretext_epochs": spec.pretext_epochs,
+        "pretext_arm": jigsaw_space.pretext_arm(spec.grid),
+        "pretext_checkpoint": str(spec.pretext_checkpoint) if spec.pretext_checkpoint else None,
+        "passes_per_epoch": {f"{fraction:g}": passes_per_epoch(fraction) for fraction in spec.label_fractions or ()},
+    }
+
+
+# --- cifar100 -----------------------------------------------------------------------------------------------
+
+_DEEPER = {"resnet20": "resnet32", "resnet18": "resnet34"}
+_RECIPES = tuple(arm.name for arm in cifar100_space.ARMS)
+
+
+def _cifar100_stages(spec: Cifar100Spec, data: TuningData) -> tuple[Stage, ...]:
+    assert spec.model
+    space = cifar100_space.search_space(
+        num_train=data.num_train, model=spec.model, deeper=_DEEPER[spec.model], flip=data.flip_keeps_label
+    )
+    return _one_stage(spec, CIFAR100, space, "memorise")
+
 
 STUDIES: Mapping[str, Study] = {
-    "imbalance": Study(
-        question="which remedy for class imbalance works?",
-        task=IMBALANCE,
-        spec=ImbalanceSpec,
-        arm_names=_IMBALANCE_ARMS,
-        control="none",
-        default_dataset="cifar10",
-        models=("small_cnn", "resnet18", "resnet32"),
-        presets={
-            "quick": {
-                "arms": ("none", "copy", "weighted_loss", "class_balanced", "weighted_sampler", "balanced_softmax"),
-                "trials_per_arm": 6,
-                "max_epochs": 9,
-                "grace_epochs": 3,
-                "reduction_factor": 3,
-                "retest_seeds": 3,
+    study.name: study
+    for study in (
+        Study(
+            name="baseline",
+            question="which model and optimiser, and how good?",
+            spec=BaselineSpec,
+            arm_names=_MODELS,
+            aliases={"resnet8blocks": "resnet18"},
+            default_dataset="cifar10",
+            embedded_dataset="digits",
+            models=(),
+            presets={
+                "quick": _budget(("lenet", "small_cnn", "resnet9"), 6, 9, 3, 3),
+                "standard": _budget(_MODELS, 16, 27, 3, 5),
+                "full": _budget(_MODELS, 48, 81, 3, 10),
             },
-            "standard": {
-                "arms": _IMBALANCE_ARMS,
-                "trials_per_arm": 16,
-                "max_epochs": 27,
-                "grace_epochs": 3,
-                "reduction_factor": 3,
-                "retest_seeds": 5,
+            stages=_baseline_stages,
+            thinned=lambda spec: whole,
+            setting=lambda spec: {"padding": spec.padding},
+        ),
+        Study(
+            name="imbalance",
+            question="which remedy for class imbalance works?",
+            spec=ImbalanceSpec,
+            arm_names=_REMEDIES,
+            aliases={},
+            default_dataset="cifar10",
+            embedded_dataset="digits",
+            models=("small_cnn", "resnet18", "resnet32", "ultranet18"),
+            presets={
+                "quick": _budget(
+                    ("none", "copy", "weighted_loss", "class_balanced", "weighted_sampler", "balanced_softmax"),
+                    6,
+                    9,
+                    3,
+                    3,
+                ),
+                "standard": _budget(_REMEDIES, 16, 27, 3, 5),
+                "full": _budget(_REMEDIES, 48, 81, 3, 10),
             },
-            "full": {
-                "arms": _IMBALANCE_ARMS,
-                "trials_per_arm": 48,
-                "max_epochs": 81,
-                "grace_epochs": 3,
-                "reduction_factor": 3,
-                "retest_seeds": 10,
+            stages=_imbalance_stages,
+            thinned=_imbalanced,
+            setting=lambda spec: {
+                "kind": spec.imbalance,
+                "ratio": spec.imbalance_ratio,
+                "classes": spec.imbalance_classes,
             },
-        },
-        search_space=_imbalance_space,
-        tuning_data=lambda spec, dataset: tuning_data(dataset, subset_seed=spec.seed, **_thinning(spec)),
-        retest_cut=lambda spec, seed: partial(retest_data, subset_seed=seed, **_thinning(spec)),
-    ),
+        ),
+        Study(
+            name="jigsaw",
+            question="does solving puzzles first help, and when?",
+            spec=JigsawSpec,
+            arm_names=jigsaw_space.INITIALISATIONS,
+            aliases={},
+            default_dataset="cifar10",
+            embedded_dataset="digits",
+            models=(),
+            presets={
+                "quick": _budget(jigsaw_space.INITIALISATIONS, 5, 9, 3, 3, pretext_trials=6, pretext_epochs=9),
+                "standard": _budget(jigsaw_space.INITIALISATIONS, 16, 27, 3, 5, pretext_trials=16, pretext_epochs=27),
+                "full": _budget(jigsaw_space.INITIALISATIONS, 32, 81, 3, 10, pretext_trials=32, pretext_epochs=81),
+            },
+            stages=_jigsaw_stages,
+            thinned=lambda spec: whole,
+            setting=_jigsaw_setting,
+            defaults=_jigsaw_defaults,
+        ),
+        Study(
+            name="cifar100",
+            question="from memorising to generalising: what makes a network generalise?",
+            spec=Cifar100Spec,
+            arm_names=_RECIPES,
+            aliases={},
+            default_dataset="cifar100",
+            embedded_dataset="digit-pairs",
+            models=tuple(_DEEPER),
+            presets={
+                "quick": _budget(_RECIPES[:5], 3, 6, 2, 2, model="resnet20"),
+                "standard": _budget(_RECIPES, 12, 54, 6, 3, model="resnet18"),
+                "full": _budget(_RECIPES, 24, 200, 8, 5, model="resnet18"),
+            },
+            stages=_cifar100_stages,
+            thinned=lambda spec: whole,
+            setting=lambda spec: {"model": spec.model, "deeper": _DEEPER[spec.model or ""]},
+        ),
+    )
 }
 
 
@@ -105,6 +306,7 @@ def chosen_arms(study: Study, names: tuple[str, ...]) -> tuple[str, ...]:
     """The arms of --arms, 'all' included. Raises StudyError for an unknown, repeated or missing one."""
     if names == ("all",):
         return study.arm_names
+    names = tuple(study.aliases.get(name, name) for name in names)
     for name in names:
         if name not in study.arm_names:
             raise StudyError(

@@ -19,7 +19,7 @@ from study.errors import StudyError, nearest
 from study.spec import literal_choices, option_name
 from trainables.data.types import DataError
 
-GROUPS = ("data", "imbalance", "budget", "search", "machine", "output")
+GROUPS = ("data", "imbalance", "jigsaw", "budget", "search", "machine", "output")
 _NOT_OPTIONS = {"task", "numerics"}
 
 
@@ -82,9 +82,9 @@ def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
         raise StudyError(f"--spec {path} is not valid {path.suffix.lstrip('.') or 'TOML'}: {error}") from None
     if not isinstance(values, dict):
         raise StudyError(f"--spec {path} must hold settings by name")
-    task = values.pop("task", study.task.name)
-    if task != study.task.name:
-        raise StudyError(f"--spec {path} is of the task {task!r}, not {study.task.name!r}")
+    task = values.pop("task", study.name)
+    if task != study.name:
+        raise StudyError(f"--spec {path} is of the task {task!r}, not {study.name!r}")
     # A run's own name and numerics are not a new run's.
     if path.name == "spec.json":
         values.pop("name", None)
@@ -104,7 +104,7 @@ def run_directory(verb: str, argv: Sequence[str]) -> Path:
 
 def command_line(study: Study, values: dict[str, Any]) -> str:
     """The command that gives these settings."""
-    words = [f"python -m study.run {study.task.name}"]
+    words = [f"python -m study.run {study.name}"]
     for name, value in values.items():
         if value is True:
             words.append(option_name(name))
@@ -118,8 +118,8 @@ def command_line(study: Study, values: dict[str, Any]) -> str:
 
 def _parser(study: Study) -> _Parser:
     parser = _Parser(
-        prog=f"python -m study.run {study.task.name}",
-        description=f"{study.task.name}: {study.question}",
+        prog=f"python -m study.run {study.name}",
+        description=f"{study.name}: {study.question}",
         epilog=_presets(study),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
@@ -151,7 +151,7 @@ def _parser(study: Study) -> _Parser:
 
 def _help(study: Study, name: str, field: Any) -> str:
     text = field.description.replace("%", "%%")
-    choices = literal_choices(field.annotation)
+    choices = study.models if name == "model" else literal_choices(field.annotation)
     if choices:
         text += f": {', '.join(choices)}"
     notes = []

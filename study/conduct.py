@@ -7,23 +7,27 @@ import datetime
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import filelock
+import torch
 
 from study.catalog import Study, find_study
 from study.cli import command_line
 from study.console import StudyConsole, duration, plural
-from study.errors import StudyError
+from study.errors import StudyError, last_line
 from study.launch import Cluster, connected, num_slots, signals_to, tune_arms
 from study.ledger import LEDGER, SESSION, SESSION_END, Event, Ledger, TrialRecord
 from study.records import write_records
 from study.resolve import checked, resolved
 from study.retest import retest, retest_seeds
 from study.spec import StudySpec, validated
+from study.stage import Stage
 from study.summary import (
     State,
     describe_dataset,
@@ -34,7 +38,7 @@ from study.summary import (
     write_summary,
 )
 from trainables.data.sources import load_dataset, resolve_dataset
-from trainables.data.splits import test_data
+from trainables.data.splits import retest_data, test_data, tuning_data
 from trainables.data.types import ImageDataset, TuningData
 
 LOCK = ".lock"
@@ -47,12 +51,13 @@ def begin(study: Study, values: Mapping[str, Any], console: StudyConsole) -> int
     dataset, data, found = _load(study, spec)
     with connected(spec.address) as cluster:
         spec = resolved(study, values, dataset=found, num_gpus=cluster.gpus)
-        space = _space(study, spec, data)
+        stages = study.stages(spec, data)
+        require_trainable(stages, data, spec)
         slots = num_slots(spec, cluster)
         with _new_run(spec), Ledger(spec.run_dir) as ledger:
             command = command_line(study, dict(values))
             session = _Session(
-                study=study, spec=spec, space=space, dataset=dataset, data=data, ledger=ledger, console=console
+                study=study, spec=spec, stages=stages, dataset=dataset, data=data, ledger=ledger, console=console
             )
             return session.conduct(cluster=cluster, slots=slots, command=command)
 
@@ -72,7 +77,7 @@ def resume(run_dir: Path, console: StudyConsole) -> int:
             session = _Session(
                 study=study,
                 spec=spec,
-                space=_space(study, spec, data),
+                stages=study.stages(spec, data),
                 dataset=dataset,
                 data=data,
                 ledger=ledger,
@@ -105,13 +110,13 @@ class _Session:
         *,
         study: Study,
         spec: StudySpec,
-        space: Any,
+        stages: tuple[Stage, ...],
         dataset: ImageDataset,
         data: TuningData,
         ledger: Ledger,
         console: StudyConsole,
     ) -> None:
-        self._study, self._spec, self._space = study, spec, space
+        self._study, self._spec, self._stages = study, spec, stages
         self._dataset, self._data = dataset, data
         self._ledger, self._console = ledger, console
         self._run_dir = spec.run_dir
@@ -122,30 +127,9 @@ class _Session:
         self._introduce(cluster, slots)
         started = time.monotonic()
         self._open_session(cluster, command)
-        seconds: dict[str, float] = {}
+        seconds = {"tune_seconds": 0.0, "retest_seconds": 0.0}
         try:
-            with (
-                signals_to(_raise_interrupt),
-                _timed(seconds, "tune_seconds"),
-                self._console.tuning(self._spec, self._study.task, self._ledger.book, slots),
-            ):
-                interrupted = tune_arms(
-                    spec=self._spec,
-                    task=self._study.task,
-                    space=self._space,
-                    data=self._data,
-                    ledger=self._ledger,
-                    run_dir=self._run_dir,
-                    slots=slots,
-                    on_event=self._trial_changed,
-                    on_interrupt=self._announce_interrupt,
-                )
-            if not interrupted:
-                with signals_to(_raise_interrupt), _timed(seconds, "retest_seconds"):
-                    lost = self._retest(slots)
-                for line in lost:
-                    self._console.say(f"retest lost: {line}")
-                interrupted = bool(lost)
+            interrupted = any(self._run_stage(stage, slots, seconds) for stage in self._stages)
         except KeyboardInterrupt:
             interrupted = True
         except Exception:
@@ -154,18 +138,60 @@ class _Session:
         state: State = "interrupted" if interrupted else "complete"
         return self._conclude(state, {**seconds, "wall_seconds": time.monotonic() - started})
 
+    def _run_stage(self, stage: Stage, slots: int, seconds: dict[str, float]) -> bool:
+        """Tune the stage's arms, then retest their winners. Returns whether that was interrupted."""
+        stage = self._startable(stage)
+        spec = self._spec
+        # Of the time given, the stages share alike; what one leaves goes to the next.
+        left = None if spec.time_budget is None else spec.time_budget - seconds["tune_seconds"]
+        num_left = len(self._stages) - [known.name for known in self._stages].index(stage.name)
+        with (
+            signals_to(_raise_interrupt),
+            _timed(seconds, "tune_seconds"),
+            self._console.tuning(stage, self._ledger.book, slots),
+        ):
+            interrupted = tune_arms(
+                spec=spec,
+                stage=stage,
+                data=self._data,
+                ledger=self._ledger,
+                run_dir=self._run_dir,
+                slots=slots,
+                deadline=None if left is None else time.monotonic() + left / num_left,
+                on_event=self._trial_changed,
+                on_interrupt=self._announce_interrupt,
+            )
+        if interrupted:
+            return True
+        with signals_to(_raise_interrupt), _timed(seconds, "retest_seconds"):
+            lost = self._retest(stage, slots)
+        for line in lost:
+            self._console.say(f"retest lost: {line}")
+        return bool(lost)
+
+    def _startable(self, stage: Stage) -> Stage:
+        """Without the arms that begin with another stage's weights, where that stage has no winner."""
+        if stage.before is None or stage.before.winners(self._ledger.book):
+            return stage
+        missing = ", ".join(arm for arm in stage.arms if arm in stage.warm_arms)
+        self._console.say(f"no trial of {', '.join(stage.before.arms)} ran to its end: {missing} cannot begin")
+        return replace(stage, arms=tuple(arm for arm in stage.arms if arm not in stage.warm_arms))
+
     def _introduce(self, cluster: Cluster, slots: int) -> None:
         spec, data, say = self._spec, self._data, self._console.say
         say(f"data: {self._dataset.origin}")
-        counts = ", ".join(map(str, data.class_counts))
-        say(f"      training {data.num_train} images after thinning ({counts} a class)")
+        counts = data.class_counts
+        each = ", ".join(map(str, counts)) if len(counts) <= 10 else f"{counts.min()} to {counts.max()}"
+        say(f"      training {data.num_train} images ({each} a class)")
         say(f"      validation {len(data.val_indices)}, final test {len(self._dataset.test_labels)}")
-        rungs = f"early stopping at {', '.join(map(str, spec.rungs))}" if spec.rungs else "no early stopping"
-        say(
-            f"plan: {plural(len(spec.arms or ()), 'arm')} x {plural(spec.trials_per_arm or 0, 'trial')} "
-            f"of up to {plural(spec.max_epochs or 0, 'epoch')} ({rungs}), {slots} at a time; "
-            f"then each arm's winner on {plural(spec.retest_seeds or 0, 'fresh seed')}"
-        )
+        for stage in self._stages:
+            rungs = ", ".join(map(str, stage.rungs(stage.arms[0])))
+            say(
+                f"plan: {plural(len(stage.arms), 'arm')} x {plural(stage.trials_per_arm, 'trial')} "
+                f"of up to {plural(max(map(stage.num_epochs, stage.arms)), 'epoch')} "
+                f"({f'early stopping at {rungs}' if rungs else 'no early stopping'}), {slots} at a time; "
+                f"then each arm's winner on {plural(spec.retest_seeds or 0, 'fresh seed')}"
+            )
         say(f"run:  {self._run_dir}")
         if cluster.dashboard_url:
             token = "; it asks for a token: ray get-auth-token prints it" if cluster.needs_token else ""
@@ -177,7 +203,6 @@ class _Session:
             "ended": None,
             "command": command,
             "dataset": describe_dataset(self._dataset, self._data),
-            "arm_descriptions": {name: self._space.arms[name].description for name in self._spec.arms or ()},
             "hardware": describe_machine(cpus=cluster.cpus, gpus=cluster.gpus),
             "versions": describe_versions(),
             "commit": git_commit(),
@@ -198,24 +223,25 @@ class _Session:
     def _announce_interrupt(self) -> None:
         self._console.say("stopping when the epochs in flight are done; Ctrl-C again stops at once")
 
-    def _retest(self, slots: int) -> list[str]:
-        task = self._study.task
-        best = self._ledger.book.winners(self._spec.arms or (), task.metric, task.mode)
+    def _retest(self, stage: Stage, slots: int) -> list[str]:
+        best = stage.winners(self._ledger.book)
         total = len(best) * len(retest_seeds(self._spec))
         seeds = plural(len(retest_seeds(self._spec)), "fresh seed")
         self._console.say(f"retest: {plural(len(best), 'winner')}, each on {seeds}")
 
         def on_done(arm: str, seed: int) -> None:
-            self._console.retested(self._ledger.book, best, total, arm, seed)
+            self._console.retested(self._ledger.book, stage, total, arm, seed)
             self._write("running")
 
+        thinned = self._study.thinned(self._spec)
         return retest(
             spec=self._spec,
-            study=self._study,
+            stage=stage,
+            cut=lambda seed: partial(retest_data, thinned=thinned, subset_seed=seed),
             ledger=self._ledger,
             data=self._data,
             test=test_data(self._dataset),
-            checkpoints=(self._run_dir / "checkpoints").resolve(),
+            run_dir=self._run_dir,
             num_slots=slots,
             on_done=on_done,
         )
@@ -242,24 +268,37 @@ class _Session:
     def _write(self, state: State) -> None:
         started = time.monotonic()
         write_derived(
-            self._run_dir, study=self._study, spec=self._spec, space=self._space, ledger=self._ledger, state=state
+            self._run_dir, study=self._study, spec=self._spec, stages=self._stages, ledger=self._ledger, state=state
         )
         self._written = time.monotonic()
         self._write_seconds = self._written - started
 
 
-def write_derived(run_dir: Path, *, study: Study, spec: StudySpec, space: Any, ledger: Ledger, state: State) -> None:
+def write_derived(
+    run_dir: Path, *, study: Study, spec: StudySpec, stages: Sequence[Stage], ledger: Ledger, state: State
+) -> None:
     """The tables and summary.json, from the ledger."""
-    write_records(
-        run_dir,
-        ledger.book,
-        arms=spec.arms or (),
-        factors={name: space.arms[name].factors for name in spec.arms or ()},
-        metric=study.task.metric,
-        mode=study.task.mode,
-        active=state == "running",
-    )
-    write_summary(run_dir, spec=spec, study=study, ledger=ledger, state=state)
+    write_records(run_dir, ledger.book, stages=stages, active=state == "running")
+    write_summary(run_dir, spec=spec, study=study, stages=stages, ledger=ledger, state=state)
+
+
+def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec) -> None:
+    """Build the learner of every arm's first trial. Raises StudyError: what would fail in every trial fails here."""
+    assert spec.numerics is not None
+    for stage in stages:
+        for arm in stage.arms:
+            try:
+                stage.task.learner(
+                    stage.space.start_hparams(stage.space.arms[arm]),
+                    data,
+                    num_epochs=stage.num_epochs(arm),
+                    seed=spec.seed,
+                    numerics=spec.numerics,
+                    device=torch.device("cpu"),
+                    start_from=stage.start_from if arm in stage.warm_arms else None,
+                )
+            except ValueError as error:
+                raise StudyError(f"{arm} cannot be trained: {last_line(error)}") from None
 
 
 def _load(study: Study, spec: StudySpec) -> tuple[ImageDataset, TuningData, str]:
@@ -267,21 +306,15 @@ def _load(study: Study, spec: StudySpec) -> tuple[ImageDataset, TuningData, str]
         "data_root": spec.data_root,
         "download": spec.download,
         "default": study.default_dataset,
+        "embedded": study.embedded_dataset,
     }
     found = resolve_dataset(spec.dataset, **options)
-    dataset = load_dataset(spec.dataset, **options)
+    dataset = load_dataset(spec.dataset, **options, image_size=spec.image_size)
     try:
-        return dataset, study.tuning_data(spec, dataset), found.name or str(found.path)
+        data = tuning_data(dataset, thinned=study.thinned(spec), subset_seed=spec.seed)
     except ValueError as error:
         raise StudyError(f"{dataset.name}: {error}") from None
-
-
-def _space(study: Study, spec: StudySpec, data: TuningData) -> Any:
-    space = study.search_space(spec, data)
-    try:
-        return space.starting_at(spec.start, spec.arms or ()) if spec.start else space
-    except ValueError as error:
-        raise StudyError(f"--start: {error}") from None
+    return dataset, data, found.name or str(found.path)
 
 
 @contextlib.contextmanager
@@ -316,11 +349,12 @@ def _locked(run_dir: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add the block's time to seconds[name]."""
     started = time.monotonic()
     try:
         yield
     finally:
-        seconds[name] = time.monotonic() - started
+        seconds[name] += time.monotonic() - started
 
 
 def _raise_interrupt(number: int, frame: FrameType | None) -> None:

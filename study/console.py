@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,8 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.ledger import Book, TrialRecord
-from study.spec import StudySpec
-from trainables.task import Task
+from study.stage import Stage
 
 HEARTBEAT_SECONDS = 60.0
 
@@ -31,11 +30,11 @@ class StudyConsole:
         self._console.print(Text(line))
 
     @contextlib.contextmanager
-    def tuning(self, spec: StudySpec, task: Task, book: Book, slots: int) -> Iterator[None]:
-        """While trials run. Call trial_changed after each of their events."""
-        self._spec, self._task, self._book, self._slots = spec, task, book, slots
+    def tuning(self, stage: Stage, book: Book, slots: int) -> Iterator[None]:
+        """While a stage's trials run. Call trial_changed after each of their events."""
+        self._stage, self._book, self._slots = stage, book, slots
         self._started, self._spoke = time.monotonic(), time.monotonic()
-        self._num_epochs_before = _num_epochs(book)
+        self._num_epochs_before = self._num_epochs()
         with self._live_display():
             yield
 
@@ -46,17 +45,19 @@ class StudyConsole:
             self.say(f"{self._done()}  {self._ended(trial)}")
             self._spoke = time.monotonic()
         elif self._live is None and time.monotonic() - self._spoke > HEARTBEAT_SECONDS:
-            self.say(f"{self._done()}  {trial.trial_id} is at epoch {trial.num_epochs} of {self._spec.max_epochs}")
+            num_epochs = self._stage.num_epochs(trial.arm)
+            self.say(f"{self._done()}  {trial.trial_id} is at epoch {trial.num_epochs} of {num_epochs}")
             self._spoke = time.monotonic()
 
-    def retested(self, book: Book, winners: Mapping[str, TrialRecord], total: int, arm: str, seed: int) -> None:
-        scores = {(row["arm"], row["seed"]): row["test_balanced_accuracy"] for row in book.retested(winners)}
+    def retested(self, book: Book, stage: Stage, total: int, arm: str, seed: int) -> None:
+        winners, score = stage.winners(book), stage.task.score
+        scores = {(row["arm"], row["seed"]): row[score] for row in book.retested(winners)}
         failures = {(row["arm"], row["seed"]): row["message"] for row in book.failed_retests(winners)}
         done = f"retest {len(scores) + len(failures)}/{total}  {arm}, seed {seed}:"
         if (arm, seed) in failures:
             self.say(f"{done} failed, {failures[arm, seed]}")
         else:
-            self.say(f"{done} test balanced accuracy {_percent(scores[arm, seed])}")
+            self.say(f"{done} {score.replace('_', ' ')} {_percent(scores[arm, seed])}")
 
     @contextlib.contextmanager
     def _live_display(self) -> Iterator[None]:
@@ -70,10 +71,8 @@ class StudyConsole:
                 self._live = None
 
     def _done(self) -> str:
-        spec, trials = self._spec, self._book.trials.values()
-        total = len(spec.arms or ()) * (spec.trials_per_arm or 0)
-        done = sum(trial.is_finished for trial in trials)
-        parts = [f"{done}/{total} trials", f"{_num_epochs(self._book)}/{self._epochs_expected()} epochs"]
+        done = sum(trial.is_finished for trial in self._trials())
+        parts = [f"{done}/{self._stage.num_trials} trials", f"{self._num_epochs()}/{self._epochs_expected()} epochs"]
         if (left := self._seconds_left()) is not None:
             parts.append(f"about {duration(left)} left")
         return "[" + " · ".join(parts) + "]"
@@ -81,7 +80,7 @@ class StudyConsole:
     def _ended(self, trial: TrialRecord) -> str:
         if trial.status == "failed":
             return f"{trial.trial_id} failed: {trial.message}"
-        value = _percent(trial.value(self._task.metric))
+        value = _percent(trial.value(self._stage.task.metric))
         best = self._best(trial.arm)
         if trial.status == "stopped":
             cutoff = trial.rungs[-1]["cutoff"]
@@ -91,38 +90,41 @@ class StudyConsole:
 
     def _best(self, arm: str) -> str:
         completed = [t for t in self._book.of_arm(arm) if t.status == "completed"]
-        values = [value for t in completed if (value := t.value(self._task.metric)) is not None]
+        values = [value for t in completed if (value := t.value(self._stage.task.metric)) is not None]
         if not values:
             return "none yet"
-        return _percent(max(values) if self._task.mode == "max" else min(values))
+        return _percent(max(values) if self._stage.task.mode == "max" else min(values))
+
+    def _trials(self) -> list[TrialRecord]:
+        return self._stage.trials(self._book)
+
+    def _num_epochs(self) -> int:
+        return sum(trial.num_epochs for trial in self._trials())
 
     def _epochs_expected(self) -> int:
         """What is left if every trial that is not over runs to the end, and what is done."""
-        spec, trials = self._spec, self._book.trials.values()
-        total = len(spec.arms or ()) * (spec.trials_per_arm or 0)
-        over = [trial for trial in trials if trial.is_finished]
-        return sum(trial.num_epochs for trial in over) + (total - len(over)) * (spec.max_epochs or 0)
+        full = sum(self._stage.num_epochs(arm) for arm in self._stage.arms) * self._stage.trials_per_arm
+        over = [trial for trial in self._trials() if trial.is_finished]
+        return full - sum(self._stage.num_epochs(trial.arm) - trial.num_epochs for trial in over)
 
     def _seconds_left(self) -> float | None:
         """Trials left x what a finished one took on average; None until a round of the arms is over."""
-        over = [trial for trial in self._book.trials.values() if trial.is_finished and trial.num_epochs]
-        if len(over) < self._slots:
-            return None
-        new_epochs = _num_epochs(self._book) - self._num_epochs_before
-        if not new_epochs:
+        trials = self._trials()
+        over = [trial for trial in trials if trial.is_finished and trial.num_epochs]
+        new_epochs = self._num_epochs() - self._num_epochs_before
+        if len(over) < self._slots or not new_epochs:
             return None
         wall_per_epoch = (time.monotonic() - self._started) / new_epochs
-        total = len(self._spec.arms or ()) * (self._spec.trials_per_arm or 0)
         mean_epochs = sum(trial.num_epochs for trial in over) / len(over)
-        begun = sum(trial.num_epochs for trial in self._book.trials.values() if not trial.is_finished)
-        num_over = sum(trial.is_finished for trial in self._book.trials.values())
-        return max(0.0, ((total - num_over) * mean_epochs - begun) * wall_per_epoch)
+        begun = sum(trial.num_epochs for trial in trials if not trial.is_finished)
+        num_over = sum(trial.is_finished for trial in trials)
+        return max(0.0, ((self._stage.num_trials - num_over) * mean_epochs - begun) * wall_per_epoch)
 
     def _table(self) -> Group:
         table = Table(box=None, pad_edge=False)
         for name in ("arm", "completed", "stopped early", "failed", "running", "best validation"):
             table.add_column(name, justify="left" if name == "arm" else "right")
-        for arm in self._spec.arms or ():
+        for arm in self._stage.arms:
             trials = self._book.of_arm(arm)
             count = {s: str(sum(t.status == s for t in trials)) for s in ("completed", "stopped", "failed")}
             running = ", ".join(f"epoch {t.num_epochs}" for t in trials if t.status == "running")
@@ -145,7 +147,3 @@ def duration(seconds: float) -> str:
 
 def _percent(value: float | None) -> str:
     return "no value" if value is None else f"{100 * value:.1f} %"
-
-
-def _num_epochs(book: Book) -> int:
-    return sum(trial.num_epochs for trial in book.trials.values())

@@ -20,16 +20,16 @@ from ray import tune
 import search_spaces
 import study as study_package
 import trainables
-from search_spaces.arms import SearchSpace
 from study.errors import StudyError
-from study.ledger import Ledger, TrialRecord
+from study.ledger import Book, Ledger, TrialRecord
 from study.scheduler import ArmScheduler
 from study.searcher import ArmSearcher
 from study.spec import StudySpec
+from study.stage import Stage
 from trainables.base import TrialConfig, trainable_class
 from trainables.data.types import TuningData
-from trainables.task import Task
 
+CHECKPOINTS = "checkpoints"  # the folder of a run
 WORKER_RETRIES = 3  # of a trial whose worker or node was lost; it goes on from its last checkpoint
 
 
@@ -96,22 +96,22 @@ def num_slots(spec: StudySpec, cluster: Cluster) -> int:
 def tune_arms(
     *,
     spec: StudySpec,
-    task: Task,
-    space: SearchSpace,
+    stage: Stage,
     data: TuningData,
     ledger: Ledger,
     run_dir: Path,
     slots: int,
+    deadline: float | None,
     on_event: Callable[[TrialRecord], None],
     on_interrupt: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Run all trials that the ledger does not have yet. Returns whether Ctrl-C (or SIGTERM) ended it early.
+    """Run all trials of a stage that the ledger does not have yet. Returns whether Ctrl-C (or SIGTERM) ended it early.
 
+    deadline: by time.monotonic(); trials that run then end as they are, and none is begun.
     The first Ctrl-C lets the epochs in flight end, so that they are recorded; a second one raises KeyboardInterrupt.
     """
     assert spec.numerics is not None
     run_dir = run_dir.resolve()  # workers start in folders of their own
-    deadline = None if spec.time_budget is None else time.monotonic() + spec.time_budget
     interrupted = announced = False
 
     def should_end() -> bool:
@@ -125,24 +125,22 @@ def tune_arms(
         return TrialConfig(
             trial_id=trial.trial_id,
             seed=trial.seed,
-            num_epochs=spec.max_epochs or 0,
-            checkpoint_dir=str(run_dir / "checkpoints" / trial.trial_id),
+            num_epochs=stage.num_epochs(trial.arm),
+            checkpoint_dir=str(run_dir / CHECKPOINTS / trial.trial_id),
+            start_from=start_folder(stage, ledger.book, run_dir, trial.arm),
             numerics=spec.numerics,  # type: ignore[arg-type]
             hparams=trial.hparams,
         ).model_dump()
 
-    searcher = ArmSearcher(
-        spec=spec, task=task, space=space, ledger=ledger, make_config=make_config, should_end=should_end
-    )
-    if all(trial.is_finished for trial in ledger.book.trials.values()) and (
-        len(ledger.book.trials) >= searcher.num_trials
-    ):
+    known = stage.trials(ledger.book)
+    if all(trial.is_finished for trial in known) and len(known) >= stage.num_trials:
         return False
-    scheduler = ArmScheduler(spec=spec, task=task, space=space, ledger=ledger, on_event=on_event, should_end=should_end)
+    searcher = ArmSearcher(stage=stage, ledger=ledger, make_config=make_config, should_end=should_end)
+    scheduler = ArmScheduler(stage=stage, ledger=ledger, on_event=on_event, should_end=should_end)
     _quiet_ray()
     resources = tune.PlacementGroupFactory([{"CPU": spec.cpus_per_trial, "GPU": spec.gpus_per_trial}])
-    trainable = tune.with_resources(tune.with_parameters(trainable_class(task), data=data), resources)
-    trainable.__name__ = trainable_class(task).__name__  # what the dashboard shows; Ray's wrappers hide it
+    trainable = tune.with_resources(tune.with_parameters(trainable_class(stage.task), data=data), resources)
+    trainable.__name__ = trainable_class(stage.task).__name__  # what the dashboard shows; Ray's wrappers hide it
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -155,7 +153,7 @@ def tune_arms(
             trial_dirname_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
-            name=f"session-{len(ledger.book.sessions)}",
+            name=f"session-{len(ledger.book.sessions)}-{stage.name}",
             storage_path=str(run_dir / "ray"),
             failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
@@ -172,6 +170,23 @@ def tune_arms(
     with signals_to(note_interrupt):
         tuner.fit()
     return interrupted
+
+
+def start_folder(stage: Stage, book: Book, run_dir: Path, arm: str, seed: int | None = None) -> str | None:
+    """The checkpoints with whose weights the arm's trials begin, or its retest with that seed; None: with none."""
+    if arm not in stage.warm_arms:
+        return None
+    if stage.start_from is not None:
+        return stage.start_from
+    assert stage.before is not None
+    (winner,) = stage.before.winners(book).values()
+    folder = winner.trial_id if seed is None else retest_folder(winner, seed)
+    return str(run_dir.resolve() / CHECKPOINTS / folder)
+
+
+def retest_folder(winner: TrialRecord, seed: int) -> str:
+    """By trial: another winner must not go on from where this one's training was cut off."""
+    return f"retest-{winner.trial_id}-{seed}"
 
 
 def _trial_name(trial: Any) -> str:

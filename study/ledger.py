@@ -106,8 +106,10 @@ class Book:
         best: dict[str, TrialRecord] = {}
         sign = 1 if mode == "max" else -1
         for trial in self.trials.values():
+            if trial.arm not in arms or trial.status != "completed":  # another stage's trials have another metric
+                continue
             value = trial.value(metric)
-            if trial.arm not in arms or trial.status != "completed" or value is None or math.isnan(value):
+            if value is None or math.isnan(value):
                 continue
             if trial.arm not in best or sign * value > sign * (best[trial.arm].value(metric) or 0.0):
                 best[trial.arm] = trial

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.ledger import Book, TrialRecord
+from study.stage import Stage
 from trainables.files import write_durably
 
 
@@ -18,11 +20,26 @@ def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = Fal
     return pa.field(name, kind, nullable=nullable, metadata={"unit": unit} if unit else None)
 
 
+def _shares(*names: str) -> list[pa.Field]:
+    """Nullable columns of shares from 0 to 1: what some tasks measure and others do not."""
+    return [_field(name, pa.float64(), "0-1", nullable=True) for name in names]
+
+
+_PUZZLE_SHARES = (
+    "exact_accuracy",  # puzzles with every tile in its place, by optimal assignment
+    "tile_accuracy",
+    "exact_accuracy_argmax",  # the same by each row's argmax
+    "tile_accuracy_argmax",
+    "confidence",  # mean of Y over the true places
+    "invalid_argmax",  # puzzles whose row argmax uses a place twice
+)
+
+
 # A row a trial. The columns factor/* and config/* follow, one for each factor and hyperparameter, null where inactive.
 TRIALS = pa.schema(
     [
         _field("trial_id", pa.string()),
-        _field("stage", pa.string()),  # "tune"
+        _field("stage", pa.string()),  # tune | pretext
         _field("arm", pa.string()),
         _field("number", pa.int64(), "position in its arm, from 0"),
         _field("status", pa.string()),  # completed | stopped | failed | running | interrupted
@@ -30,24 +47,28 @@ TRIALS = pa.schema(
         _field("epochs", pa.int64(), "epochs done"),
         _field("images", pa.int64(), "training images drawn"),
         _field("seed", pa.int64()),
-        _field("objective", pa.float64(), "validation balanced accuracy at its last epoch, 0-1", nullable=True),
+        _field("objective", pa.float64(), "the stage's validation metric at its last epoch, 0-1", nullable=True),
         _field("train_seconds", pa.float64(), "s"),
     ]
 )
 
-# A row a trial x epoch; the retest's epochs stand here too (stage "retest", trial_id as in retests, no validation).
+# A row a trial x epoch; the retests' epochs stand here too (trial_id with the seed, no validation). A column is null
+# where the task does not measure it.
 EPOCHS = pa.schema(
     [
         _field("trial_id", pa.string()),
-        _field("stage", pa.string()),  # tune | retest
+        _field("stage", pa.string()),  # tune | pretext | retest | pretext_retest
         _field("arm", pa.string()),
         _field("epoch", pa.int64(), "from 1"),
         _field("images", pa.int64(), "training images drawn in this epoch"),
         _field("train_loss", pa.float64(), "mean over the epoch's batches"),
         _field("learning_rate", pa.float64(), "at the epoch's last step"),
-        _field("val_balanced_accuracy", pa.float64(), "0-1", nullable=True),
-        _field("val_accuracy", pa.float64(), "0-1", nullable=True),
+        *_shares("val_balanced_accuracy", "val_accuracy", *(f"val_{name}" for name in _PUZZLE_SHARES)),
         _field("val_loss", pa.float64(), "nats", nullable=True),
+        _field("val_balanced_accuracy_by_tau", pa.list_(pa.float64()), "0-1, over summary.json's taus", nullable=True),
+        _field("train_eval_loss", pa.float64(), "nats, of training images as they are", nullable=True),
+        _field("test_loss", pa.float64(), "nats", nullable=True),
+        *_shares("train_eval_accuracy", "test_accuracy"),
         _field("train_seconds", pa.float64(), "s"),
         _field("eval_seconds", pa.float64(), "s"),
         _field("time", pa.float64(), "s since the epoch, Unix", nullable=True),
@@ -63,7 +84,7 @@ RUNGS = pa.schema(
         _field("stage", pa.string()),
         _field("arm", pa.string()),
         _field("rung_epoch", pa.int64()),
-        _field("value", pa.float64(), "validation balanced accuracy, 0-1", nullable=True),
+        _field("value", pa.float64(), "the stage's validation metric, 0-1", nullable=True),
         _field("cutoff", pa.float64(), "0-1", nullable=True),
         _field("num_peers", pa.int64(), "trials of the arm that had reached this rung before"),
         _field("decision", pa.string()),  # continue | stop
@@ -73,23 +94,46 @@ RUNGS = pa.schema(
 # A row an arm x retest seed; trial_id is the winner's. Lists are in the order of summary.json's class_names.
 RETESTS = pa.schema(
     [
+        _field("stage", pa.string()),  # retest | pretext_retest
         _field("arm", pa.string()),
         _field("trial_id", pa.string()),
         _field("seed", pa.int64()),
-        _field("num_train", pa.int64(), "images in the thinned train + validation set"),
-        _field("test_balanced_accuracy", pa.float64(), "0-1"),
-        _field("test_accuracy", pa.float64(), "0-1"),
-        _field("test_macro_f1", pa.float64(), "0-1"),
-        _field("test_worst_class_recall", pa.float64(), "0-1"),
-        _field("test_nll", pa.float64(), "nats"),
-        _field("test_ece", pa.float64(), "0-1, 15 bins"),
-        _field("per_class_recall", pa.list_(pa.float64()), "0-1"),
-        _field("confusion_matrix", pa.list_(pa.list_(pa.int64())), "rows: true class, columns: predicted"),
+        _field("num_train", pa.int64(), "training images: of train + validation, thinned"),
+        *_shares("test_balanced_accuracy", "test_accuracy", "test_macro_f1", "test_worst_class_recall"),
+        _field("test_nll", pa.float64(), "nats", nullable=True),
+        _field("test_ece", pa.float64(), "0-1, 15 bins", nullable=True),
+        *_shares("test_top5_accuracy", "test_superclass_accuracy", *(f"test_{name}" for name in _PUZZLE_SHARES)),
+        _field("test_loss", pa.float64(), "nats, the puzzles' own", nullable=True),
+        _field("test_balanced_accuracy_by_tau", pa.list_(pa.float64()), "0-1, over summary.json's taus", nullable=True),
+        _field("per_class_recall", pa.list_(pa.float64()), "0-1", nullable=True),
+        _field(
+            "confusion_matrix",
+            pa.list_(pa.list_(pa.int64())),
+            "rows: true class, columns: predicted",
+            nullable=True,
+        ),
         _field("train_indices_sha256", pa.string()),
         _field("weights_sha256", pa.string()),
         _field("train_seconds", pa.float64(), "s"),
     ]
 )
+
+
+# A row a puzzle of the test split, as the pretext of the first retest seed solved it.
+PUZZLES = pa.schema(
+    [
+        _field("number", pa.int64()),
+        _field("image_png", pa.binary(), "the whole image"),
+        _field("grid", pa.int64(), "tiles a side"),
+        _field("permutation", pa.list_(pa.int64()), "tile i of the puzzle is the image's tile of this number"),
+        _field("predicted", pa.list_(pa.int64()), "the place given to tile i of the puzzle"),
+        _field("sinkhorn", pa.list_(pa.list_(pa.float64())), "0-1, rows: tiles of the puzzle, columns: places"),
+    ]
+)
+
+_OF_THE_STUDY = {"trial_id", "stage", "arm", "time"}
+MEASURED = tuple(name for name in EPOCHS.names if name not in _OF_THE_STUDY)
+"""The columns of epochs.parquet that a worker reports."""
 
 
 def with_columns(schema: pa.Schema, columns: Mapping[str, pa.DataType]) -> pa.Schema:
@@ -124,18 +168,10 @@ def column_type(values: Iterable[Any]) -> pa.DataType:
     return pa.string()
 
 
-def write_records(
-    run_dir: Path,
-    book: Book,
-    *,
-    arms: Sequence[str],
-    factors: Mapping[str, Mapping[str, str]],
-    metric: str,
-    mode: str,
-    active: bool,
-) -> None:
-    """Derive all four tables from the ledger's book. active: a process is at work, so unfinished trials are running."""
-    rows = [_trial_row(trial, factors[trial.arm], metric, active) for trial in book.trials.values()]
+def write_records(run_dir: Path, book: Book, *, stages: Sequence[Stage], active: bool) -> None:
+    """Derive the tables from the ledger's book. active: a process is at work, so unfinished trials are running."""
+    trials = [(stage, trial) for stage in stages for trial in stage.trials(book)]
+    rows = [_trial_row(stage, trial, active) for stage, trial in trials]
     columns: dict[str, list[Any]] = {}
     for row in rows:
         for name, value in row.items():
@@ -143,38 +179,41 @@ def write_records(
                 columns.setdefault(name, []).append(value)
     schema = with_columns(TRIALS, {name: column_type(columns[name]) for name in sorted(columns)})
     write_table(run_dir / "trials.parquet", rows, schema)
-    tuning_epochs = (
-        {"trial_id": trial.trial_id, "stage": "tune", "arm": trial.arm, **epoch}
-        for trial in book.trials.values()
+    epochs = [
+        {"trial_id": trial.trial_id, "stage": stage.name, "arm": trial.arm, **epoch}
+        for stage, trial in trials
         for epoch in trial.epochs
-    )
-    retests = book.retested(book.winners(arms, metric, mode))
-    retest_epochs = (
-        {"trial_id": f"{row['trial_id']}-seed-{row['seed']}", "stage": "retest", "arm": row["arm"], **_UNTIMED, **epoch}
-        for row in retests
-        for epoch in row["epochs"]
-    )
-    write_table(run_dir / "epochs.parquet", [*tuning_epochs, *retest_epochs], EPOCHS)
+    ]
+    retests = [{"stage": stage.retest_name, **row} for stage in stages for row in book.retested(stage.winners(book))]
+    for row in retests:
+        place = {"trial_id": f"{row['trial_id']}-seed-{row['seed']}", "stage": row["stage"], "arm": row["arm"]}
+        epochs += [{**place, **_UNTIMED, **epoch} for epoch in row["epochs"]]
+    write_table(run_dir / "epochs.parquet", epochs, EPOCHS)
     rungs = [
-        {"trial_id": trial.trial_id, "stage": "tune", "arm": trial.arm, **rung}
-        for trial in book.trials.values()
+        {"trial_id": trial.trial_id, "stage": stage.name, "arm": trial.arm, **rung}
+        for stage, trial in trials
         for rung in trial.rungs
     ]
     write_table(run_dir / "rungs.parquet", rungs, RUNGS)
-    write_table(run_dir / "retests.parquet", [_without_epochs(row) for row in retests], RETESTS)
+    puzzles = next((row["puzzles"] for row in retests if "puzzles" in row), None)
+    write_table(run_dir / "retests.parquet", [_without(row, "epochs", "puzzles") for row in retests], RETESTS)
+    if puzzles is not None:
+        decoded = [{**puzzle, "image_png": base64.b64decode(puzzle["image_png"])} for puzzle in puzzles]
+        write_table(run_dir / "puzzles.parquet", decoded, PUZZLES)
 
 
 _UNTIMED = {"eval_seconds": 0.0}  # the retest validates nothing
 
 
-def _without_epochs(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "epochs"}
+def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
 
 
-def _trial_row(trial: TrialRecord, factors: Mapping[str, str], metric: str, active: bool) -> dict[str, Any]:
+def _trial_row(stage: Stage, trial: TrialRecord, active: bool) -> dict[str, Any]:
+    factors = stage.space.arms[trial.arm].factors
     return {
         "trial_id": trial.trial_id,
-        "stage": "tune",
+        "stage": stage.name,
         "arm": trial.arm,
         "number": trial.number,
         "status": trial.status if trial.is_finished or active else "interrupted",
@@ -182,7 +221,7 @@ def _trial_row(trial: TrialRecord, factors: Mapping[str, str], metric: str, acti
         "epochs": trial.num_epochs,
         "images": sum(epoch["images"] for epoch in trial.epochs),
         "seed": trial.seed,
-        "objective": trial.value(metric),
+        "objective": trial.value(stage.task.metric),
         "train_seconds": sum(epoch["train_seconds"] for epoch in trial.epochs),
         **{f"factor/{name}": value for name, value in factors.items()},
         **{f"config/{name}": value for name, value in trial.hparams.items() if name not in factors},

@@ -23,9 +23,10 @@ def checked(study: Study, values: Mapping[str, Any]) -> StudySpec:
     spec = validated(study.spec, values)
     if spec.arms is not None:
         chosen_arms(study, spec.arms)
-    if spec.model not in study.models:
+    model = getattr(spec, "model", None)
+    if model is not None and model not in study.models:
         raise StudyError(
-            f"--model must be one of {', '.join(study.models)}, got {spec.model!r}{nearest(spec.model, study.models)}"
+            f"--model must be one of {', '.join(study.models)}, got {model!r}{nearest(model, study.models)}"
         )
     if spec.name is not None:
         _require_free(spec.run_dir)
@@ -46,6 +47,7 @@ def resolved(study: Study, values: Mapping[str, Any], *, dataset: str, num_gpus:
     cpus = spec.cpus_per_trial or 1.0
     gpus = spec.gpus_per_trial if spec.gpus_per_trial is not None else (GPU_SHARE if num_gpus else 0.0)
     settings |= {
+        **study.defaults(spec, dataset),
         "arms": chosen_arms(study, spec.arms or ()),
         "cpus_per_trial": cpus,
         "gpus_per_trial": gpus,
@@ -67,7 +69,7 @@ def _precision(spec: StudySpec, gpus: float) -> Precision:
 
 def _dated_name(study: Study, dataset: str) -> str:
     stem = Path(dataset).name if "/" in dataset else dataset
-    return f"{study.task.name}-{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    return f"{study.name}-{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
 def _require_free(run_dir: Path) -> None:

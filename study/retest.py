@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from study.catalog import Study
 from study.errors import last_line
+from study.launch import CHECKPOINTS, retest_folder, start_folder
 from study.ledger import RETEST, RETEST_FAILED, Event, Ledger, TrialRecord
 from study.spec import StudySpec
+from study.stage import Stage
 from trainables.base import train_and_test_in_worker
 from trainables.data.types import TestData, TuningData
 
@@ -24,20 +26,22 @@ def retest_seeds(spec: StudySpec) -> list[int]:
 def retest(
     *,
     spec: StudySpec,
-    study: Study,
+    stage: Stage,
+    cut: Callable[[int], Callable[[TuningData], TuningData]],
     ledger: Ledger,
     data: TuningData,
     test: TestData,
-    checkpoints: Path,
+    run_dir: Path,
     num_slots: int,
     on_done: Callable[[str, int], None],
 ) -> list[str]:
     """Retrain every arm's winner on every seed that the ledger does not have yet, num_slots at a time.
 
-    Returns what was lost with its worker, a line each: the ledger does not have it, and a resume repeats it.
+    cut(seed) makes a retest's training data of the tuning data, in its worker. A stage that another one follows keeps
+    its checkpoints. Returns what was lost with its worker, a line each: the ledger does not have it, and a resume
+    repeats it.
     """
-    assert spec.numerics is not None
-    best = ledger.book.winners(spec.arms or (), study.task.metric, study.task.mode)
+    best = stage.winners(ledger.book)
     known = [*ledger.book.retested(best), *ledger.book.failed_retests(best)]
     over = {(row["arm"], row["seed"]) for row in known}
     waiting = [(arm, seed) for seed in retest_seeds(spec) for arm in best if (arm, seed) not in over]
@@ -54,16 +58,16 @@ def retest(
             while waiting and len(running) < num_slots:
                 arm, seed = waiting.pop(0)
                 future = worker.remote(
-                    study.task,
+                    stage.task,
                     pool_ref,
-                    study.retest_cut(spec, seed),
+                    cut(seed),
                     test_ref,
                     hparams=best[arm].hparams,
-                    num_epochs=spec.max_epochs,
+                    num_epochs=stage.num_epochs(arm),
                     seed=seed,
                     numerics=spec.numerics,
-                    # By trial: another winner must not go on from where this one's training was cut off.
-                    checkpoint_dir=checkpoints / f"retest-{best[arm].trial_id}-{seed}",
+                    checkpoint_dir=_folder(run_dir, best[arm], seed),
+                    start_from=start_folder(stage, ledger.book, run_dir, arm, seed),
                 )
                 running[future] = (arm, seed)
             done, _ = ray.wait(list(running), num_returns=1)
@@ -76,11 +80,17 @@ def retest(
                 lost.append(f"{arm}, seed {seed}: {last_line(error)}")
                 continue
             _record(ledger, seed=seed, winner=best[arm], outcome=outcome)
+            if not stage.is_followed:
+                shutil.rmtree(_folder(run_dir, best[arm], seed), ignore_errors=True)
             on_done(arm, seed)
     finally:
         for future in running:
             ray.cancel(future, force=True)
     return lost
+
+
+def _folder(run_dir: Path, winner: TrialRecord, seed: int) -> Path:
+    return run_dir.resolve() / CHECKPOINTS / retest_folder(winner, seed)
 
 
 def _record(ledger: Ledger, *, seed: int, winner: TrialRecord, outcome: Any) -> None:

@@ -12,11 +12,10 @@ import numpy as np
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from search_spaces.arms import SearchSpace
 from study.errors import last_line
 from study.ledger import CHECKPOINT, EPOCH, RUNG, Event, Ledger, TrialRecord, finished
-from study.spec import StudySpec
-from trainables.task import Task
+from study.records import MEASURED
+from study.stage import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,20 +49,18 @@ class ArmScheduler(TrialScheduler):
     def __init__(
         self,
         *,
-        spec: StudySpec,
-        task: Task,
-        space: SearchSpace,
+        stage: Stage,
         ledger: Ledger,
         on_event: Callable[[TrialRecord], None],
         should_end: Callable[[], bool],
     ) -> None:
         super().__init__()
-        self._spec, self._task, self._space, self._ledger = spec, task, space, ledger
+        self._stage, self._ledger = stage, ledger
         self._on_event, self._should_end = on_event, should_end
 
     @property
     def metric(self) -> str:
-        return self._task.metric
+        return self._stage.task.metric
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         return True
@@ -98,7 +95,7 @@ class ArmScheduler(TrialScheduler):
         return None
 
     def debug_string(self) -> str:
-        return f"ASHA in each of {len(self._spec.arms or ())} arms, rungs at epochs {self._spec.rungs}"
+        return f"ASHA in each of {len(self._stage.arms)} arms"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ArmScheduler:
         return self  # the ledger is one
@@ -114,7 +111,7 @@ class ArmScheduler(TrialScheduler):
         epoch = result["epoch"]
         if epoch <= record.num_epochs:
             return []
-        row = {**{name: result[name] for name in EPOCH_FIELDS if name in result}, "time": time.time()}
+        row = {**{name: result[name] for name in MEASURED if name in result}, "time": time.time()}
         events = [
             Event(kind=EPOCH, trial_id=trial_id, payload=row),
             Event(
@@ -123,23 +120,24 @@ class ArmScheduler(TrialScheduler):
                 payload={"epoch": epoch, "file": result["checkpoint"], "sha256": result["checkpoint_sha256"]},
             ),
         ]
-        value = result[self._task.metric]
-        if epoch in self._spec.rungs and epoch >= self._first_stoppable_epoch(record):
+        value = result[self._stage.task.metric]
+        if epoch in self._stage.rungs(record.arm) and epoch >= self._first_stoppable_epoch(record):
             decision = asha_decision(
                 value,
                 self._peers(record, epoch),
-                reduction_factor=self._spec.reduction_factor or 0,
-                mode=self._task.mode,
+                reduction_factor=self._stage.reduction_factor,
+                mode=self._stage.task.mode,
             )
             events.append(Event(kind=RUNG, trial_id=trial_id, payload={"rung_epoch": epoch, **vars(decision)}))
             if decision.decision == "stop":
                 return [*events, finished(trial_id, "stopped")]
-        if epoch == self._spec.max_epochs:
+        if epoch == self._stage.num_epochs(record.arm):
             events.append(finished(trial_id, "completed"))
         return events
 
     def _first_stoppable_epoch(self, record: TrialRecord) -> int:
-        return self._space.arms[record.arm].first_stoppable_epoch(record.hparams, self._spec.max_epochs or 0)
+        arm = self._stage.space.arms[record.arm]
+        return arm.first_stoppable_epoch(record.hparams, self._stage.num_epochs(arm.name))
 
     def _peers(self, record: TrialRecord, epoch: int) -> list[float]:
         return [
@@ -148,18 +146,3 @@ class ArmScheduler(TrialScheduler):
             for rung in peer.rungs
             if rung["rung_epoch"] == epoch
         ]
-
-
-EPOCH_FIELDS = (
-    "epoch",
-    "images",
-    "train_loss",
-    "learning_rate",
-    "val_balanced_accuracy",
-    "val_accuracy",
-    "val_loss",
-    "train_seconds",
-    "eval_seconds",
-    "gpu_ids",
-    "weights_sha256",
-)

@@ -15,9 +15,8 @@ from ray.tune.search import Searcher
 
 from search_spaces.arms import Arm, SearchSpace
 from study.ledger import ASKED, FINISHED, Event, Ledger, TrialRecord, finished
-from study.spec import StudySpec
+from study.stage import Stage
 from trainables.seeds import derive_seed
-from trainables.task import Task
 
 # Samplers that note in Optuna's study what they have proposed: a place in a sequence, a generation.
 KEEP_STATE = frozenset({"qmc", "cmaes"})
@@ -35,34 +34,28 @@ class ArmSearcher(Searcher):
     def __init__(
         self,
         *,
-        spec: StudySpec,
-        task: Task,
-        space: SearchSpace,
+        stage: Stage,
         ledger: Ledger,
         make_config: MakeConfig,
         should_end: Callable[[], bool] = lambda: False,
     ) -> None:
-        super().__init__(metric=task.metric, mode=task.mode)
-        self._spec, self._task, self._space, self._ledger = spec, task, space, ledger
+        super().__init__(metric=stage.task.metric, mode=stage.task.mode)
+        self._stage, self._ledger = stage, ledger
         self._make_config = make_config
         self._should_end = should_end
-        self._arms = [space.arms[name] for name in spec.arms or ()]
-        self._proposers = {arm.name: ArmProposer(spec=spec, task=task, space=space, arm=arm) for arm in self._arms}
+        self._arms = [stage.space.arms[name] for name in stage.arms]
+        self._proposers = {arm.name: ArmProposer(stage=stage, arm=arm) for arm in self._arms}
         self._record_of_ray_id: dict[str, TrialRecord] = {}
         self._replay()
         # Trials that an earlier session left unfinished go on first, in the order they were asked for.
-        self._unfinished = deque(t for t in ledger.book.trials.values() if not t.is_finished)
-
-    @property
-    def num_trials(self) -> int:
-        return len(self._arms) * (self._spec.trials_per_arm or 0)
+        self._unfinished = deque(t for t in stage.trials(ledger.book) if not t.is_finished)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self._should_end():
             return Searcher.FINISHED
         if self._unfinished:
             record = self._unfinished.popleft()
-        elif (k := len(self._ledger.book.trials)) < self.num_trials:
+        elif (k := len(self._stage.trials(self._ledger.book))) < self._stage.num_trials:
             record = self._ask(k)
         else:
             return Searcher.FINISHED
@@ -102,7 +95,7 @@ class ArmSearcher(Searcher):
         trial_id = f"{arm.name}-{number:04d}"
         params, hparams = self._proposers[arm.name].ask(number, trial_id)
         # The same seed for the same number in every arm: initialisation and order are paired across the arms.
-        seed = derive_seed(self._spec.seed, "trial", number)
+        seed = derive_seed(self._stage.seed, "trial", number)
         payload = {"arm": arm.name, "number": number, "seed": seed, "params": params, "hparams": hparams}
         self._ledger.append(Event(kind=ASKED, trial_id=trial_id, payload=payload))
         return self._ledger.book.trials[trial_id]
@@ -113,6 +106,8 @@ class ArmSearcher(Searcher):
             if event.trial_id is None:
                 continue
             record = self._ledger.book.trials[event.trial_id]
+            if record.arm not in self._proposers:  # of another stage
+                continue
             if event.kind == ASKED:
                 self._proposers[record.arm].ask(record.number, record.trial_id, known=record.params)
             elif event.kind == FINISHED:
@@ -122,11 +117,11 @@ class ArmSearcher(Searcher):
 class ArmProposer:
     """The Optuna study of one arm."""
 
-    def __init__(self, *, spec: StudySpec, task: Task, space: SearchSpace, arm: Arm) -> None:
-        self._spec, self._task, self._space, self._arm = spec, task, space, arm
-        self.study = optuna.create_study(direction="maximize" if task.mode == "max" else "minimize")
+    def __init__(self, *, stage: Stage, arm: Arm) -> None:
+        self._stage, self._task, self._space, self._arm = stage, stage.task, stage.space, arm
+        self.study = optuna.create_study(direction="maximize" if stage.task.mode == "max" else "minimize")
         self._open: dict[str, optuna.Trial] = {}
-        self._grid = grid_points(space, arm, spec.trials_per_arm or 1) if spec.searcher == "grid" else []
+        self._grid = grid_points(stage.space, arm, stage.trials_per_arm) if stage.searcher == "grid" else []
 
     def ask(
         self, number: int, trial_id: str, *, known: Mapping[str, Any] | None = None
@@ -143,7 +138,7 @@ class ArmProposer:
             warnings.simplefilter("ignore")  # experimental samplers, and fixed values outside a choice's order
             self.study.sampler = self._sampler(number)
             trial = self.study.ask()
-            if known is not None and given is None and self._spec.searcher in KEEP_STATE:
+            if known is not None and given is None and self._stage.searcher in KEEP_STATE:
                 self._propose_unheard(trial)
             hparams = self._space.sample(self._arm, trial)
         self._open[trial_id] = trial
@@ -171,9 +166,9 @@ class ArmProposer:
             self.study.tell(trial, state=TrialState.PRUNED if record.status == "stopped" else TrialState.FAIL)
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        seed = derive_seed(self._spec.seed, "sampler", self._arm.name, number) % 2**32
-        of_arm = derive_seed(self._spec.seed, "sampler", self._arm.name) % 2**32
-        num_startup = max(3, (self._spec.trials_per_arm or 1) // 3)
+        seed = derive_seed(self._stage.seed, "sampler", self._arm.name, number) % 2**32
+        of_arm = derive_seed(self._stage.seed, "sampler", self._arm.name) % 2**32
+        num_startup = max(3, self._stage.trials_per_arm // 3)
         samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
             "tpe": lambda: optuna.samplers.TPESampler(
                 seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=num_startup
@@ -190,7 +185,7 @@ class ArmProposer:
             ),
             "grid": lambda: optuna.samplers.RandomSampler(seed=seed),
         }
-        return samplers[self._spec.searcher]()
+        return samplers[self._stage.searcher]()
 
 
 def grid_points(space: SearchSpace, arm: Arm, num_points: int) -> list[dict[str, Any]]:

@@ -36,10 +36,16 @@ class StudySpec(BaseModel):
     task: str
 
     dataset: str = _option(
-        "auto", "data", "auto, cifar10, eurosat, digits, or a PATH to a folder of images by class or of Parquet files"
+        "auto",
+        "data",
+        "auto, cifar10, cifar100, eurosat, digits, digit-pairs, or a PATH to a folder of images by class or of "
+        "Parquet files",
     )
     data_root: Path = _option(Path("data"), "data", "folder that holds the data sets")
     download: bool = _option(False, "data", "download the data set into the data root if it is not there")
+    image_size: int | None = _option(
+        None, "data", "resize the images to this side; default as they are", unit="pixels", ge=16
+    )
 
     budget: Budget | None = _option(
         None, "budget", "preset for the values below; quick without a GPU, standard with one"
@@ -66,7 +72,6 @@ class StudySpec(BaseModel):
         "with --trials-per-arm 1, the only one",
         metavar="KNOB=VALUE,...",
     )
-    model: str = _option("small_cnn", "search", "small_cnn, resnet18 or resnet32")
     seed: int = _option(0, "search", "the study's seed: all others follow from it", ge=0, le=MAX_SEED)
 
     cpus_per_trial: float | None = _option(None, "machine", "CPUs a trial; default 1", unit="CPUs", gt=0)
@@ -147,17 +152,6 @@ class StudySpec(BaseModel):
         assert self.name is not None
         return self.output_dir / self.name
 
-    @property
-    def rungs(self) -> tuple[int, ...]:
-        """Epochs at which ASHA decides: grace, grace * factor, ... below max_epochs."""
-        if not (self.grace_epochs and self.max_epochs and self.reduction_factor):
-            raise ValueError("the rungs of a spec are known once its budget is")
-        rungs, epoch = [], self.grace_epochs
-        while epoch < self.max_epochs:
-            rungs.append(epoch)
-            epoch *= self.reduction_factor
-        return tuple(rungs)
-
 
 class ImbalanceSpec(StudySpec):
     """The imbalance study: how the training set is thinned."""
@@ -170,6 +164,60 @@ class ImbalanceSpec(StudySpec):
         10.0, "imbalance", "largest class over smallest; 1 leaves the set as it is", ge=1, allow_inf_nan=False
     )
     imbalance_classes: Literal["first", "last"] = _option("first", "imbalance", "which classes become rare")
+    model: str = _option("small_cnn", "search", "the network")
+
+
+class BaselineSpec(StudySpec):
+    """The baseline study: its arms are models."""
+
+    task: Literal["baseline"] = "baseline"
+    padding: Literal["same", "valid"] = _option("same", "search", "of small_cnn's convolutions")
+
+
+class JigsawSpec(StudySpec):
+    """The jigsaw study: puzzles first, then transfer. Its arms are initialisations, each at every label fraction."""
+
+    task: Literal["jigsaw"] = "jigsaw"
+    grid: int = _option(
+        2, "jigsaw", "2 or 3 tiles a side; of an image that it does not divide, the largest window that it does",
+        ge=2, le=3,
+    )
+    pretext_trials: Count | None = _option(None, "jigsaw", "configurations tried for the puzzles", unit="trials")
+    pretext_epochs: Count | None = _option(
+        None, "jigsaw", "length of the puzzles' training, and what scratch_equal_epochs trains longer", unit="epochs"
+    )
+    pretext_checkpoint: Path | None = _option(
+        None, "jigsaw", "a folder of checkpoints to begin with, in place of puzzles solved here", metavar="DIR"
+    )
+    label_fractions: tuple[float, ...] | None = _option(
+        None,
+        "jigsaw",
+        "shares of the labels to train on; default 0.01,0.1,1, and 0.1,1 on the embedded data",
+        metavar="F,F",
+    )
+
+    @field_validator("label_fractions", mode="before")
+    @classmethod
+    def _split_fractions(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("label_fractions")
+    @classmethod
+    def _true_fractions(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is None:
+            return None
+        if not value or not all(0 < fraction <= 1 for fraction in value):
+            raise ValueError(f"must be shares above 0 and up to 1, such as 0.1,1, got {', '.join(map(str, value))}")
+        if len(set(value)) < len(value):
+            raise ValueError(f"must name each share once, got {', '.join(map(str, value))}")
+        return tuple(sorted(value))
+
+
+class Cifar100Spec(StudySpec):
+    """The cifar100 study: from memorising to generalising."""
+
+    task: Literal["cifar100"] = "cifar100"
+    model: str | None = _option(None, "search", "the network; the arm deeper takes the next deeper one")
 
 
 def validated(spec_type: type[StudySpec], values: Mapping[str, Any]) -> StudySpec:

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +15,11 @@ import torch
 
 from study.catalog import Study
 from study.cli import command_line
-from study.ledger import Ledger, TrialRecord
-from study.spec import ImbalanceSpec, StudySpec
+from study.ledger import Book, Ledger, TrialRecord
+from study.spec import StudySpec
+from study.stage import Stage
 from trainables.data.types import ImageDataset, TuningData
+from trainables.evaluation import TAUS
 from trainables.files import write_durably
 
 State = Literal["running", "interrupted", "complete"]
@@ -41,6 +43,9 @@ def describe_dataset(dataset: ImageDataset, data: TuningData) -> dict[str, Any]:
         "num_val": len(data.val_indices),
         "num_test": len(dataset.test_labels),
         "image_size": dataset.train_images.shape[1],
+        "channels": dataset.train_images.shape[3],
+        "superclass_names": list(data.superclass_names) if data.superclass_names else None,
+        "superclass_of": list(data.superclass_of) if data.superclass_of else None,
     }
 
 
@@ -73,14 +78,14 @@ def write_summary(
     *,
     spec: StudySpec,
     study: Study,
+    stages: Sequence[Stage],
     ledger: Ledger,
     state: State,
 ) -> None:
     """All of it is the spec's or the ledger's, but for the time that this process's events took."""
     book = ledger.book
-    best = book.winners(spec.arms or (), study.task.metric, study.task.mode)
     last = book.sessions[-1]
-    space_arms = last["arm_descriptions"]
+    main = stages[-1]
     content = {
         "name": spec.name,
         "task": spec.task,
@@ -88,12 +93,17 @@ def write_summary(
         "command": book.sessions[0]["command"],
         "resume_command": f"python -m study.resume {spec.run_dir}",
         "dataset": last["dataset"],
-        "imbalance": _imbalance(spec),
-        "arms": list(spec.arms or ()),
-        "control": study.control,
-        "arm_descriptions": space_arms,
-        "not_retested": _not_retested(ledger, spec, best, state),
-        "winners": {arm: _winner(spec, study, trial) for arm, trial in best.items()},
+        "setting": study.setting(spec),
+        "arms": list(main.arms),
+        "groups": [{"title": g.title, "control": g.control, "arms": list(g.arms)} for g in main.groups],
+        "stages": [_stage(stage) for stage in stages],
+        "arm_descriptions": {arm: stage.space.arms[arm].description for stage in stages for arm in stage.arms},
+        "not_retested": {arm: why for stage in stages for arm, why in _not_retested(ledger, stage, state).items()},
+        "winners": {
+            arm: _winner(spec, study, stage, trial, book)
+            for stage in stages
+            for arm, trial in stage.winners(book).items()
+        },
         "budget": {
             "name": spec.budget,
             "trials_per_arm": spec.trials_per_arm,
@@ -105,8 +115,7 @@ def write_summary(
             "time_budget": spec.time_budget,
         },
         "sessions": [
-            {name: value for name, value in session.items() if name not in {"dataset", "arm_descriptions"}}
-            for session in book.sessions
+            {name: value for name, value in session.items() if name != "dataset"} for session in book.sessions
         ],
         "hardware": last["hardware"],
         "versions": last["versions"],
@@ -114,46 +123,87 @@ def write_summary(
         "numerics": spec.numerics.model_dump() if spec.numerics else {},
         "seed": spec.seed,
         "ledger_milliseconds_per_event": ledger.milliseconds_per_event(),
-        "objective": study.task.metric,
+        "objective": main.task.metric,
+        "score": main.task.score,
+        "taus": list(TAUS) if main.task.at_end is not None else None,
     }
     write_json(run_dir / "summary.json", content)
 
 
-def _imbalance(spec: StudySpec) -> Mapping[str, Any]:
-    assert isinstance(spec, ImbalanceSpec)
-    return {"kind": spec.imbalance, "ratio": spec.imbalance_ratio, "classes": spec.imbalance_classes}
+def _stage(stage: Stage) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "arms": list(stage.arms),
+        "objective": stage.task.metric,
+        "mode": stage.task.mode,
+        "trials_per_arm": stage.trials_per_arm,
+        "max_epochs": stage.max_epochs,
+        "epochs_of": {arm: stage.num_epochs(arm) for arm in stage.arms},
+    }
 
 
-def _winner(spec: StudySpec, study: Study, trial: TrialRecord) -> dict[str, Any]:
+def _winner(spec: StudySpec, study: Study, stage: Stage, trial: TrialRecord, book: Book) -> dict[str, Any]:
+    return {
+        "trial_id": trial.trial_id,
+        "objective": trial.value(stage.task.metric),
+        "epochs": trial.num_epochs,
+        "config": trial.hparams,
+        "command": command_line(study, _settings_of(spec, study, stage, trial, book)),
+    }
+
+
+# Groups of options that say what a study is about: a winner's command repeats those that are not the default.
+_TOPICS = frozenset({"data", "imbalance", "jigsaw"})
+_NOT_REPEATED = frozenset({"download", "label_fractions", "pretext_trials"})
+
+
+def _settings_of(spec: StudySpec, study: Study, stage: Stage, trial: TrialRecord, book: Book) -> dict[str, Any]:
+    """The settings of a study that trains this winner alone, and the one whose weights it begins with."""
+    fields = study.spec.model_fields
+    kept = [
+        name
+        for name, field in fields.items()
+        if (isinstance(field.json_schema_extra, dict) and field.json_schema_extra["group"] in _TOPICS)
+        or name in {"model", "padding"}
+    ]
     values = spec.model_dump(mode="json", exclude_none=True)
-    kept = ("dataset", "data_root", "imbalance", "imbalance_ratio", "imbalance_classes", "model")
-    defaults = {name: field.default for name, field in study.spec.model_fields.items()}
-    settings = {name: values[name] for name in kept if str(values[name]) != str(defaults[name])}
+    settings = {
+        name: values[name]
+        for name in kept
+        if name in values and name not in _NOT_REPEATED and str(values[name]) != str(fields[name].default)
+    }
     assert spec.numerics is not None
-    settings |= {
+    start = dict(trial.params)
+    arm = trial.arm
+    if stage.before is not None or stage.is_followed:
+        # The arms of --arms are initialisations: each stands for an arm a share of the labels.
+        start = {f"{trial.arm}.{knob}": value for knob, value in start.items()}
+        factors = stage.space.arms[trial.arm].factors
+        arm = factors.get("initialisation", "jigsaw")
+        settings |= {"pretext_trials": 1}
+        if "label_fraction" in factors:
+            settings |= {"label_fractions": [factors["label_fraction"]]}
+    if trial.arm in stage.warm_arms and stage.before is not None:
+        for before in stage.before.winners(book).values():
+            start |= {f"{before.arm}.{knob}": value for knob, value in before.params.items()}
+    return settings | {
         "seed": spec.seed,
         "precision": spec.numerics.precision,
         "cpus_per_trial": spec.cpus_per_trial,
-        "arms": [trial.arm],
+        "arms": [arm],
         "trials_per_arm": 1,
         "max_epochs": spec.max_epochs,
         "retest_seeds": spec.retest_seeds,
-        "start": trial.params,
-    }
-    return {
-        "trial_id": trial.trial_id,
-        "objective": trial.value(study.task.metric),
-        "epochs": trial.num_epochs,
-        "config": trial.hparams,
-        "command": command_line(study, settings),
+        "start": start,
     }
 
 
-def _not_retested(ledger: Ledger, spec: StudySpec, best: Mapping[str, TrialRecord], state: State) -> dict[str, str]:
+def _not_retested(ledger: Ledger, stage: Stage, state: State) -> dict[str, str]:
+    best = stage.winners(ledger.book)
     retested = {row["arm"] for row in ledger.book.retested(best)}
     failures = {row["arm"]: row for row in ledger.book.failed_retests(best)}
     reasons = {}
-    for arm in spec.arms or ():
+    for arm in stage.arms:
         if arm not in best:
             over = state == "complete"
             reasons[arm] = "no trial ran to its last epoch" if over else "no trial has run to its last epoch yet"

@@ -1,19 +1,22 @@
-"""A synthetic run directory, written through study.records: what tests of the page and its figures read."""
+"""A synthetic run directory of any task, written through study.records: what tests of the page and its figures read."""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import numpy as np
 import pyarrow as pa
 
 from study import records
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CLASS_COUNTS = (450, 450, 450, 450, 450, 4500, 4500, 4500, 4500, 4500)
 SIX_ARMS = ("none", "inverse_weights", "class_balanced", "focal", "logit_adjustment", "weighted_sampler")
 FOURTEEN_ARMS = (
     *SIX_ARMS,
@@ -26,14 +29,6 @@ FOURTEEN_ARMS = (
     "remix",
     "class_balanced_focal",
 )
-# How far each arm lies above `none` in truth; the rest get 0.02.
-LIFT = {
-    "none": 0.0,
-    "weighted_sampler": 0.07,
-    "logit_adjustment": 0.06,
-    "class_balanced": 0.04,
-    "focal": 0.005,
-}
 KNOBS: dict[str, tuple[str, Sequence[float]]] = {
     "inverse_weights": ("class_weight_exponent", (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)),
     "class_balanced": ("class_weight_beta", (0.99, 0.999, 0.9999, 0.99999)),
@@ -42,73 +37,182 @@ KNOBS: dict[str, tuple[str, Sequence[float]]] = {
     "weighted_sampler": ("sampler_exponent", (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)),
 }
 NUM_TRIALS, MAX_EPOCHS, RUNG_EPOCHS, IMAGES_PER_EPOCH = 6, 9, (1, 3), 24_750
+PRETEXT_ARM, PRETEXT_EPOCHS, GRID = "jigsaw_2x2", 6, 2
+TAUS = tuple(round(0.1 * step, 1) for step in range(21))
+OPTIMIZERS = ("sgd", "adam", "adamw")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeTask:
+    """lift: how far an arm lies above the first in truth; the rest get 0.02. epochs: of full trials that differ."""
+
+    groups: Sequence[Mapping[str, Any]]
+    lift: Mapping[str, float]
+    dataset: str = "cifar10"
+    class_names: Sequence[str] = CLASS_NAMES
+    class_counts: Sequence[int] = (4500,) * 10
+    superclass_names: Sequence[str] | None = None
+    superclass_of: Sequence[int] | None = None
+    setting: Mapping[str, Any] = field(default_factory=dict)
+    score: str = "test_accuracy"
+    objective: str = "val_accuracy"
+    epochs: Mapping[str, int] = field(default_factory=dict)
+    taus: Sequence[float] | None = None
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return tuple(arm for group in self.groups for arm in group["arms"])
+
+
+def one_group(control: str | None, arms: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"title": "", "control": control, "arms": list(arms)}]
+
+
+def _label_group(percent: int) -> dict[str, Any]:
+    arms = [f"{name}_{percent}pct" for name in ("scratch", "scratch_equal_epochs", "jigsaw")]
+    return {"title": f"{percent} % of the labels", "control": arms[0], "arms": arms}
+
+
+FAKES: dict[str, FakeTask] = {
+    "imbalance": FakeTask(
+        groups=one_group("none", SIX_ARMS),
+        lift={"none": 0.0, "weighted_sampler": 0.07, "logit_adjustment": 0.06, "class_balanced": 0.04, "focal": 0.005},
+        class_counts=(450,) * 5 + (4500,) * 5,
+        setting={"kind": "step", "ratio": 10.0, "classes": "first"},
+        score="test_balanced_accuracy",
+        objective="val_balanced_accuracy",
+        taus=TAUS,
+    ),
+    "baseline": FakeTask(
+        groups=one_group("lenet", ("lenet", "small_cnn", "resnet9")),
+        lift={"lenet": 0.0, "small_cnn": 0.1, "resnet9": 0.22},
+    ),
+    "cifar100": FakeTask(
+        groups=one_group("memorise", ("memorise", "plain", "augmented", "regularised", "both", "deeper")),
+        lift={"memorise": -0.1, "plain": 0.0, "augmented": 0.08, "regularised": 0.02, "both": 0.1, "deeper": 0.09},
+        dataset="digit-pairs",
+        class_names=tuple(f"{number:02d}" for number in range(100)),
+        class_counts=(45,) * 100,
+        superclass_names=tuple(f"tens {tens}" for tens in range(10)),
+        superclass_of=tuple(number // 10 for number in range(100)),
+        setting={"model": "resnet20", "deeper": "resnet32"},
+    ),
+    "jigsaw": FakeTask(
+        groups=[_label_group(10), _label_group(100)],
+        lift={"scratch_10pct": -0.1, "scratch_equal_epochs_10pct": -0.08, "jigsaw_10pct": 0.0, "scratch_100pct": 0.1,
+              "scratch_equal_epochs_100pct": 0.12, "jigsaw_100pct": 0.12},
+        setting={"grid": GRID, "label_fractions": [0.1, 1.0], "pretext_epochs": PRETEXT_EPOCHS,
+                 "pretext_arm": PRETEXT_ARM, "passes_per_epoch": {"0.1": 3, "1.0": 1}},
+        epochs=dict.fromkeys(
+            ("scratch_equal_epochs_10pct", "scratch_equal_epochs_100pct"), MAX_EPOCHS + PRETEXT_EPOCHS
+        ),
+    ),
+}  # fmt: skip
 
 
 def write_run(
     run_dir: Path,
     *,
-    arms: Sequence[str] = SIX_ARMS,
+    task: str = "imbalance",
+    arms: Sequence[str] | None = None,
+    control: str | None = "none",
     retest_seeds: Sequence[int] = (1, 2, 3),
-    class_names: Sequence[str] = CLASS_NAMES,
-    class_counts: Sequence[int] = CLASS_COUNTS,
+    class_names: Sequence[str] | None = None,
     never_completed: Sequence[str] = (),
     failed: Sequence[str] = (),
     interrupted: bool = False,
-    lift: dict[str, float] | None = None,
+    lift: Mapping[str, float] | None = None,
     early_stopping: bool = True,
     with_trials: bool = True,
 ) -> Path:
     """Write a run directory.
 
-    failed: ids of trials that fail in epoch 3. never_completed: arms whose trials all stop early.
+    arms, control: other than the task's own, in one group. failed: ids of trials that fail in epoch 3.
+    never_completed: arms whose trials all stop early.
     """
+    fake = FAKES[task]
+    groups = list(fake.groups) if arms is None else one_group(control, arms)
+    arms = tuple(arm for group in groups for arm in group["arms"])
+    class_names = class_names or fake.class_names
+    lifts = {**dict.fromkeys(arms, 0.02), **fake.lift, **(lift or {})}
     rng = np.random.default_rng(7)
-    lifts = {**dict.fromkeys(arms, 0.02), **LIFT, **(lift or {})}
-    trials: list[dict[str, Any]] = []
-    epochs: list[dict[str, Any]] = []
-    rungs: list[dict[str, Any]] = []
-    for arm in arms if with_trials else ():
+    run = _Run(task=task, fake=fake, lifts=lifts, class_names=class_names, rng=rng)
+    full_epochs = {arm: fake.epochs.get(arm, MAX_EPOCHS) for arm in arms}
+    if with_trials:
+        if task == "jigsaw":
+            run.tune("pretext", PRETEXT_ARM, NUM_TRIALS, PRETEXT_EPOCHS, early_stopping=early_stopping)
+        for arm in arms:
+            is_cut_short = interrupted and arm == arms[-1]
+            run.tune(
+                "tune", arm, NUM_TRIALS - 3 * is_cut_short, full_epochs[arm], early_stopping=early_stopping,
+                never_completes=arm in never_completed, failed=failed, interrupts=2 if is_cut_short else None,
+            )  # fmt: skip
+    if not interrupted:
+        run.retest(retest_seeds)
+    run.write(run_dir)
+    summary = _summary(run, groups, full_epochs, len(retest_seeds), interrupted)
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    (run_dir / "spec.json").write_text(json.dumps({"task": task, "seed": 0}))
+    return run_dir
+
+
+def edit_summary(run_dir: Path, **changes: Any) -> None:
+    path = run_dir / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+class _Run:
+    """The rows of a run's tables while they are made up."""
+
+    def __init__(
+        self, *, task: str, fake: FakeTask, lifts: Mapping[str, float], class_names: Sequence[str], rng: Any
+    ) -> None:
+        self.task, self.fake, self.lifts, self.class_names, self.rng = task, fake, lifts, class_names, rng
+        self.trials: list[dict[str, Any]] = []
+        self.epochs: list[dict[str, Any]] = []
+        self.rungs: list[dict[str, Any]] = []
+        self.retests: list[dict[str, Any]] = []
+        self.puzzles: list[dict[str, Any]] = []
+
+    # --- tuning
+
+    def tune(
+        self, stage: str, arm: str, num_trials: int, num_epochs: int, *, early_stopping: bool = True,
+        never_completes: bool = False, failed: Sequence[str] = (), interrupts: int | None = None,
+    ) -> None:  # fmt: skip
+        """Trials of one arm. interrupts: the trial that ends in epoch 4 because the study does."""
         passed: dict[int, list[float]] = {rung: [] for rung in RUNG_EPOCHS}
-        for number in range(NUM_TRIALS - (3 if interrupted and arm == arms[-1] else 0)):
+        for number in range(num_trials):
             trial_id = f"{arm}-{number:04d}"
-            config = _config(arm, number, rng)
-            plateau = 0.62 + lifts[arm] - 0.05 * (np.log10(config["config/learning_rate"]) + 1.2) ** 2
+            config = self._config(stage, arm, number)
+            plateau = 0.62 + self.lifts.get(arm, 0.0) - 0.05 * (np.log10(config["config/learning_rate"]) + 1.2) ** 2
             status, message, value = "completed", None, 0.0
-            for epoch in range(1, MAX_EPOCHS + 1):
-                value = float(plateau * (1 - 0.75 * np.exp(-epoch / 2.5)) + rng.normal(0, 0.008))
-                epochs.append(
-                    _epoch(trial_id, "tune", arm, epoch, value, config["config/learning_rate"], rng)
-                )
+            for epoch in range(1, num_epochs + 1):
+                value = float(plateau * (1 - 0.75 * np.exp(-epoch / 2.5)) + self.rng.normal(0, 0.008))
+                self.epochs.append(self._tuning_epoch(trial_id, stage, arm, epoch, value, config))
                 if trial_id in failed and epoch == 3:
                     status, message = "failed", "RuntimeError: loss is not finite <step 212> & stopped"
                     break
-                if interrupted and arm == arms[-1] and number == 2 and epoch == 4:
+                if interrupts == number and epoch == 4:
                     status = "interrupted"
                     break
                 if epoch in RUNG_EPOCHS and early_stopping:
                     peers = passed[epoch]
                     cutoff = float(np.quantile(peers, 2 / 3)) if peers else None
-                    stop = arm in never_completed or (cutoff is not None and value < cutoff)
-                    rungs.append(
-                        {
-                            "trial_id": trial_id,
-                            "stage": "tune",
-                            "arm": arm,
-                            "rung_epoch": epoch,
-                            "value": value,
-                            "cutoff": cutoff,
-                            "num_peers": len(peers),
-                            "decision": "stop" if stop else "continue",
-                        }
-                    )
+                    stop = never_completes or (cutoff is not None and value < cutoff)
+                    rung = {"rung_epoch": epoch, "value": value, "cutoff": cutoff, "num_peers": len(peers)}
+                    decision = "stop" if stop else "continue"
+                    self.rungs.append({"trial_id": trial_id, "stage": stage, "arm": arm, "decision": decision, **rung})
                     peers.append(value)
                     if stop:
                         status = "stopped"
                         break
-            trials.append(
+            if self.fake.taus and status == "completed":
+                self.epochs[-1]["val_balanced_accuracy_by_tau"] = self._by_tau(value, arm)
+            self.trials.append(
                 {
                     "trial_id": trial_id,
-                    "stage": "tune",
+                    "stage": stage,
                     "arm": arm,
                     "number": number,
                     "status": status,
@@ -121,154 +225,223 @@ def write_run(
                     **config,
                 }
             )
-    winners = _winners(trials)
-    retests = [] if interrupted else _retests(winners, retest_seeds, class_names, lifts, epochs, rng)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    extra = sorted({name for row in trials for name in row if "/" in name})
-    columns = {name: records.column_type(row.get(name) for row in trials) for name in extra}
-    columns = columns or {"config/learning_rate": pa.float64()}
-    records.write_table(run_dir / "trials.parquet", trials, records.with_columns(records.TRIALS, columns))
-    records.write_table(run_dir / "epochs.parquet", epochs, records.EPOCHS)
-    records.write_table(run_dir / "rungs.parquet", rungs, records.RUNGS)
-    records.write_table(run_dir / "retests.parquet", retests, records.RETESTS)
-    summary = _summary(arms, class_names, class_counts, winners, len(retest_seeds), interrupted)
-    (run_dir / "summary.json").write_text(json.dumps(summary))
-    (run_dir / "spec.json").write_text(json.dumps({"task": "imbalance", "seed": 0}))
-    return run_dir
+
+    def _config(self, stage: str, arm: str, number: int) -> dict[str, Any]:
+        config: dict[str, Any] = {
+            "config/learning_rate": float(10 ** self.rng.uniform(-2, -0.5)),
+            "config/momentum": float(self.rng.uniform(0.7, 0.97)),
+            "config/weight_decay": float(10 ** self.rng.uniform(-5, -2)),
+            "config/schedule": "cosine",
+            "config/batch_size": 128,
+            "config/optimizer": OPTIMIZERS[number % 3] if self.task == "baseline" else "sgd",
+        }
+        if stage == "pretext":
+            config |= {"config/grid": GRID, "config/temperature": float(10 ** self.rng.uniform(-1, 0.3))}
+        if self.task == "imbalance":
+            config |= {
+                "factor/loss": arm if arm in ("focal", "logit_adjustment") else "cross_entropy",
+                "factor/class_weighting": arm if arm in ("inverse_weights", "class_balanced") else "none",
+                "factor/sampler": "power" if arm == "weighted_sampler" else "uniform",
+            }
+        if arm in KNOBS:
+            name, values = KNOBS[arm]
+            config[f"config/{name}"] = values[number % len(values)]
+        return config
+
+    def _tuning_epoch(
+        self, trial_id: str, stage: str, arm: str, epoch: int, value: float, config: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        row = self._epoch(trial_id, stage, arm, epoch, config["config/learning_rate"])
+        if stage == "pretext":
+            return {**row, **_puzzle_shares("val", value)}
+        return {**row, "val_balanced_accuracy": value, "val_accuracy": value, "val_loss": 1.2}
+
+    def _epoch(self, trial_id: str, stage: str, arm: str, epoch: int, learning_rate: float) -> dict[str, Any]:
+        return {
+            "trial_id": trial_id,
+            "stage": stage,
+            "arm": arm,
+            "epoch": epoch,
+            "images": IMAGES_PER_EPOCH,
+            "train_loss": float(2.1 * np.exp(-epoch / 5) + 0.2 + self.rng.normal(0, 0.02)),
+            "learning_rate": learning_rate,
+            "train_seconds": 17.5,
+            "eval_seconds": 1.5,
+        }
+
+    def _by_tau(self, at_zero: float, arm: str) -> list[float]:
+        """A hill over tau, of which less is left to climb in an arm that treats the imbalance itself."""
+        peak = max(0.2, 1.2 - 12 * self.lifts[arm])
+        return [float(at_zero + 0.1 * peak * (1 - ((tau - peak) / peak) ** 2)) for tau in TAUS]
+
+    # --- retests
+
+    def winners(self, stage: str) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for row in (row for row in self.trials if row["stage"] == stage and row["status"] == "completed"):
+            best = found.get(row["arm"])
+            if best is None or row["objective"] > best["objective"]:
+                found[row["arm"]] = row
+        return found
+
+    def retest(self, seeds: Sequence[int]) -> None:
+        shared = {seed: self.rng.normal(0, 0.005) for seed in seeds}
+        for arm, winner in self.winners("pretext").items():
+            for seed in seeds:
+                self._retest_epochs("pretext_retest", arm, winner, seed)
+                shares = _puzzle_shares("test", 0.66 + shared[seed])
+                self.retests.append(_retest("pretext_retest", arm, winner, seed) | shares | {"test_loss": 0.8})
+            self.puzzles = [self._puzzle(number) for number in range(8)]
+        for arm, winner in self.winners("tune").items():
+            for seed in seeds:
+                self._retest_epochs("retest", arm, winner, seed)
+                self.retests.append(self._classifier_retest(arm, winner, seed, shared[seed]))
+
+    def _retest_epochs(self, stage: str, arm: str, winner: Mapping[str, Any], seed: int) -> None:
+        for epoch in range(1, winner["epochs"] + 1):
+            trial_id = f"{winner['trial_id']}-seed-{seed}"
+            row = self._epoch(trial_id, stage, arm, epoch, winner["config/learning_rate"])
+            row["eval_seconds"] = 0.0
+            if self.task == "cifar100":
+                gap = max(0.02, 0.25 - 2 * self.lifts[arm])  # between training and test at the end
+                learnt = 1 - math.exp(-epoch / 2.5)
+                row |= {
+                    "train_eval_accuracy": (0.55 + gap) * learnt,
+                    "test_accuracy": 0.55 * learnt,
+                    "train_eval_loss": 4.0 - (3.0 + 2 * gap) * learnt,
+                    "test_loss": 4.0 - 3.0 * learnt + gap * epoch / 6,
+                }
+            self.epochs.append(row)
+
+    def _classifier_retest(self, arm: str, winner: Mapping[str, Any], seed: int, shift: float) -> dict[str, Any]:
+        num_classes, rng = len(self.class_names), self.rng
+        rise = 2 * self.lifts[arm] if self.task == "imbalance" else self.lifts[arm]
+        # Of a thinned set, the first half of the classes is the rare one.
+        is_first = np.arange(num_classes) < num_classes // 2
+        tilt = np.where(is_first, rise - 0.16, 0.16 - self.lifts[arm]) if self.fake.taus else np.full(num_classes, rise)
+        recall = np.clip(0.64 + tilt + shift + rng.normal(0, 0.012, num_classes), 0, 1)
+        confusion = []
+        for true in range(num_classes):
+            correct = round(1000 * float(recall[true]))
+            wrong = rng.multinomial(1000 - correct, rng.dirichlet(np.full(num_classes - 1, 0.2)))
+            confusion.append([int(count) for count in np.insert(wrong, true, correct)])
+        recalls = [confusion[j][j] / 1000 for j in range(num_classes)]
+        score = float(np.mean(recalls))
+        row = _retest("retest", arm, winner, seed) | {
+            "test_balanced_accuracy": score,
+            "test_accuracy": score,
+            "test_macro_f1": score - 0.01,
+            "test_worst_class_recall": min(recalls),
+            "test_nll": 1.1 - self.lifts[arm] * 3,
+            "test_ece": 0.08 - self.lifts[arm] / 2,
+            "per_class_recall": recalls,
+            "confusion_matrix": confusion,
+        }
+        if self.fake.taus:
+            row["test_balanced_accuracy_by_tau"] = self._by_tau(score, arm)
+        if self.task == "cifar100":
+            row |= {"test_top5_accuracy": min(score + 0.2, 1.0), "test_superclass_accuracy": min(score + 0.1, 1.0)}
+        return row
+
+    def _puzzle(self, number: int) -> dict[str, Any]:
+        """A puzzle of a gradient from red to blue; every third has its first two tiles confused."""
+        ramp = np.linspace(0, 255, 32, dtype=np.uint8)
+        image = np.stack([*np.meshgrid(ramp, ramp), np.full((32, 32), 30 * number, dtype=np.uint8)], axis=-1)
+        buffer = io.BytesIO()
+        matplotlib.image.imsave(buffer, image, format="png")
+        permutation = self.rng.permutation(GRID**2)
+        predicted = permutation.copy()
+        if number % 3 == 2:
+            predicted[[0, 1]] = predicted[[1, 0]]
+        sinkhorn = np.full((GRID**2, GRID**2), 0.05)
+        sinkhorn[np.arange(GRID**2), predicted] = 0.85
+        return {
+            "number": number,
+            "image_png": buffer.getvalue(),
+            "grid": GRID,
+            "permutation": permutation.tolist(),
+            "predicted": predicted.tolist(),
+            "sinkhorn": sinkhorn.tolist(),
+        }
+
+    # --- writing
+
+    def write(self, run_dir: Path) -> None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        extra = sorted({name for row in self.trials for name in row if "/" in name})
+        columns = {name: records.column_type(row.get(name) for row in self.trials) for name in extra}
+        columns = columns or {"config/learning_rate": pa.float64()}
+        records.write_table(run_dir / "trials.parquet", self.trials, records.with_columns(records.TRIALS, columns))
+        records.write_table(run_dir / "epochs.parquet", self.epochs, records.EPOCHS)
+        records.write_table(run_dir / "rungs.parquet", self.rungs, records.RUNGS)
+        records.write_table(run_dir / "retests.parquet", self.retests, records.RETESTS)
+        if self.puzzles:
+            records.write_table(run_dir / "puzzles.parquet", self.puzzles, records.PUZZLES)
 
 
-def edit_summary(run_dir: Path, **changes: Any) -> None:
-    path = run_dir / "summary.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
-def _config(arm: str, number: int, rng: np.random.Generator) -> dict[str, Any]:
-    config: dict[str, Any] = {
-        "factor/loss": arm if arm in ("focal", "logit_adjustment") else "cross_entropy",
-        "factor/class_weighting": arm if arm in ("inverse_weights", "class_balanced") else "none",
-        "factor/sampler": "power" if arm == "weighted_sampler" else "uniform",
-        "config/learning_rate": float(10 ** rng.uniform(-2, -0.5)),
-        "config/momentum": float(rng.uniform(0.7, 0.97)),
-        "config/weight_decay": float(10 ** rng.uniform(-5, -2)),
-        "config/schedule": "cosine",
-        "config/batch_size": 128,
-    }
-    if arm in KNOBS:
-        name, values = KNOBS[arm]
-        config[f"config/{name}"] = values[number % len(values)]
-    return config
-
-
-def _epoch(
-    trial_id: str, stage: str, arm: str, epoch: int, value: float | None, learning_rate: float, rng: Any
-) -> dict[str, Any]:
+def _puzzle_shares(prefix: str, exact: float) -> dict[str, float]:
     return {
-        "trial_id": trial_id,
+        f"{prefix}_exact_accuracy": exact,
+        f"{prefix}_tile_accuracy": (1 + exact) / 2,
+        f"{prefix}_exact_accuracy_argmax": 0.9 * exact,
+        f"{prefix}_tile_accuracy_argmax": (1 + exact) / 2 - 0.02,
+        f"{prefix}_confidence": exact,
+        f"{prefix}_invalid_argmax": (1 - exact) / 3,
+    }
+
+
+def _retest(stage: str, arm: str, winner: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    return {
         "stage": stage,
         "arm": arm,
-        "epoch": epoch,
-        "images": IMAGES_PER_EPOCH,
-        "train_loss": float(2.1 * np.exp(-epoch / 5) + 0.2 + rng.normal(0, 0.02)),
-        "learning_rate": learning_rate,
-        "val_balanced_accuracy": value,
-        "val_accuracy": value,
-        "val_loss": None if value is None else 1.2,
-        "train_seconds": 17.5,
-        "eval_seconds": 1.5,
-        "time": None,
-        "gpu_ids": None,
-        "weights_sha256": None,
+        "trial_id": winner["trial_id"],
+        "seed": seed,
+        "num_train": 27_500,
+        "train_indices_sha256": "0" * 64,
+        "weights_sha256": "1" * 64,
+        "train_seconds": 190.0,
     }
-
-
-def _winners(trials: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    winners: dict[str, dict[str, Any]] = {}
-    for row in (row for row in trials if row["status"] == "completed"):
-        best = winners.get(row["arm"])
-        if best is None or row["objective"] > best["objective"]:
-            winners[row["arm"]] = row
-    return winners
-
-
-def _retests(
-    winners: dict[str, dict[str, Any]],
-    seeds: Sequence[int],
-    class_names: Sequence[str],
-    lifts: dict[str, float],
-    epochs: list[dict[str, Any]],
-    rng: np.random.Generator,
-) -> list[dict[str, Any]]:
-    retests: list[dict[str, Any]] = []
-    num_classes, shared = len(class_names), {seed: rng.normal(0, 0.005) for seed in seeds}
-    for arm, winner in winners.items():
-        for seed in seeds:
-            for epoch in range(1, MAX_EPOCHS + 1):
-                rate = winner["config/learning_rate"]
-                epochs.append(_epoch(winner["trial_id"], "retest", arm, epoch, None, rate, rng))
-            tilt = np.where(
-                np.arange(num_classes) < num_classes // 2, -0.16 + 2 * lifts[arm], 0.16 - lifts[arm]
-            )
-            recall = 0.64 + tilt + shared[seed] + rng.normal(0, 0.012, num_classes)
-            confusion = [[0] * num_classes for _ in range(num_classes)]
-            for true in range(num_classes):
-                correct = round(1000 * float(np.clip(recall[true], 0, 1)))
-                share = rng.dirichlet(np.ones(num_classes - 1))
-                wrong = rng.multinomial(1000 - correct, share)
-                confusion[true] = [int(n) for n in np.insert(wrong, true, correct)]
-            score = float(np.mean([confusion[j][j] / 1000 for j in range(num_classes)]))
-            retests.append(
-                {
-                    "arm": arm,
-                    "trial_id": winner["trial_id"],
-                    "seed": seed,
-                    "num_train": 27_500,
-                    "test_balanced_accuracy": score,
-                    "test_accuracy": score,
-                    "test_macro_f1": score - 0.01,
-                    "test_worst_class_recall": min(confusion[j][j] / 1000 for j in range(num_classes)),
-                    "test_nll": 1.1 - lifts[arm] * 3,
-                    "test_ece": 0.08 - lifts[arm] / 2,
-                    "per_class_recall": [confusion[j][j] / 1000 for j in range(num_classes)],
-                    "confusion_matrix": confusion,
-                    "train_indices_sha256": "0" * 64,
-                    "weights_sha256": "1" * 64,
-                    "train_seconds": 190.0,
-                }
-            )
-    return retests
 
 
 def _summary(
-    arms: Sequence[str],
-    class_names: Sequence[str],
-    class_counts: Sequence[int],
-    winners: dict[str, dict[str, Any]],
-    num_seeds: int,
-    interrupted: bool,
+    run: _Run, groups: Sequence[Mapping[str, Any]], full_epochs: Mapping[str, int], num_seeds: int, interrupted: bool
 ) -> dict[str, Any]:
-    command = "python -m study.run imbalance --dataset cifar10 --budget quick --name demo"
+    fake, arms = run.fake, tuple(full_epochs)
+    command = f"python -m study.run {run.task} --dataset {fake.dataset} --budget quick --name demo"
+    winners = {**run.winners("pretext"), **run.winners("tune")}
+    stages = [_stage("tune", fake.objective, full_epochs, MAX_EPOCHS)]
+    if run.task == "jigsaw":
+        stages.insert(0, _stage("pretext", "val_exact_accuracy", {PRETEXT_ARM: PRETEXT_EPOCHS}, PRETEXT_EPOCHS))
+    counts = fake.class_counts
     return {
         "name": "demo",
-        "task": "imbalance",
+        "task": run.task,
         "state": "interrupted" if interrupted else "complete",
         "command": command,
         "resume_command": "python -m study.resume reports/demo",
         "dataset": {
-            "name": "cifar10",
+            "name": fake.dataset,
             "origin": "Parquet files under the data root",
             "fingerprint": "c0ffee" * 10,
-            "num_classes": len(class_names),
-            "class_names": list(class_names),
-            "class_counts": list(class_counts),
-            "num_train": sum(class_counts),
+            "num_classes": len(run.class_names),
+            "class_names": list(run.class_names),
+            "class_counts": list(counts),
+            "superclass_names": None if fake.superclass_names is None else list(fake.superclass_names),
+            "superclass_of": None if fake.superclass_of is None else list(fake.superclass_of),
+            "channels": 3,
+            "num_train": sum(counts),
             "num_val": 5000,
             "num_test": 10_000,
             "image_size": 32,
         },
-        "imbalance": {"kind": "step", "ratio": 10.0, "classes": "first"},
+        "setting": dict(fake.setting),
         "arms": list(arms),
-        "control": "none",
-        "arm_descriptions": {arm: f"what {arm} does, in one line" for arm in arms},
+        "groups": list(groups),
+        "score": fake.score,
+        "objective": fake.objective,
+        "stages": stages,
+        "taus": None if fake.taus is None else list(fake.taus),
+        "arm_descriptions": {arm: f"what {arm} does, in one line" for stage in stages for arm in stage["arms"]},
         "not_retested": {arm: "no trial completed" for arm in arms if arm not in winners},
         "winners": {
             arm: {
@@ -304,5 +477,16 @@ def _summary(
         "numerics": {"threads": 1, "bf16": False, "channels_last": True},
         "seed": 0,
         "ledger_milliseconds_per_event": 0.31,
-        "objective": "val_balanced_accuracy",
+    }
+
+
+def _stage(name: str, objective: str, epochs_of: Mapping[str, int], max_epochs: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "arms": list(epochs_of),
+        "objective": objective,
+        "mode": "max",
+        "trials_per_arm": NUM_TRIALS,
+        "max_epochs": max_epochs,
+        "epochs_of": dict(epochs_of),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ import torch
 from search_spaces.arms import SearchSpace
 from search_spaces.imbalance import search_space
 from trainables.data.sources import load_dataset
-from trainables.data.splits import thin, tuning_data
+from trainables.data.splits import thin, thinned_counts, tuning_data
 from trainables.data.types import ImageDataset, TuningData
 from trainables.hparams import ImbalanceHparams, Numerics
 from trainables.imbalance import build_learner
 from trainables.learner import Learner
 
 SPACE = search_space(num_train=601, model="small_cnn", augmentation="crop")
-STEP_10 = {"imbalance": "step", "ratio": 10.0, "minority": "first"}
+STEP_10 = partial(thinned_counts, imbalance="step", ratio=10.0, minority="first")
 
 
 @cache
@@ -31,7 +31,7 @@ def digits() -> ImageDataset:
 @cache
 def thinned_digits() -> TuningData:
     """601 training images: classes 0-4 hold a tenth of what 5-9 do."""
-    return tuning_data(digits(), subset_seed=0, **STEP_10)
+    return tuning_data(digits(), thinned=STEP_10, subset_seed=0)
 
 
 @cache

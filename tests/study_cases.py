@@ -9,24 +9,26 @@ from learner_cases import SPACE
 
 from study.ledger import ASKED, CHECKPOINT, EPOCH, Event, Ledger
 from study.scheduler import ArmScheduler
-from study.spec import ImbalanceSpec, StudySpec
+from study.stage import TUNE, Group, Stage
 from trainables.imbalance import IMBALANCE
 
 METRIC = "val_balanced_accuracy"
 
 
-def make_spec(**values: Any) -> StudySpec:
+def make_stage(*, arms: tuple[str, ...] = ("none", "focal"), **values: Any) -> Stage:
     settings: dict[str, Any] = {
-        "name": "case",
-        "arms": ("none", "focal"),
+        "name": TUNE,
+        "task": IMBALANCE,
+        "space": SPACE,
+        "groups": (Group(title="", control="none", arms=arms),),
+        "seed": 0,
+        "searcher": "tpe",
         "trials_per_arm": 6,
         "max_epochs": 9,
         "grace_epochs": 1,
         "reduction_factor": 3,
-        "retest_seeds": 2,
-        "seed": 0,
     }
-    return ImbalanceSpec(**settings | values)
+    return Stage(**{**settings, "arms": arms, **values})
 
 
 def asked(trial_id: str, *, hparams: dict[str, Any] | None = None, seed: int = 11) -> Event:
@@ -72,6 +74,6 @@ def ray_trial(trial_id: str) -> SimpleNamespace:
     return SimpleNamespace(config={"trial_id": trial_id}, status="RUNNING", get_error=lambda: None)
 
 
-def make_scheduler(spec: StudySpec, ledger: Ledger, **options: Any) -> ArmScheduler:
+def make_scheduler(stage: Stage, ledger: Ledger, **options: Any) -> ArmScheduler:
     defaults = {"on_event": lambda record: None, "should_end": lambda: False}
-    return ArmScheduler(spec=spec, task=IMBALANCE, space=SPACE, ledger=ledger, **defaults | options)
+    return ArmScheduler(stage=stage, ledger=ledger, **defaults | options)

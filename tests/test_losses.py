@@ -10,12 +10,14 @@ from trainables.losses import LOSS_HEADS, LOSSES, ldam_margins, post_hoc_adjustm
 from trainables.models.heads import HEADS
 
 SCALARS = {
+    "label_smoothing": torch.tensor(0.0),
     "focal_gamma": torch.tensor(2.0),
     "ldam_max_margin": torch.tensor(0.5),
     "ldam_scale": torch.tensor(10.0),
     "balanced_softmax_tau": torch.tensor(1.0),
 }
 NEEDS = {
+    "cross_entropy": {"label_smoothing"},
     "focal": {"focal_gamma"},
     "ldam": {"ldam_max_margin", "ldam_scale"},
     "balanced_softmax": {"balanced_softmax_tau"},
@@ -62,6 +64,51 @@ def test_cross_entropy_is_that_of_torch_with_weights():
         loss_of("cross_entropy", logits, targets, class_weights=weights),
         F.cross_entropy(logits, targets, weight=weights),
     )
+
+
+def test_label_smoothing_by_hand():
+    # p = (1/4, 3/4), ε = 0.2: the target 0 becomes (.9, .1), costing .9 ln 4 + .1 ln 4/3.
+    loss = loss_of("cross_entropy", [[0.0, math.log(3)]], [0], label_smoothing=0.2)
+    assert loss.item() == pytest.approx(0.9 * math.log(4) + 0.1 * math.log(4 / 3))
+
+
+def test_label_smoothing_is_that_of_torch_with_weights():
+    logits, targets = random_batch()
+    weights = torch.tensor([0.3, 1.7])
+    torch.testing.assert_close(
+        loss_of("cross_entropy", logits, targets, class_weights=weights, label_smoothing=0.15),
+        F.cross_entropy(logits, targets, weight=weights, label_smoothing=0.15),
+    )
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.15])
+def test_one_hot_targets_give_exactly_the_loss_and_gradient_of_classes(label_smoothing):
+    logits, targets = random_batch()
+    weights = torch.tensor([0.3, 1.7])
+    gradients, losses = [], []
+    for given in (targets, F.one_hot(targets, 2).float()):
+        leaf = logits.clone().requires_grad_()
+        loss = loss_of("cross_entropy", leaf, given, class_weights=weights, label_smoothing=label_smoothing)
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append(leaf.grad)
+    assert torch.equal(*losses)
+    assert torch.equal(*gradients)
+
+
+def test_cross_entropy_of_mixed_targets_weighs_each_share_as_its_class_does():
+    # p = (1/4, 3/4), t = (.7, .3), w = (3, 1): (3·.7 ln 4 + 1·.3 ln 4/3) / (3·.7 + 1·.3).
+    loss = loss_of(
+        "cross_entropy", [[0.0, math.log(3)]], [[0.7, 0.3]], class_weights=torch.tensor([3.0, 1.0])
+    )
+    assert loss.item() == pytest.approx((2.1 * math.log(4) + 0.3 * math.log(4 / 3)) / 2.4)
+
+
+def test_cross_entropy_of_mixed_targets_is_that_of_torch_without_weights():
+    logits, _ = random_batch()
+    shares = torch.rand(12, 2, generator=torch.Generator().manual_seed(1))
+    shares /= shares.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(loss_of("cross_entropy", logits, shares), F.cross_entropy(logits, shares))
 
 
 def test_focal_by_hand():

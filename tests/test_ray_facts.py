@@ -38,6 +38,7 @@ from study.resolve import resolved
 from study.searcher import ArmSearcher
 from study.spec import StudySpec
 from trainables.data.sources import load_dataset
+from trainables.data.splits import tuning_data
 from trainables.data.types import TuningData
 from trainables.hparams import ImbalanceHparams
 from trainables.imbalance import IMBALANCE
@@ -108,7 +109,8 @@ def tuned(
         STUDY, {"dataset": "digits", "precision": "float32", "name": "facts", **values}, dataset="digits", num_gpus=2.0
     )
     dataset = load_dataset("digits", data_root=folder, download=False)
-    data = STUDY.tuning_data(spec, dataset)
+    data = tuning_data(dataset, thinned=STUDY.thinned(spec), subset_seed=spec.seed)
+    (stage,) = STUDY.stages(spec, data)
     searchers: list[ArmSearcher] = []
 
     class KeptSearcher(ArmSearcher):
@@ -128,12 +130,12 @@ def tuned(
         begun = time.time()
         interrupted = tune_arms(
             spec=spec,
-            task=_watched(IMBALANCE, probes, wait_for),
-            space=space_of(STUDY.search_space(spec, data)),
+            stage=replace(stage, task=_watched(IMBALANCE, probes, wait_for), space=space_of(stage.space)),
             data=data,
             ledger=ledger,
             run_dir=folder,
             slots=num_slots(spec, resources),
+            deadline=None if spec.time_budget is None else time.monotonic() + spec.time_budget,
             on_event=lambda trial: on_event(trial, starts),
         )
         assert not interrupted

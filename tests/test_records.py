@@ -4,7 +4,7 @@ import os
 
 import pyarrow.parquet as pq
 import pytest
-from study_cases import METRIC, asked, epoch_events
+from study_cases import METRIC, asked, epoch_events, make_stage
 
 from study import records
 from study.ledger import RETEST, RUNG, Book, Event, finished
@@ -74,7 +74,7 @@ def book():
 
 
 def write(run_dir, book, *, active=False):
-    write_records(run_dir, book, arms=("none", "focal"), factors=FACTORS, metric=METRIC, mode="max", active=active)
+    write_records(run_dir, book, stages=(make_stage(arms=("none", "focal")),), active=active)
 
 
 def rows_of(run_dir, name):

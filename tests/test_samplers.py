@@ -5,17 +5,31 @@ import torch
 
 from trainables.data.augmentation import VIEWS
 from trainables.hparams import ImbalanceHparams
-from trainables.samplers import SAMPLERS, EpochPlan
+from trainables.samplers import SAMPLERS, Epoch, EpochPlan
 
-KNOBS = {"weighted": "sampler_exponent", "flag": "cut_loss_scale", "warmup_oversample": "cut_loss_scale"}
+KNOBS = {
+    "weighted": "sampler_exponent",
+    "flag": "cut_loss_scale",
+    "warmup_oversample": "cut_loss_scale",
+    "deferred": "reweight_start",
+    "decoupled": "head_start",
+}
 STEP = [50] * 5 + [500] * 5  # the first five of ten classes cut to 1/10
 
 
-def plan_of(name, counts, *, batch_size=64, seed=0, **knobs):
-    knobs = {"sampler_exponent": 0.5, "cut_loss_scale": 0.001} | knobs
-    hparams = ImbalanceHparams(sampler=name, batch_size=batch_size, **knobs)
-    labels = labels_of(counts)
-    return SAMPLERS[name](labels, torch.tensor(counts), hparams, torch.Generator().manual_seed(seed))
+def plan_of(name, counts, *, batch_size=64, seed=0, epoch=4, num_epochs=5, **knobs):
+    """Of the fourth of five epochs: the one after reweight_start and head_start 0.6."""
+    knobs = {"sampler_exponent": 0.5, "cut_loss_scale": 0.001, "reweight_start": 0.6, "head_start": 0.6} | knobs
+    return SAMPLERS[name](
+        Epoch(
+            labels=labels_of(counts),
+            class_counts=torch.tensor(counts),
+            hparams=ImbalanceHparams(sampler=name, batch_size=batch_size, **knobs),
+            number=epoch,
+            num_epochs=num_epochs,
+            generator=torch.Generator().manual_seed(seed),
+        )
+    )
 
 
 def labels_of(counts):
@@ -79,7 +93,7 @@ def test_every_plan_is_a_function_of_its_generator_alone(name):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_names_the_knob_it_lacks(name):
-    bare = {"sampler_exponent": None, "cut_loss_scale": None}
+    bare = dict.fromkeys(KNOBS.values())
     if name not in KNOBS:
         plan_of(name, [3, 9], **bare)
         return
@@ -87,12 +101,24 @@ def test_every_sampler_names_the_knob_it_lacks(name):
         plan_of(name, [3, 9], **bare)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("counts", [[4, 4], [3, 4, 1]])
-def test_every_sampler_refuses_counts_that_are_not_the_labels(name, counts):
-    hparams = ImbalanceHparams(sampler=name, sampler_exponent=1.0, cut_loss_scale=1.0)
-    with pytest.raises(ValueError, match="are not the counts of the 7 labels"):
-        SAMPLERS[name](labels_of([3, 4]), torch.tensor(counts), hparams, torch.Generator())
+@pytest.mark.parametrize(
+    ("labels", "counts", "message"),
+    [
+        ([3, 4], [4, 4], "are not the counts of the 7 labels"),
+        ([3, 4], [3, 4, 1], "are not the counts of the 7 labels"),
+        ([3, 0, 4], [3, 0, 4], r"every class must have at least 1 image, got class_counts \[3, 0, 4\]"),
+    ],
+)
+def test_an_epoch_refuses_counts_that_are_not_the_labels(labels, counts, message):
+    with pytest.raises(ValueError, match=message):
+        Epoch(
+            labels=labels_of(labels),
+            class_counts=torch.tensor(counts),
+            hparams=ImbalanceHparams(),
+            number=1,
+            num_epochs=1,
+            generator=torch.Generator(),
+        )
 
 
 def test_shuffle_draws_each_image_once_in_batches_of_batch_size():
@@ -151,6 +177,39 @@ def test_weighted_draws_class_j_in_proportion_to_n_to_the_q(exponent, expected):
     drawn = counts_drawn(plan_of("weighted", [9000, 1000], sampler_exponent=exponent), [9000, 1000])
     # The deviation of a share of 10,000 draws is at most .005.
     assert [count / 10_000 for count in drawn] == pytest.approx(expected, abs=0.025)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    # Kang et al. 2020, eq. 3, with t/T = 0, ½ and 1: (.9, .1), the mean of both, (.5, .5).
+    [(1, [0.9, 0.1]), (3, [0.7, 0.3]), (5, [0.5, 0.5])],
+)
+def test_progressive_glides_from_the_data_as_they_are_to_balanced(epoch, expected):
+    drawn = counts_drawn(plan_of("progressive", [9000, 1000], epoch=epoch, num_epochs=5), [9000, 1000])
+    assert [count / 10_000 for count in drawn] == pytest.approx(expected, abs=0.025)
+
+
+def test_progressive_draws_the_data_as_they_are_when_there_is_one_epoch():
+    drawn = counts_drawn(plan_of("progressive", [9000, 1000], epoch=1, num_epochs=1), [9000, 1000])
+    assert [count / 10_000 for count in drawn] == pytest.approx([0.9, 0.1], abs=0.025)
+
+
+@pytest.mark.parametrize(("name", "knob"), [("deferred", "reweight_start"), ("decoupled", "head_start")])
+def test_late_balance_begins_after_its_share_of_the_epochs_and_not_before(name, knob):
+    """0.6 of 5 epochs are 3: until then each image once, in the order of shuffle; then classes equally often."""
+    other = {"deferred": "head_start", "decoupled": "reweight_start"}[name]
+    for epoch in (1, 3):
+        plan = plan_of(name, STEP, epoch=epoch, **{knob: 0.6, other: None})
+        assert torch.equal(plan.positions, plan_of("shuffle", STEP).positions)
+        assert plan.positions.sort().values.tolist() == list(range(2750))
+    for epoch in (4, 5):
+        drawn = counts_drawn(plan_of(name, STEP, epoch=epoch, **{knob: 0.6, other: None}), STEP)
+        # 275 of each class on average, with a deviation of 16.
+        assert min(drawn) > 200
+        assert max(drawn) < 350
+    # The very draws of the weighted sampler with q = 0.
+    balanced = plan_of("weighted", STEP, sampler_exponent=0.0)
+    assert torch.equal(plan_of(name, STEP, epoch=4).positions, balanced.positions)
 
 
 def test_flag_parts_a_step_of_a_tenth_into_eight_full_and_71_cut_batches():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 from learner_cases import SPACE
-from study_cases import METRIC, asked, epoch_events, make_scheduler, make_spec, ray_trial, result_of
+from study_cases import METRIC, asked, epoch_events, make_scheduler, make_stage, ray_trial, result_of
 
 from study.ledger import RUNG, Ledger, finished
 from study.scheduler import Decision, asha_decision
@@ -77,7 +77,7 @@ def test_a_trial_below_the_cutoff_of_its_arm_is_stopped(ledger):
     """Factor 3, rung at epoch 1: after 0.75 and 0.25 the cutoff is 0.25 + 2/3 · 0.5 = 0.5833."""
     for number in range(4):
         ledger.append(asked(f"none-000{number}"))
-    scheduler = make_scheduler(make_spec(), ledger)
+    scheduler = make_scheduler(make_stage(), ledger)
     values = [0.75, 0.25, 0.5, 0.6]
     answers = [
         scheduler.on_trial_result(None, ray_trial(f"none-000{number}"), result_of(1, value))
@@ -94,7 +94,7 @@ def test_a_trial_below_the_cutoff_of_its_arm_is_stopped(ledger):
 def test_an_arm_is_not_compared_with_another(ledger):
     for trial_id in ("none-0000", "focal-0000", "focal-0001"):
         ledger.append(asked(trial_id))
-    scheduler = make_scheduler(make_spec(), ledger)
+    scheduler = make_scheduler(make_stage(), ledger)
     assert scheduler.on_trial_result(None, ray_trial("none-0000"), result_of(1, 0.9)) == CONTINUE
     assert scheduler.on_trial_result(None, ray_trial("focal-0000"), result_of(1, 0.2)) == CONTINUE
     assert scheduler.on_trial_result(None, ray_trial("focal-0001"), result_of(1, 0.3)) == CONTINUE
@@ -104,7 +104,7 @@ def test_an_arm_is_not_compared_with_another(ledger):
 
 def test_rungs_are_at_grace_times_powers_of_the_factor_and_not_at_the_end(ledger):
     ledger.append(asked("none-0000"))
-    scheduler = make_scheduler(make_spec(), ledger)  # 9 epochs, grace 1, factor 3
+    scheduler = make_scheduler(make_stage(), ledger)  # 9 epochs, grace 1, factor 3
     answers = [
         scheduler.on_trial_result(None, ray_trial("none-0000"), result_of(epoch, 0.5)) for epoch in range(1, 10)
     ]
@@ -117,7 +117,7 @@ def test_rungs_are_at_grace_times_powers_of_the_factor_and_not_at_the_end(ledger
 
 def test_a_repeated_epoch_is_not_recorded_twice(ledger):
     ledger.append(asked("none-0000"))
-    scheduler = make_scheduler(make_spec(), ledger)
+    scheduler = make_scheduler(make_stage(), ledger)
     for _ in range(2):
         assert scheduler.on_trial_result(None, ray_trial("none-0000"), result_of(1, 0.5)) == CONTINUE
     assert [event.kind for event in ledger.events()] == ["asked", "epoch", "checkpoint", "rung"]
@@ -125,7 +125,7 @@ def test_a_repeated_epoch_is_not_recorded_twice(ledger):
 
 def test_a_finished_trial_that_reports_again_is_stopped_and_nothing_recorded(ledger):
     ledger.append(asked("none-0000"), *epoch_events("none-0000", 1, 0.5), finished("none-0000", "stopped"))
-    scheduler = make_scheduler(make_spec(), ledger)
+    scheduler = make_scheduler(make_stage(), ledger)
     assert scheduler.on_trial_result(None, ray_trial("none-0000"), result_of(2, 0.9)) == STOP
     assert ledger.book.trials["none-0000"].num_epochs == 1
 
@@ -152,17 +152,17 @@ def test_the_epoch_that_a_restarted_trial_repeats_is_recorded_if_the_driver_died
     lost, repeated = step_of_new_worker(), step_of_new_worker()
     assert repeated == lost
     ledger.append(asked("none-0000"))
-    make_scheduler(make_spec(), ledger).on_trial_result(None, ray_trial("none-0000"), repeated)
+    make_scheduler(make_stage(), ledger).on_trial_result(None, ray_trial("none-0000"), repeated)
     assert ledger.book.trials["none-0000"].epochs[0]["weights_sha256"] == lost["weights_sha256"]
 
 
 def test_ldam_drw_is_neither_stopped_nor_compared_before_its_reweighting(ledger):
     """Factor 2, 9 epochs: rungs 1, 2, 4, 8. Re-weighting from 0.6 · 9 on, epochs 6 to 9: only the rung at 8 counts."""
-    spec = make_spec(arms=("ldam_drw",), reduction_factor=2)
-    assert spec.rungs == (1, 2, 4, 8)
+    stage = make_stage(arms=("ldam_drw",), reduction_factor=2)
+    assert stage.rungs("ldam_drw") == (1, 2, 4, 8)
     for number, value in enumerate([0.9, 0.1]):
         ledger.append(asked(f"ldam_drw-000{number}", hparams={"reweight_start": 0.6}))
-        scheduler = make_scheduler(spec, ledger)
+        scheduler = make_scheduler(stage, ledger)
         trial = ray_trial(f"ldam_drw-000{number}")
         answers = [scheduler.on_trial_result(None, trial, result_of(epoch, value)) for epoch in range(1, 9)]
         assert answers[:7] == [CONTINUE] * 7
@@ -177,7 +177,7 @@ def test_ldam_drw_is_neither_stopped_nor_compared_before_its_reweighting(ledger)
 
 def test_a_failed_training_is_failed_with_its_message_and_no_epoch(ledger):
     ledger.append(asked("none-0000"))
-    scheduler = make_scheduler(make_spec(), ledger)
+    scheduler = make_scheduler(make_stage(), ledger)
     message = "the training loss was nan at epoch 1, batch 3 of 4"
     result = {"epoch": 1, METRIC: math.nan, "failure": message}
     assert scheduler.on_trial_result(None, ray_trial("none-0000"), result) == STOP
@@ -187,7 +187,7 @@ def test_a_failed_training_is_failed_with_its_message_and_no_epoch(ledger):
 
 def test_a_trial_that_ray_gave_up_is_failed_with_the_last_line_of_the_error(ledger):
     ledger.append(asked("none-0000"), asked("none-0001"))
-    scheduler = make_scheduler(make_spec(), ledger)
+    scheduler = make_scheduler(make_stage(), ledger)
     trial = ray_trial("none-0000")
     trial.get_error = lambda: "Traceback ...\n  File ...\nValueError: batch_size must be even\n"
     scheduler.on_trial_error(None, trial)
@@ -199,7 +199,7 @@ def test_a_trial_that_ray_gave_up_is_failed_with_the_last_line_of_the_error(ledg
 
 def test_an_error_after_the_end_does_not_change_it(ledger):
     ledger.append(asked("none-0000"), finished("none-0000", "completed"))
-    make_scheduler(make_spec(), ledger).on_trial_error(None, ray_trial("none-0000"))
+    make_scheduler(make_stage(), ledger).on_trial_error(None, ray_trial("none-0000"))
     assert ledger.book.trials["none-0000"].status == "completed"
 
 
@@ -211,7 +211,7 @@ def test_decisions_are_on_disk_before_anybody_hears_of_them(ledger, tmp_path):
             seen.append([event.kind for event in other.events() if event.trial_id == record.trial_id])
 
     ledger.append(asked("none-0000"), asked("none-0001"))
-    scheduler = make_scheduler(make_spec(), ledger, on_event=look)
+    scheduler = make_scheduler(make_stage(), ledger, on_event=look)
     scheduler.on_trial_result(None, ray_trial("none-0000"), result_of(1, 0.5))
     scheduler.on_trial_result(None, ray_trial("none-0001"), result_of(1, 0.4))
     assert seen == [
@@ -227,11 +227,11 @@ def test_a_scheduler_on_a_reopened_ledger_decides_as_the_first_would_have(tmp_pa
         folder.mkdir()
         ledger = Ledger(folder)
         ledger.append(*(asked(f"none-000{number}") for number in range(len(values))))
-        scheduler = make_scheduler(make_spec(), ledger)
+        scheduler = make_scheduler(make_stage(), ledger)
         for number, value in enumerate(values):
             if reopen:
                 ledger = Ledger(folder)
-                scheduler = make_scheduler(make_spec(), ledger)
+                scheduler = make_scheduler(make_stage(), ledger)
             scheduler.on_trial_result(None, ray_trial(f"none-000{number}"), result_of(1, value))
         return [event.payload for event in ledger.events() if event.kind == RUNG]
 
@@ -243,7 +243,7 @@ def test_a_scheduler_on_a_reopened_ledger_decides_as_the_first_would_have(tmp_pa
 
 def test_when_time_is_up_a_running_trial_is_ended_and_stays_unfinished(ledger):
     ledger.append(asked("none-0000"))
-    scheduler = make_scheduler(make_spec(), ledger, should_end=lambda: True)
+    scheduler = make_scheduler(make_stage(), ledger, should_end=lambda: True)
     assert scheduler.on_trial_result(None, ray_trial("none-0000"), result_of(1, 0.5)) == STOP
     assert ledger.book.trials["none-0000"].status == "running"
     assert ledger.book.trials["none-0000"].num_epochs == 1

@@ -8,7 +8,7 @@ import pytest
 from learner_cases import SPACE, start_hparams
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
-from study_cases import METRIC, epoch_events, make_scheduler, make_spec, ray_trial, result_of
+from study_cases import METRIC, epoch_events, make_scheduler, make_stage, ray_trial, result_of
 
 from search_spaces.imbalance import search_space
 from study.ledger import ASKED, FINISHED, Ledger, finished
@@ -19,11 +19,9 @@ from trainables.imbalance import IMBALANCE
 SAMPLERS = ["tpe", "random", "qmc", "cmaes", "gp", "grid"]
 
 
-def make_searcher(spec, ledger, **options):
+def make_searcher(stage, ledger, **options):
     return ArmSearcher(
-        spec=spec,
-        task=IMBALANCE,
-        space=SPACE,
+        stage=stage,
         ledger=ledger,
         make_config=lambda record: {"trial_id": record.trial_id, "seed": record.seed, "hparams": record.hparams},
         **options,
@@ -62,8 +60,8 @@ def conduct(searcher, scheduler, *, slots=2, max_suggestions=1000):
 
 
 def test_arms_are_dealt_in_turn_and_get_equally_many_trials(ledger):
-    spec = make_spec(arms=("none", "focal", "copy"), trials_per_arm=2)
-    searcher = make_searcher(spec, ledger)
+    stage = make_stage(arms=("none", "focal", "copy"), trials_per_arm=2)
+    searcher = make_searcher(stage, ledger)
     ids = [searcher.suggest(f"ray-{k}")["trial_id"] for k in range(6)]
     assert ids == ["none-0000", "focal-0000", "copy-0000", "none-0001", "focal-0001", "copy-0001"]
     assert searcher.suggest("ray-6") == Searcher.FINISHED
@@ -71,7 +69,7 @@ def test_arms_are_dealt_in_turn_and_get_equally_many_trials(ledger):
 
 
 def test_the_same_number_has_the_same_seed_in_every_arm_and_another_number_another(ledger):
-    searcher = make_searcher(make_spec(arms=("none", "focal", "copy"), trials_per_arm=4), ledger)
+    searcher = make_searcher(make_stage(arms=("none", "focal", "copy"), trials_per_arm=4), ledger)
     for k in range(12):
         searcher.suggest(f"ray-{k}")
     seeds = {}
@@ -84,7 +82,7 @@ def test_the_same_number_has_the_same_seed_in_every_arm_and_another_number_anoth
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_first_trial_of_every_arm_is_its_start_point(ledger, sampler):
     arms = tuple(SPACE.arms)
-    searcher = make_searcher(make_spec(arms=arms, trials_per_arm=3, searcher=sampler), ledger)
+    searcher = make_searcher(make_stage(arms=arms, trials_per_arm=3, searcher=sampler), ledger)
     for k, arm in enumerate(arms):
         config = searcher.suggest(f"ray-{k}")
         assert config["trial_id"] == f"{arm}-0000"
@@ -117,7 +115,7 @@ FACTORS = {"loss", "class_weighting", "sampler"}
 
 def test_a_trial_has_the_knobs_of_its_arm_and_no_other(ledger):
     assert set(OWN_KNOBS) == set(SPACE.arms)
-    searcher = make_searcher(make_spec(arms=tuple(OWN_KNOBS), trials_per_arm=2, searcher="random"), ledger)
+    searcher = make_searcher(make_stage(arms=tuple(OWN_KNOBS), trials_per_arm=2, searcher="random"), ledger)
     for k in range(28):
         searcher.suggest(f"ray-{k}")
     for trial in ledger.book.trials.values():
@@ -144,7 +142,7 @@ RANGES = {  # docs/design.md
 
 def test_proposals_lie_in_the_ranges_and_differ(ledger):
     searcher = make_searcher(
-        make_spec(arms=tuple(SPACE.arms), trials_per_arm=8, searcher="random"), ledger
+        make_stage(arms=tuple(SPACE.arms), trials_per_arm=8, searcher="random"), ledger
     )
     for k in range(8 * 14):
         searcher.suggest(f"ray-{k}")
@@ -167,8 +165,8 @@ def test_larger_data_get_larger_batches():
 
 
 def test_optuna_is_told_how_each_trial_ended_and_none_stays_running(ledger):
-    spec = make_spec(arms=("none",), trials_per_arm=5)
-    searcher = make_searcher(spec, ledger)
+    stage = make_stage(arms=("none",), trials_per_arm=5)
+    searcher = make_searcher(stage, ledger)
     for k in range(5):
         searcher.suggest(f"ray-{k}")
     ledger.append(*epoch_events("none-0000", 1, 0.25), *epoch_events("none-0000", 2, 0.75))
@@ -192,7 +190,7 @@ def test_optuna_is_told_how_each_trial_ended_and_none_stays_running(ledger):
 
 
 def test_a_trial_that_was_only_interrupted_is_not_told(ledger):
-    searcher = make_searcher(make_spec(arms=("none",)), ledger)
+    searcher = make_searcher(make_stage(arms=("none",)), ledger)
     searcher.suggest("ray-0")
     searcher.on_trial_complete("ray-0")
     assert searcher.optuna_study("none").trials[0].state == TrialState.RUNNING
@@ -201,13 +199,13 @@ def test_a_trial_that_was_only_interrupted_is_not_told(ledger):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_after_a_whole_study_nothing_is_running_and_all_arms_have_their_trials(ledger, sampler):
-    spec = make_spec(arms=("none", "class_balanced", "ldam_drw"), trials_per_arm=5, max_epochs=3, searcher=sampler)
-    searcher = make_searcher(spec, ledger)
-    conduct(searcher, make_scheduler(spec, ledger))
+    stage = make_stage(arms=("none", "class_balanced", "ldam_drw"), trials_per_arm=5, max_epochs=3, searcher=sampler)
+    searcher = make_searcher(stage, ledger)
+    conduct(searcher, make_scheduler(stage, ledger))
     trials = ledger.book.trials.values()
     assert Counter(trial.arm for trial in trials) == {"none": 5, "class_balanced": 5, "ldam_drw": 5}
     expected = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
-    for arm in spec.arms:
+    for arm in stage.arms:
         states = [trial.state for trial in searcher.optuna_study(arm).trials]
         assert states == [expected[trial.status] for trial in ledger.book.of_arm(arm)]
     assert {trial.status for trial in trials} == {"completed", "stopped"}  # else this test shows less than it says
@@ -224,7 +222,7 @@ def test_tpe_starts_after_a_third_of_the_trials_at_least_three(ledger, monkeypat
         return tpe(**options)
 
     monkeypatch.setattr(optuna.samplers, "TPESampler", spy)
-    make_searcher(make_spec(arms=("none",), trials_per_arm=trials_per_arm), ledger).suggest("ray-0")
+    make_searcher(make_stage(arms=("none",), trials_per_arm=trials_per_arm), ledger).suggest("ray-0")
     assert seen == [num_startup]
 
 
@@ -234,7 +232,7 @@ def test_tpe_proposes_at_random_until_then_and_by_what_it_has_seen_afterwards(tm
     for sign in (1, -1):
         (tmp_path / str(sign)).mkdir()
         with Ledger(tmp_path / str(sign)) as ledger:
-            searcher = make_searcher(make_spec(arms=("none",), trials_per_arm=6), ledger)
+            searcher = make_searcher(make_stage(arms=("none",), trials_per_arm=6), ledger)
             for k in range(6):
                 config = searcher.suggest(f"ray-{k}")
                 value = 0.5 + sign * 0.1 * value_of(config["hparams"], 1)
@@ -248,13 +246,13 @@ def test_tpe_proposes_at_random_until_then_and_by_what_it_has_seen_afterwards(tm
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_two_searchers_with_the_same_history_propose_the_same(tmp_path, sampler):
     asked = []
-    spec = make_spec(arms=("none", "ldam_drw"), trials_per_arm=6, max_epochs=3, searcher=sampler)
+    stage = make_stage(arms=("none", "ldam_drw"), trials_per_arm=6, max_epochs=3, searcher=sampler)
     if sampler == "gp":  # a proposal of gp costs a hundred times one of the others
-        spec = make_spec(arms=("none",), trials_per_arm=5, max_epochs=3, searcher=sampler)
+        stage = make_stage(arms=("none",), trials_per_arm=5, max_epochs=3, searcher=sampler)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         with Ledger(tmp_path / name) as ledger:
-            asked.append(conduct(make_searcher(spec, ledger), make_scheduler(spec, ledger)))
+            asked.append(conduct(make_searcher(stage, ledger), make_scheduler(stage, ledger)))
     assert asked[0] == asked[1]
 
 
@@ -264,7 +262,7 @@ def test_another_study_seed_proposes_otherwise(tmp_path, sampler):
     for seed in (0, 1):
         (tmp_path / str(seed)).mkdir()
         with Ledger(tmp_path / str(seed)) as ledger:
-            searcher = make_searcher(make_spec(arms=("none",), searcher=sampler, seed=seed), ledger)
+            searcher = make_searcher(make_stage(arms=("none",), searcher=sampler, seed=seed), ledger)
             asked.append([searcher.suggest(f"ray-{k}")["hparams"] for k in range(3)])
     assert asked[0][0] == asked[1][0]  # the start point
     assert asked[0][1:] != asked[1][1:]
@@ -273,10 +271,10 @@ def test_another_study_seed_proposes_otherwise(tmp_path, sampler):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_killed_after_any_event_a_rebuilt_searcher_proposes_what_the_first_did(tmp_path, sampler):
     """Kill after event n; resume; let the rest of what was running happen as it did; the next proposal is the same."""
-    spec = make_spec(arms=("none", "class_balanced"), trials_per_arm=6, max_epochs=2, searcher=sampler)
+    stage = make_stage(arms=("none", "class_balanced"), trials_per_arm=6, max_epochs=2, searcher=sampler)
     (tmp_path / "whole").mkdir()
     with Ledger(tmp_path / "whole") as ledger:
-        conduct(make_searcher(spec, ledger), make_scheduler(spec, ledger), slots=3)
+        conduct(make_searcher(stage, ledger), make_scheduler(stage, ledger), slots=3)
         history = list(ledger.events())
     asks = [position for position, event in enumerate(history) if event.kind == ASKED]
     assert len(asks) == 12
@@ -291,7 +289,7 @@ def test_killed_after_any_event_a_rebuilt_searcher_proposes_what_the_first_did(t
         with Ledger(tmp_path / str(kill)) as ledger:
             ledger.append(*history[:kill])
         with Ledger(tmp_path / str(kill)) as ledger:
-            searcher = make_searcher(spec, ledger)
+            searcher = make_searcher(stage, ledger)
             unfinished = [trial.trial_id for trial in ledger.book.trials.values() if not trial.is_finished]
             ray_ids = {searcher.suggest(f"ray-{trial_id}")["trial_id"]: f"ray-{trial_id}" for trial_id in unfinished}
             assert list(ray_ids) == unfinished  # first of all, and in the order in which they were asked for
@@ -308,22 +306,22 @@ def test_killed_after_any_event_a_rebuilt_searcher_proposes_what_the_first_did(t
 @pytest.mark.parametrize("sampler", ["cmaes", "qmc", "tpe"])
 def test_a_sampler_well_under_way_is_rebuilt_too(tmp_path, sampler):
     """30 trials: CMA-ES, 7 a generation from number 10 on, is in its third, which it keeps in Optuna's study."""
-    spec = make_spec(arms=("none",), trials_per_arm=30, max_epochs=1, searcher=sampler)
+    stage = make_stage(arms=("none",), trials_per_arm=30, max_epochs=1, searcher=sampler)
     (tmp_path / "whole").mkdir()
     with Ledger(tmp_path / "whole") as ledger:
-        conduct(make_searcher(spec, ledger), make_scheduler(spec, ledger), slots=1)
+        conduct(make_searcher(stage, ledger), make_scheduler(stage, ledger), slots=1)
         history = list(ledger.events())
     asks = [position for position, event in enumerate(history) if event.kind == ASKED]
     for number in (12, 20, 28, 29):
         (tmp_path / str(number)).mkdir()
         with Ledger(tmp_path / str(number)) as ledger:
             ledger.append(*history[: asks[number]])
-            make_searcher(spec, ledger).suggest("ray-next")
+            make_searcher(stage, ledger).suggest("ray-next")
             assert list(ledger.events())[-1] == history[asks[number]], f"number {number}"
 
 
 def test_when_the_study_should_end_nothing_more_is_proposed(ledger):
-    searcher = make_searcher(make_spec(), ledger, should_end=lambda: True)
+    searcher = make_searcher(make_stage(), ledger, should_end=lambda: True)
     assert searcher.suggest("ray-0") == Searcher.FINISHED
     assert ledger.book.trials == {}
 
@@ -363,4 +361,4 @@ def test_no_grid_is_longer_than_asked_for_and_none_repeats_a_point(arm, num_poin
 
 def test_optuna_reads_the_tuned_metric(ledger):
     assert IMBALANCE.metric == METRIC
-    assert make_searcher(make_spec(), ledger).optuna_study("none").direction == optuna.study.StudyDirection.MAXIMIZE
+    assert make_searcher(make_stage(), ledger).optuna_study("none").direction == optuna.study.StudyDirection.MAXIMIZE

@@ -10,6 +10,8 @@ import pytest
 from learner_cases import SPACE
 
 from study.catalog import STUDIES
+from study.stage import make_stage
+from trainables.imbalance import IMBALANCE
 from study.cli import command_line, parse_study
 from study.errors import StudyError
 from study.resolve import checked, resolved
@@ -83,7 +85,8 @@ def test_the_preset_s_grace_shrinks_to_short_trials_but_one_that_was_given_does_
     ],
 )
 def test_rungs_are_grace_times_powers_of_the_factor_below_the_end(options, rungs):
-    assert spec_of(options).rungs == rungs
+    spec = spec_of(options)
+    assert make_stage(spec, name="tune", task=IMBALANCE, space=SPACE, arms=("none",), groups=()).rungs("none") == rungs
 
 
 def test_all_arms_are_fourteen_and_their_order_is_the_catalog_s():

@@ -18,12 +18,15 @@ from trainables.checkpoints import read_newest_checkpoint, write_checkpoint, wri
 from trainables.data.types import TestData, TuningData
 from trainables.final import train_and_test
 from trainables.hparams import Numerics
-from trainables.learner import Learner, NonFiniteLossError, evaluate
+from trainables.learner import Learner, NonFiniteLossError
 from trainables.task import Task
 
 
 class TrialConfig(BaseModel):
-    """What Ray hands to a trial. checkpoint_dir: absolute; on several nodes, on storage they share."""
+    """What Ray hands to a trial. checkpoint_dir and start_from: absolute; on several nodes, on storage they share.
+
+    start_from: the checkpoint folder of the trial whose weights this one begins with, if any.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,6 +34,7 @@ class TrialConfig(BaseModel):
     seed: int
     num_epochs: int
     checkpoint_dir: str
+    start_from: str | None = None
     numerics: Numerics
     hparams: dict[str, Any]
 
@@ -78,13 +82,14 @@ class StudyTrainable(tune.Trainable):
         # Ray sets OMP_NUM_THREADS from num_cpus, after which PyTorch may still take another number.
         torch.set_num_threads(trial.numerics.num_threads)
         self._trial = trial
-        self._learner: Learner = self.task.build_learner(
-            self.task.hparams.model_validate(trial.hparams),
+        self._learner: Learner = self.task.learner(
+            trial.hparams,
             self._data,
             num_epochs=trial.num_epochs,
             seed=trial.seed,
             numerics=trial.numerics,
             device=worker_device(),
+            start_from=trial.start_from,
         )
         self._repeated = None
         state = read_newest_checkpoint(Path(trial.checkpoint_dir))
@@ -97,20 +102,16 @@ class StudyTrainable(tune.Trainable):
     def _train_and_validate(self) -> dict[str, Any]:
         summary = self._learner.train_epoch()
         started = time.perf_counter()
-        batches = self._learner.batches
-        validation = evaluate(
-            self._learner,
-            batches.images,
-            batches.labels,
-            torch.from_numpy(self._data.val_indices.copy()),
-            self._data.num_classes,
-        )
+        validation = self.task.validate(self._learner, self._data)
+        is_last = summary.epoch == self._trial.num_epochs
+        at_end = self.task.at_end(self._learner, self._data) if is_last and self.task.at_end else {}
         return {
             "epoch": summary.epoch,
             "images": summary.images,
             "train_loss": summary.train_loss,
             "learning_rate": summary.learning_rate,
             **{f"val_{name}": value for name, value in validation.items()},
+            **at_end,
             "train_seconds": summary.train_seconds,
             "eval_seconds": time.perf_counter() - started,
             "gpu_ids": ",".join(str(gpu) for gpu in ray.get_gpu_ids()) or None,

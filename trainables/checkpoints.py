@@ -36,9 +36,9 @@ def write_checkpoint(directory: Path, state: dict[str, Any], *, epoch: int) -> t
     return path, sha256
 
 
-def read_newest_checkpoint(directory: Path) -> dict[str, Any] | None:
+def read_newest_checkpoint(directory: Path | str) -> dict[str, Any] | None:
     """The newest checkpoint whose bytes match their checksum, or None; damaged ones are passed over."""
-    for path in _newest_first(directory):
+    for path in _newest_first(Path(directory)):
         state = _read_checkpoint(path)
         if state is not None:
             return state

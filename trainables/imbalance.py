@@ -1,21 +1,22 @@
-"""Class imbalance and its remedies: a remedy is a loss, class weights and a sampler, each by name."""
+"""Class imbalance and its remedies: a remedy is a loss, class weights, a sampler and mixing, each by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainables.class_weights import CLASS_WEIGHTINGS
-from trainables.data.resident import resident
-from trainables.data.types import TuningData
+from trainables.classifier import BeginEpoch, MakeBeginEpoch, build_classifier, no_phases
+from trainables.data.types import TestData, TuningData
+from trainables.evaluation import sweep_on_test, sweep_on_validation, test_classifier, validate_classifier
 from trainables.hparams import ImbalanceHparams, Numerics
-from trainables.learner import Batches, Learner, decay_groups
+from trainables.learner import Learner
 from trainables.losses import LOSS_HEADS, LOSSES, post_hoc_adjustment
-from trainables.models import build_model
-from trainables.samplers import SAMPLERS, EpochPlan
-from trainables.schedules import SCHEDULES
+from trainables.samplers import SAMPLERS, Epoch, EpochPlan
+from trainables.schedules import last_epoch_before, restarted, schedule_of
 from trainables.seeds import derive_seed
 from trainables.task import Task
 
@@ -30,61 +31,83 @@ def build_learner(
     device: torch.device,
 ) -> Learner:
     """A learner at epoch 0. What it will do is a function of the arguments alone."""
-    pool = resident(data, device)
-    train_indices = torch.from_numpy(data.train_indices.copy())
-    train_labels = torch.from_numpy(data.labels.copy())[train_indices]
+    train_labels = torch.from_numpy(data.labels[data.train_indices])
     class_counts = torch.from_numpy(data.class_counts.copy())
 
-    def plan(generator: torch.Generator) -> EpochPlan:
-        return SAMPLERS[hparams.sampler](train_labels, class_counts, hparams, generator)
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "initialisation"))
-        model = build_model(
-            hparams.model,
-            num_classes=data.num_classes,
-            in_channels=pool.images.shape[3],
-            image_size=pool.images.shape[1],
-            head=LOSS_HEADS.get(hparams.loss, "linear"),
+    def plan(epoch: int, generator: torch.Generator) -> EpochPlan:
+        return SAMPLERS[hparams.sampler](
+            Epoch(
+                labels=train_labels,
+                class_counts=class_counts,
+                hparams=hparams,
+                number=epoch,
+                num_epochs=num_epochs,
+                generator=generator,
+            )
         )
-    memory_format = torch.channels_last if numerics.channels_last else torch.contiguous_format
-    model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
-    return Learner(
-        model=model,
-        loss=_loss(hparams, class_counts.to(device), num_epochs),
-        optimizer=torch.optim.SGD(
-            decay_groups(model, hparams.weight_decay),
-            lr=hparams.learning_rate,
-            momentum=hparams.momentum,
-            nesterov=hparams.momentum > 0,
-        ),
-        learning_rate=lambda progress: hparams.learning_rate * SCHEDULES[hparams.schedule](progress),
-        batches=Batches(
-            images=pool.images,
-            labels=pool.labels,
-            train_indices=train_indices,
-            plan=plan,
-            augmentation=hparams.augmentation,
-            photometric_strength=hparams.photometric_strength,
-            mean=pool.mean,
-            std=pool.std,
-            seed=seed,
-        ),
+
+    schedule = schedule_of(hparams)
+    begin_epoch: MakeBeginEpoch = no_phases
+    if hparams.head_start is not None:
+        num_trunk_epochs = last_epoch_before(hparams.head_start, num_epochs)
+        schedule = restarted(schedule, num_trunk_epochs / num_epochs)
+        begin_epoch = head_retraining(num_trunk_epochs, seed=seed)
+    return build_classifier(
+        hparams,
+        data,
         num_epochs=num_epochs,
+        seed=seed,
         numerics=numerics,
+        device=device,
+        plan=plan,
+        loss=_loss(hparams, class_counts.to(device), num_epochs),
+        schedule=schedule,
+        head=LOSS_HEADS.get(hparams.loss, "linear"),
+        photometric_strength=hparams.photometric_strength,
         adjust_logits=_adjustment(hparams, class_counts.to(device)),
+        begin_epoch=begin_epoch,
     )
 
 
-def reweighting_epoch(reweight_start: float, num_epochs: int) -> int:
-    """The last epoch before deferred re-weighting (DRW, Cao et al. 2019) begins; 0: from the start."""
-    return min(round(reweight_start * num_epochs), num_epochs - 1)
+def head_retraining(num_trunk_epochs: int, *, seed: int) -> MakeBeginEpoch:
+    """Classifier re-training (cRT), Kang et al. 2020: after num_trunk_epochs the head starts anew, the trunk is frozen.
+
+    A frozen trunk gets no gradient, so that no optimiser moves or decays it, and stays in evaluation mode, so that its
+    BatchNorm statistics stay too. The head starts once, from weights that are a function of the seed; what a later
+    epoch or a resume finds is what was trained.
+    """
+
+    def of(model: nn.Module, optimizer: torch.optim.Optimizer) -> BeginEpoch:
+        head = model.get_submodule("head")
+
+        def begin_epoch(epoch: int) -> None:
+            if epoch <= num_trunk_epochs:
+                return
+            model.requires_grad_(False).eval()
+            head.requires_grad_(True).train()
+            if epoch == num_trunk_epochs + 1:
+                _restart(head, optimizer, derive_seed(seed, "head"))
+
+        return begin_epoch
+
+    return of
+
+
+def _restart(head: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
+    """Initialise a linear head again, as every model is: on the CPU. The optimiser forgets its momentum."""
+    assert isinstance(head, nn.Linear)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = nn.Linear(head.in_features, head.out_features)
+    head.load_state_dict(fresh.state_dict())
+    for parameter in head.parameters():
+        optimizer.state.pop(parameter, None)
 
 
 def _loss(hparams: ImbalanceHparams, class_counts: Tensor, num_epochs: int) -> Callable[[Tensor, Tensor, int], Tensor]:
     weights = CLASS_WEIGHTINGS[hparams.class_weighting](class_counts, hparams)
     uniform = torch.ones_like(weights)
-    deferred_until = reweighting_epoch(hparams.reweight_start or 0.0, num_epochs)
+    deferred_until = last_epoch_before(hparams.reweight_start or 0.0, num_epochs)
     scalars = {
         name: torch.tensor(float(value), device=class_counts.device)
         for name, value in hparams
@@ -110,10 +133,18 @@ def _adjustment(hparams: ImbalanceHparams, class_counts: Tensor) -> Callable[[Te
     return lambda logits: logits
 
 
+def _test(learner: Learner, data: TuningData, test: TestData) -> dict[str, Any]:
+    return {**test_classifier(learner, data, test), **sweep_on_test(learner, data, test)}
+
+
 IMBALANCE = Task(
     name="imbalance",
     hparams=ImbalanceHparams,
     build_learner=build_learner,
+    validate=validate_classifier,
+    test=_test,
     metric="val_balanced_accuracy",
     mode="max",
+    score="test_balanced_accuracy",
+    at_end=sweep_on_validation,
 )

@@ -12,13 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables import metrics
-from trainables.data.augmentation import gather_batch, normalise
+from trainables.data.augmentation import Augment, gather_batch, normalise
 from trainables.hparams import Numerics
 from trainables.samplers import EpochPlan
 from trainables.seeds import derive_seed
 
 EVAL_BATCH_SIZE = 1000
+
+
+Prepare = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""(images float32[B, C, H, W], labels int64[B], CPU generator) -> (what the model is given, what the loss is given)."""
+
+
+def as_they_are(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The Prepare of plain classification."""
+    return images, labels
 
 
 class NonFiniteLossError(RuntimeError):
@@ -30,25 +38,27 @@ class Batches:
     """The training images of a trial, resident on its device, and the order in which an epoch draws them.
 
     images: uint8[N, H, W, C] and labels: int64[N], of the whole pool, on the device; train_indices: int64[M], on the
-    CPU; plan(epoch, generator) -> EpochPlan over positions 0..M-1. What an epoch draws and how it augments is a
-    function of (seed, epoch) alone, so a restored trial needs no generator's state.
+    CPU; plan(epoch, generator) -> EpochPlan over positions 0..M-1; prepare: what becomes of an augmented, normalised
+    batch, e.g. mixing it. What an epoch draws and how it augments is a function of (seed, epoch) alone, so a restored
+    trial needs no generator's state.
     """
 
     images: Tensor
     labels: Tensor
     train_indices: Tensor
-    plan: Callable[[torch.Generator], EpochPlan]
-    augmentation: str
-    photometric_strength: float | None
+    plan: Callable[[int, torch.Generator], EpochPlan]
+    augment: Augment
+    photometric_strength: float | None = None
     mean: Tensor
     std: Tensor
     seed: int
+    prepare: Prepare = as_they_are
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
-        return self.plan(_generator(self.seed, "order", epoch))
+        return self.plan(epoch, _generator(self.seed, "order", epoch))
 
     def draw(self, plan: EpochPlan, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """Yields (images float32[B, C, H, W], targets int64[B], loss scale), a batch at a time."""
+        """Yields (inputs, targets, loss scale) a batch at a time; inputs and targets are what prepare returns."""
         generator = _generator(self.seed, "augmentation", epoch)
         indices = self.train_indices[plan.positions]
         start = 0
@@ -58,12 +68,13 @@ class Batches:
             images = gather_batch(
                 self.images,
                 indices[batch],
-                augmentation=self.augmentation,
+                augment=self.augment,
                 generator=generator,
                 views=None if plan.views is None else plan.views[batch],
                 photometric_strength=self.photometric_strength,
             )
-            yield self.normalised(images), self.labels[indices[batch].to(self.labels.device)], loss_scale
+            labels = self.labels[indices[batch].to(self.labels.device)]
+            yield *self.prepare(self.normalised(images), labels, generator), loss_scale
 
     def normalised(self, images: Tensor) -> Tensor:
         return normalise(images, self.mean, self.std)
@@ -81,8 +92,10 @@ class EpochSummary:
 class Learner:
     """A model with its loss, optimiser, schedule and batches.
 
-    loss(logits, targets, epoch) -> 0-dim tensor; learning_rate(progress in [0, 1)) -> float;
-    adjust_logits(logits) -> logits, applied whenever the model is evaluated.
+    loss(outputs, targets, epoch) -> 0-dim tensor; learning_rate(progress in [0, 1)) -> float, times a parameter
+    group's "lr_scale" where it has one; adjust_logits(logits) -> logits, applied whenever the model predicts;
+    begin_epoch(epoch): called in each epoch, once the model is in training mode, after a resume too: what it does may
+    depend on nothing but the epoch and what state_dict holds.
     """
 
     def __init__(
@@ -96,6 +109,7 @@ class Learner:
         num_epochs: int,
         numerics: Numerics,
         adjust_logits: Callable[[Tensor], Tensor] = lambda logits: logits,
+        begin_epoch: Callable[[int], None] = lambda epoch: None,
     ) -> None:
         self.model = model
         self.epoch = 0
@@ -105,6 +119,7 @@ class Learner:
         self._optimizer = optimizer
         self._learning_rate = learning_rate
         self._adjust_logits = adjust_logits
+        self._begin_epoch = begin_epoch
         self._numerics = numerics
 
     @property
@@ -120,13 +135,14 @@ class Learner:
         learning_rate = math.nan
         losses = []
         self.model.train()
+        self._begin_epoch(epoch)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(derive_seed(self.batches.seed, "model", epoch))  # dropout and the like
-            for batch, (images, targets, loss_scale) in enumerate(self.batches.draw(plan, epoch)):
+            for batch, (inputs, targets, loss_scale) in enumerate(self.batches.draw(plan, epoch)):
                 learning_rate = self._learning_rate((epoch - 1 + batch / num_batches) / self.num_epochs)
                 for group in self._optimizer.param_groups:
-                    group["lr"] = learning_rate
-                loss = self._loss(self._logits(images), targets, epoch)
+                    group["lr"] = learning_rate * group.get("lr_scale", 1.0)
+                loss = self._loss(self._outputs(inputs), targets, epoch)
                 self._optimizer.zero_grad(set_to_none=True)
                 (loss * loss_scale).backward()
                 self._optimizer.step()
@@ -144,11 +160,16 @@ class Learner:
         )
 
     @torch.inference_mode()
+    def infer(self, inputs: Tensor) -> Tensor:
+        """float32 outputs of the model in evaluation mode, on the learner's device, where the inputs are."""
+        self.model.eval()
+        return self._outputs(inputs)
+
+    @torch.inference_mode()
     def predict(self, images: Tensor, indices: Tensor) -> Tensor:
         """float32[len(indices), C] logits of images[indices], without augmentation, on the learner's device."""
-        self.model.eval()
         parts = [
-            self._logits(self.batches.normalised(images[part.to(images.device)].to(self.device)))
+            self.infer(self.batches.normalised(images[part.to(images.device)].to(self.device)))
             for part in indices.split(EVAL_BATCH_SIZE)
         ]
         return self._adjust_logits(torch.cat(parts))
@@ -177,10 +198,10 @@ class Learner:
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def _outputs(self, inputs: Tensor) -> Tensor:
         enabled = self._numerics.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
-            return self.model(images).float()
+            return self.model(inputs).float()
 
     @staticmethod
     def _require_finite(losses: Tensor, epoch: int) -> None:
@@ -190,25 +211,6 @@ class Learner:
             raise NonFiniteLossError(
                 f"the training loss was {losses[batch].item()} at epoch {epoch}, batch {batch + 1} of {len(losses)}"
             )
-
-
-def evaluate(learner: Learner, images: Tensor, labels: Tensor, indices: Tensor, num_classes: int) -> dict[str, float]:
-    """Balanced accuracy, accuracy (0-1) and loss (nats) of images[indices]."""
-    logits = learner.predict(images, indices)
-    targets = labels[indices.to(labels.device)]
-    confusion = metrics.confusion_matrix(logits, targets, num_classes)
-    return {
-        "balanced_accuracy": float(metrics.balanced_accuracy(confusion)),
-        "accuracy": float(metrics.accuracy(confusion)),
-        "loss": float(metrics.nll(logits, targets)),
-    }
-
-
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups for an optimiser: matrices and kernels decay, biases and normalisation do not."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
 def _generator(seed: int, purpose: str, epoch: int) -> torch.Generator:

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 class Loss(Protocol):
     """A batch's loss, averaged by class weight (weighted_mean).
 
-    logits: float32[B, C]; targets: int64[B]; class_weights: float32[C]; class_counts: int64[C], each at least
-    1, of the thinned training set; scalars: 0-dim tensors under the hparams' names, so that trials which
-    differ only in numbers share one program. All on one device. Returns a 0-dim tensor; raises ValueError if
-    a scalar is missing.
+    logits: float32[B, C]; targets: int64[B], for cross_entropy also float32[B, C], each image's shares of the classes,
+    which add up to 1; class_weights: float32[C]; class_counts: int64[C], each at least 1, of the thinned training set;
+    scalars: 0-dim tensors under the hparams' names, so that trials which differ only in numbers share one program. All
+    on one device. Returns a 0-dim tensor; raises ValueError if a scalar is missing.
     """
 
     def __call__(
@@ -46,8 +46,19 @@ def cross_entropy(
     class_counts: Tensor,
     scalars: Mapping[str, Tensor],
 ) -> Tensor:
-    """-log p_y, p the softmax of the logits. See Loss for shapes; uses neither class_counts nor scalars."""
-    return weighted_mean(F.cross_entropy(logits, targets, reduction="none"), targets, class_weights)
+    """-Σ_c t_c log p_c, p the softmax of the logits, t the targets: -log p_y where they are classes.
+
+    Averaged as Σ w_c t_c (-log p_c) / Σ w_c t_c over images and classes: each share of a mixed image weighs as its
+    class does. label_smoothing ε puts (1 - ε) t + ε / C in the numerator's place of t, as torch's F.cross_entropy does.
+    See Loss for shapes; does not use class_counts; raises ValueError without label_smoothing.
+    """
+    smoothing = _scalar(scalars, "label_smoothing")
+    shares = targets if targets.is_floating_point() else F.one_hot(targets, logits.shape[-1]).to(logits.dtype)
+    weights = class_weights * shares
+    losses = -logits.log_softmax(dim=-1)
+    # An image at a time, then over the batch: one-hot targets add exact zeros, and give the bits of weighted_mean.
+    smoothed = (1 - smoothing) * (weights * losses).sum(dim=-1) + smoothing * (class_weights * losses).mean(dim=-1)
+    return smoothed.sum() / weights.sum(dim=-1).sum()
 
 
 def focal(

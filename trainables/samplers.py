@@ -16,6 +16,7 @@ from torch import Tensor
 from trainables.class_weights import tail_classes
 from trainables.data.augmentation import VIEWS
 from trainables.hparams import ImbalanceHparams
+from trainables.schedules import last_epoch_before
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,69 +42,123 @@ class EpochPlan:
             raise ValueError(f"got {len(self.views)} views for {len(self.positions)} positions")
 
 
-Sampler = Callable[[Tensor, Tensor, ImbalanceHparams, torch.Generator], EpochPlan]
-"""(labels int64[M] of the thinned training set, class_counts int64[C], hparams, CPU generator) -> EpochPlan.
-
-All tensors on the CPU. Raises ValueError if class_counts are not those of the labels or a knob the sampler
-needs is None.
-"""
+def plain_plan(positions: Tensor, batch_size: int, views: Tensor | None = None) -> EpochPlan:
+    """These positions in this order, all batches at loss scale 1. positions: int64[N]; views: uint8[N] or None."""
+    sizes = _batch_sizes(len(positions), batch_size)
+    return EpochPlan(positions=positions, batch_sizes=sizes, loss_scales=torch.ones(len(sizes)), views=views)
 
 
-def shuffle(labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, generator: torch.Generator) -> EpochPlan:
+def shuffled_plan(num_images: int, batch_size: int, generator: torch.Generator) -> EpochPlan:
+    """Each of num_images positions once, in random order."""
+    return plain_plan(torch.randperm(num_images, generator=generator), batch_size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Epoch:
+    """What a sampler draws an epoch from.
+
+    labels: int64[M] of the thinned training set; class_counts: int64[C]; number: the epoch, 1 to num_epochs; generator:
+    all its random numbers. All tensors on the CPU. Raises ValueError if class_counts are not those of the labels or a
+    class has no image.
+    """
+
+    labels: Tensor
+    class_counts: Tensor
+    hparams: ImbalanceHparams
+    number: int
+    num_epochs: int
+    generator: torch.Generator
+
+    def __post_init__(self) -> None:
+        if not torch.equal(torch.bincount(self.labels, minlength=len(self.class_counts)), self.class_counts):
+            raise ValueError(
+                f"class_counts {self.class_counts.tolist()} are not the counts of the {len(self.labels)} labels"
+            )
+        if int(self.class_counts.min()) < 1:
+            raise ValueError(f"every class must have at least 1 image, got class_counts {self.class_counts.tolist()}")
+
+    @property
+    def batch_size(self) -> int:
+        return self.hparams.batch_size
+
+    def knob(self, name: str) -> float:
+        """The hyperparameter of that name. Raises ValueError if it is None."""
+        value: float | None = getattr(self.hparams, name)
+        if value is None:
+            raise ValueError(f"sampler {self.hparams.sampler!r} needs {name}, got None")
+        return value
+
+
+Sampler = Callable[[Epoch], EpochPlan]
+"""Raises ValueError if a knob it needs is None."""
+
+
+def shuffle(epoch: Epoch) -> EpochPlan:
     """Each image once, in random order."""
-    _check_counts(labels, class_counts)
-    return _plain_plan(torch.randperm(len(labels), generator=generator), hparams.batch_size)
+    return shuffled_plan(len(epoch.labels), epoch.batch_size, epoch.generator)
 
 
-def copy(labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, generator: torch.Generator) -> EpochPlan:
+def copy(epoch: Epoch) -> EpochPlan:
     """The source's `s1_step_copy`: class j's images are present round(max n / n_j) times (half to even).
 
     The source trains on the whole copied set; here an epoch is N images drawn from it without replacement.
     """
-    _check_counts(labels, class_counts)
-    copies = (class_counts.max() / class_counts).round().long()
-    copied = torch.arange(len(labels)).repeat_interleave(copies[labels])
-    return _plain_plan(_shuffled(copied, generator)[: len(labels)], hparams.batch_size)
+    copies = (epoch.class_counts.max() / epoch.class_counts).round().long()
+    copied = torch.arange(len(epoch.labels)).repeat_interleave(copies[epoch.labels])
+    return plain_plan(_shuffled(copied, epoch.generator)[: len(epoch.labels)], epoch.batch_size)
 
 
-def augment_copies(
-    labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, generator: torch.Generator
-) -> EpochPlan:
+def augment_copies(epoch: Epoch) -> EpochPlan:
     """The source's `s1_step_aug`: each image in five fixed views (VIEWS), the tail classes then doubled.
 
     An epoch is N (image, view) pairs drawn from that set without replacement; a tail pair lies in it twice.
     """
-    _check_counts(labels, class_counts)
     num_views = len(VIEWS)
-    copies = torch.where(tail_classes(class_counts), 2, 1)[labels]
-    pairs = torch.arange(len(labels) * num_views).repeat_interleave(copies.repeat_interleave(num_views))
-    drawn = _shuffled(pairs, generator)[: len(labels)]
-    return _plain_plan(drawn // num_views, hparams.batch_size, views=(drawn % num_views).to(torch.uint8))
+    copies = torch.where(tail_classes(epoch.class_counts), 2, 1)[epoch.labels]
+    pairs = torch.arange(len(epoch.labels) * num_views).repeat_interleave(copies.repeat_interleave(num_views))
+    drawn = _shuffled(pairs, epoch.generator)[: len(epoch.labels)]
+    return plain_plan(drawn // num_views, epoch.batch_size, views=(drawn % num_views).to(torch.uint8))
 
 
-def weighted(labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, generator: torch.Generator) -> EpochPlan:
+def weighted(epoch: Epoch) -> EpochPlan:
     """N draws with replacement, class j with probability ∝ n_j^q, q = sampler_exponent.
 
     q = 1 is the data as it is, ½ square-root sampling, 0 balanced.
     Kang et al. 2020, "Decoupling Representation and Classifier for Long-Tailed Recognition", eq. 1.
     """
-    _check_counts(labels, class_counts)
-    exponent = _knob(hparams, "sampler_exponent")
-    probabilities = class_counts.double().pow(exponent - 1)[labels]  # an image's: n_j^q / n_j
-    positions = torch.multinomial(probabilities, len(labels), replacement=True, generator=generator)
-    return _plain_plan(positions, hparams.batch_size)
+    return _drawn(epoch, epoch.class_counts.double().pow(epoch.knob("sampler_exponent") - 1))
 
 
-def flag(labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, generator: torch.Generator) -> EpochPlan:
+def progressive(epoch: Epoch) -> EpochPlan:
+    """N draws with replacement, from the data as they are in the first epoch to balanced in the last.
+
+    Kang et al. 2020, eq. 3: p_j = (1 - t/T) p_j^IB + t/T p_j^CB, with t and T counted from the first epoch, so that
+    both ends are reached.
+    """
+    progress = (epoch.number - 1) / max(1, epoch.num_epochs - 1)
+    counts = epoch.class_counts.double()
+    return _drawn(epoch, (1 - progress) / counts.sum() + progress / (len(counts) * counts))
+
+
+def deferred(epoch: Epoch) -> EpochPlan:
+    """Deferred re-sampling (DRS), Cao et al. 2019: each image once until reweight_start, then balanced draws."""
+    return _balanced_after(epoch, epoch.knob("reweight_start"))
+
+
+def decoupled(epoch: Epoch) -> EpochPlan:
+    """What cRT trains on, Kang et al. 2020: each image once until head_start (the trunk), then balanced draws."""
+    return _balanced_after(epoch, epoch.knob("head_start"))
+
+
+def flag(epoch: Epoch) -> EpochPlan:
     """The source's `s0_flag_downweight` on data thinned once: full batches count 1, cut ones cut_loss_scale.
 
     Each image is drawn once, every tail image in a full batch; see _full_and_cut_batches. With a step of 1/10
     about 1 batch in 10 is full, as in the source. (There the mask was drawn anew in every epoch, so that
     nothing was cut.)
     """
-    _check_counts(labels, class_counts)
-    cut_loss_scale = _knob(hparams, "cut_loss_scale")
-    batches = _full_and_cut_batches(labels, class_counts, hparams.batch_size, generator)
+    cut_loss_scale = epoch.knob("cut_loss_scale")
+    batches = _full_and_cut_batches(epoch.labels, epoch.class_counts, epoch.batch_size, epoch.generator)
     return EpochPlan(
         positions=torch.cat([positions for positions, _ in batches]),
         batch_sizes=tuple(len(positions) for positions, _ in batches),
@@ -111,9 +166,7 @@ def flag(labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, genera
     )
 
 
-def warmup_oversample(
-    labels: Tensor, class_counts: Tensor, hparams: ImbalanceHparams, generator: torch.Generator
-) -> EpochPlan:
+def warmup_oversample(epoch: Epoch) -> EpochPlan:
     """The source's `s0_flag_oversample`, corrected: the over-sampled set is trained on.
 
     In the source it was built and then dropped. The batches of `flag` in their random order make cycles: the
@@ -123,19 +176,19 @@ def warmup_oversample(
     so N are reached before all cycles are through; the last is truncated, and other cycles get their turn in
     other epochs, whose order is another.
     """
-    _check_counts(labels, class_counts)
-    cut_loss_scale = _knob(hparams, "cut_loss_scale")
+    labels, class_counts = epoch.labels, epoch.class_counts
+    cut_loss_scale = epoch.knob("cut_loss_scale")
     drawn: list[tuple[Tensor, float]] = []
     recorded: list[Tensor] = []
     num_missing = len(labels)
-    for positions, is_full in _full_and_cut_batches(labels, class_counts, hparams.batch_size, generator):
+    for positions, is_full in _full_and_cut_batches(labels, class_counts, epoch.batch_size, epoch.generator):
         if num_missing <= 0:
             break
         recorded.append(positions)
         if is_full:
-            oversampled = _oversampled(torch.cat(recorded), labels, class_counts, generator)
+            oversampled = _oversampled(torch.cat(recorded), labels, class_counts, epoch.generator)
             recorded = []
-            sizes = _batch_sizes(len(oversampled), hparams.batch_size)
+            sizes = _batch_sizes(len(oversampled), epoch.batch_size)
             drawn += [(batch, 1.0) for batch in oversampled.split(sizes)]
             num_missing -= len(oversampled)
         else:
@@ -149,14 +202,26 @@ SAMPLERS: dict[str, Sampler] = {
     "copy": copy,
     "augment_copies": augment_copies,
     "weighted": weighted,
+    "progressive": progressive,
+    "deferred": deferred,
+    "decoupled": decoupled,
     "flag": flag,
     "warmup_oversample": warmup_oversample,
 }
 
 
-def _plain_plan(positions: Tensor, batch_size: int, views: Tensor | None = None) -> EpochPlan:
-    sizes = _batch_sizes(len(positions), batch_size)
-    return EpochPlan(positions=positions, batch_sizes=sizes, loss_scales=torch.ones(len(sizes)), views=views)
+def _balanced_after(epoch: Epoch, start: float) -> EpochPlan:
+    if epoch.number <= last_epoch_before(start, epoch.num_epochs):
+        return shuffle(epoch)
+    return _drawn(epoch, 1 / epoch.class_counts.double())
+
+
+def _drawn(epoch: Epoch, image_weights: Tensor) -> EpochPlan:
+    """N draws with replacement, an image of class j ∝ image_weights[j]. image_weights: float64[C]."""
+    positions = torch.multinomial(
+        image_weights[epoch.labels], len(epoch.labels), replacement=True, generator=epoch.generator
+    )
+    return plain_plan(positions, epoch.batch_size)
 
 
 def _batch_sizes(num_images: int, batch_size: int) -> tuple[int, ...]:
@@ -247,17 +312,3 @@ def _truncated(batches: Sequence[tuple[Tensor, float]], num_images: int) -> Epoc
 
 def _shuffled(positions: Tensor, generator: torch.Generator) -> Tensor:
     return positions[torch.randperm(len(positions), generator=generator)]
-
-
-def _check_counts(labels: Tensor, class_counts: Tensor) -> None:
-    if not torch.equal(torch.bincount(labels, minlength=len(class_counts)), class_counts):
-        raise ValueError(f"class_counts {class_counts.tolist()} are not the counts of the {len(labels)} labels")
-    if int(class_counts.min()) < 1:
-        raise ValueError(f"every class must have at least 1 image, got class_counts {class_counts.tolist()}")
-
-
-def _knob(hparams: ImbalanceHparams, name: str) -> float:
-    value: float | None = getattr(hparams, name)
-    if value is None:
-        raise ValueError(f"sampler {hparams.sampler!r} needs {name}, got None")
-    return value

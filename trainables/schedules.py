@@ -5,6 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from trainables.hparams import Hparams
+
+Schedule = Callable[[float], float]
+"""(progress in [0, 1)) -> multiplier in (0, 1]."""
+
+# Where a warm-up starts: torch's OneCycleLR has 1/25 of the peak (div_factor), so that no step is lost at 0.
+WARMUP_FLOOR = 1 / 25
+
 
 def constant(progress: float) -> float:
     """1 throughout."""
@@ -28,10 +36,63 @@ def multi_step(progress: float) -> float:
     return 0.1 ** ((progress >= 0.6) + (progress >= 0.8))
 
 
-SCHEDULES: dict[str, Callable[[float], float]] = {
+def one_cycle(progress: float) -> float:
+    """Smith & Topin 2018, "Super-Convergence", with the shape and defaults of torch's OneCycleLR.
+
+    Up from 1/25 in the first 30 % of training, then down towards 1/250,000, both along half a cosine. The momentum
+    stays as it is: it is a hyperparameter of its own.
+    """
+    rise, final = 0.3, WARMUP_FLOOR / 1e4
+    if progress < rise:
+        return 1 - (1 - WARMUP_FLOOR) * cosine(progress / rise)
+    return final + (1 - final) * cosine((progress - rise) / (1 - rise))
+
+
+SCHEDULES: dict[str, Schedule] = {
     "constant": constant,
     "linear": linear,
     "cosine": cosine,
     "multi_step": multi_step,
+    "one_cycle": one_cycle,
 }
 """schedule -> (progress in [0, 1)) -> multiplier in (0, 1]."""
+
+
+def warmed_up(schedule: Schedule, warmup: float) -> Schedule:
+    """The schedule in the share 1 - warmup of training that is left after a linear rise from 1/25 to its start.
+
+    warmup: in [0, 1); 0 is the schedule itself. Raises ValueError outside.
+    """
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup must be in [0, 1), got {warmup}")
+
+    def multiplier(progress: float) -> float:
+        if progress < warmup:
+            return schedule(0.0) * (WARMUP_FLOOR + (1 - WARMUP_FLOOR) * progress / warmup)
+        return schedule((progress - warmup) / (1 - warmup))
+
+    return multiplier
+
+
+def restarted(schedule: Schedule, restart: float) -> Schedule:
+    """The schedule twice: over the share `restart` of training, and again over the rest. restart: in [0, 1)."""
+
+    def multiplier(progress: float) -> float:
+        if progress < restart:
+            return schedule(progress / restart)
+        return schedule((progress - restart) / (1 - restart))
+
+    return multiplier
+
+
+def schedule_of(hparams: Hparams) -> Schedule:
+    """The schedule that hparams name, after their warm-up."""
+    return warmed_up(SCHEDULES[hparams.schedule], hparams.warmup)
+
+
+def last_epoch_before(start: float, num_epochs: int) -> int:
+    """The last epoch before a phase that starts at the share `start` of training; 0: it is there from the first.
+
+    At least one epoch is left for the phase. Epochs count from 1.
+    """
+    return min(round(start * num_epochs), num_epochs - 1)

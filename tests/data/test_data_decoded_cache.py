@@ -59,9 +59,7 @@ def test_images_are_decoded_once(tmp_path: Path, num_decodings: list[int]) -> No
     assert first.fingerprint == second.fingerprint
 
 
-def test_changed_contents_are_decoded_again_whatever_their_date(
-    tmp_path: Path, num_decodings: list[int]
-) -> None:
+def test_changed_contents_are_decoded_again_whatever_their_date(tmp_path: Path, num_decodings: list[int]) -> None:
     folder = write_parquet_folder(tmp_path / "pets")
     path = folder / "train-00000-of-00001.parquet"
     before, stat = load(folder), path.stat()

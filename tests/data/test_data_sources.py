@@ -223,9 +223,7 @@ def test_eurosat_is_split_into_four_fifths_and_one(tmp_path: Path) -> None:
     assert np.bincount(dataset.train_labels).tolist() == [8, 8, 8]
     assert np.bincount(dataset.test_labels).tolist() == [2, 2, 2]
     train_values, test_values = dataset.train_images[:, 0, 0, 0], dataset.test_images[:, 0, 0, 0]
-    assert sorted([*train_values, *test_values]) == [
-        60 * label + 5 * n for label in range(3) for n in range(10)
-    ]
+    assert sorted([*train_values, *test_values]) == [60 * label + 5 * n for label in range(3) for n in range(10)]
     assert (train_values // 60 == dataset.train_labels).all()
 
 
@@ -329,9 +327,7 @@ def test_a_path_that_is_not_there_or_a_file_is_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path / "pets.parquet", "is a file")
 
 
-@pytest.mark.parametrize(
-    ("name", "nearest"), [("cifar-10", "cifar10"), ("EuroSat", "eurosat"), ("digit", "digits")]
-)
+@pytest.mark.parametrize(("name", "nearest"), [("cifar-10", "cifar10"), ("EuroSat", "eurosat"), ("digit", "digits")])
 def test_an_unknown_name_gets_the_nearest_one(name: str, nearest: str) -> None:
     with pytest.raises(DataError, match=f"unknown data set '{name}'.*did you mean '{nearest}'"):
         load(name)

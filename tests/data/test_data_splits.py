@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from trainables.data.splits import (
     index_sha256,
+    label_subset,
     retest_data,
     split_validation,
     test_data,
     thin,
     thinned_counts,
     tuning_data,
+    whole,
 )
 from trainables.data.types import ImageDataset
 
 # 3 classes, interleaved: 20, 20 and 24 images.
 LABELS = np.array([0, 1, 2] * 20 + [2] * 4)
+
+
+THINNED = partial(thinned_counts, imbalance="step", ratio=4, minority="first")
 
 
 def dataset() -> ImageDataset:
@@ -140,7 +147,7 @@ def test_thin_refuses_more_than_there_are() -> None:
 
 
 def test_tuning_data_thins_the_pool_and_not_validation() -> None:
-    data = tuning_data(dataset(), imbalance="step", ratio=4, minority="first", subset_seed=3)
+    data = tuning_data(dataset(), thinned=THINNED, subset_seed=3)
     assert data.class_counts.tolist() == [4, 16, 20]
     assert np.bincount(data.labels[data.train_indices]).tolist() == [4, 16, 20]
     assert np.bincount(data.labels[data.val_indices]).tolist() == [4, 4, 4]
@@ -151,22 +158,23 @@ def test_tuning_data_thins_the_pool_and_not_validation() -> None:
 
 
 def test_validation_is_the_same_for_every_subset_seed_and_imbalance() -> None:
-    first = tuning_data(dataset(), imbalance="step", ratio=4, minority="first", subset_seed=3)
-    other = tuning_data(dataset(), imbalance="exponential", ratio=2, minority="last", subset_seed=4)
+    exponential = partial(thinned_counts, imbalance="exponential", ratio=2, minority="last")
+    first = tuning_data(dataset(), thinned=THINNED, subset_seed=3)
+    other = tuning_data(dataset(), thinned=exponential, subset_seed=4)
     assert (first.val_indices == other.val_indices).all()
     assert first.fingerprint != other.fingerprint
 
 
 def test_retest_joins_train_and_validation() -> None:
-    options = {"imbalance": "step", "ratio": 4, "minority": "first"}
-    tuned = tuning_data(dataset(), **options, subset_seed=3)
-    data = retest_data(tuned, **options, subset_seed=0)
+    tuned = tuning_data(dataset(), thinned=THINNED, subset_seed=3)
+    data = retest_data(tuned, thinned=THINNED, subset_seed=0)
     assert data.class_counts.tolist() == [5, 20, 24]
     assert np.bincount(data.labels[data.train_indices]).tolist() == [5, 20, 24]
     assert len(data.val_indices) == 0
     assert set(tuned.val_indices[data.labels[tuned.val_indices] > 0]) <= set(data.train_indices)
-    assert data.fingerprint != retest_data(tuned, **options, subset_seed=1).fingerprint
-    assert data.fingerprint == retest_data(tuned, **options, subset_seed=0).fingerprint
+    assert data.fingerprint != retest_data(tuned, thinned=THINNED, subset_seed=1).fingerprint
+    assert data.fingerprint == retest_data(tuned, thinned=THINNED, subset_seed=0).fingerprint
+    assert (tuned.subset_seed, data.subset_seed) == (3, 0)
 
 
 def test_a_thinned_class_of_the_retest_is_not_the_validation_set_of_the_same_seed() -> None:
@@ -185,6 +193,78 @@ def test_fingerprints_are_sha256_as_documented() -> None:
     one_two = (1).to_bytes(8, "little") + (2).to_bytes(8, "little")
     assert index_sha256(np.array([1, 2])) == hashlib.sha256(one_two).hexdigest()
     assert index_sha256(np.array([1, 2], dtype=np.int32)) == index_sha256(np.array([1, 2]))
-    data = tuning_data(dataset(), imbalance="step", ratio=1, minority="last", subset_seed=0)
+    data = tuning_data(dataset(), thinned=whole, subset_seed=0)
     parts = ["abc", index_sha256(data.train_indices), index_sha256(data.val_indices)]
     assert data.fingerprint == hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def test_whole_leaves_all_that_is_not_validation() -> None:
+    data = tuning_data(dataset(), thinned=whole, subset_seed=3)
+    assert data.class_counts.tolist() == [16, 16, 20]
+    assert sorted([*data.train_indices, *data.val_indices]) == list(range(64))
+    retest = retest_data(data, thinned=whole, subset_seed=5)
+    assert retest.train_indices.tolist() == list(range(64))
+    assert retest.class_counts.tolist() == [20, 20, 24]
+
+
+def test_superclasses_go_with_the_data() -> None:
+    nested = replace(dataset(), superclass_of=(0, 1, 1), superclass_names=("x", "y"))
+    data = tuning_data(nested, thinned=whole, subset_seed=0)
+    retest = retest_data(data, thinned=whole, subset_seed=1)
+    for made in (data, retest):
+        assert made.superclass_of == (0, 1, 1)
+        assert made.superclass_names == ("x", "y")
+    assert tuning_data(dataset(), thinned=whole, subset_seed=0).superclass_of is None
+
+
+def test_the_validation_set_that_a_source_gives_is_taken() -> None:
+    own = np.array([60, 61, 0, 1])
+    data = tuning_data(replace(dataset(), val_indices=own), thinned=whole, subset_seed=0)
+    assert data.val_indices.tolist() == [60, 61, 0, 1]
+    assert data.train_indices.tolist() == [index for index in range(64) if index not in (0, 1, 60, 61)]
+    assert data.class_counts.tolist() == [19, 19, 22]
+
+
+def test_a_label_fraction_is_rounded_down_in_each_class() -> None:
+    """Of 4, 16 and 20 images, 0.3 is 1.2, 4.8 and 6."""
+    data = tuning_data(dataset(), thinned=THINNED, subset_seed=3)
+    subset = label_subset(data, 0.3)
+    assert np.bincount(LABELS[subset]).tolist() == [1, 4, 6]
+    assert subset.tolist() == sorted(set(subset) & set(data.train_indices))
+    assert subset.dtype == np.int64
+    assert label_subset(data, 1.0).tolist() == data.train_indices.tolist()
+
+
+def test_a_smaller_label_fraction_is_part_of_a_larger_one() -> None:
+    data = tuning_data(dataset(), thinned=whole, subset_seed=3)
+    subsets = [set(label_subset(data, fraction)) for fraction in (0.1, 0.25, 0.5, 1.0)]
+    assert [len(subset) for subset in subsets] == [4, 13, 26, 52]
+    assert all(smaller < larger for smaller, larger in zip(subsets, subsets[1:], strict=False))
+
+
+def test_a_label_subset_depends_on_the_subset_seed_and_is_no_thinning_and_no_validation() -> None:
+    labels = np.repeat([0, 1, 2], 100)
+    images = np.zeros((300, 1, 1, 1), dtype=np.uint8)
+    data = tuning_data(replace(dataset(), train_images=images, train_labels=labels), thinned=whole, subset_seed=0)
+    everything = replace(data, train_indices=np.arange(300), class_counts=np.array([100, 100, 100]))
+    assert len(label_subset(everything, 0.29)) == 87  # 0.29 * 100 is 28.999999999999996
+    subset = label_subset(everything, 0.1).tolist()
+    assert subset == label_subset(everything, 0.1).tolist()
+    assert subset != label_subset(replace(everything, subset_seed=1), 0.1).tolist()
+    assert subset != thin(labels, np.arange(300), np.array([10, 10, 10]), 0).tolist()
+    assert subset != split_validation(labels, 10, 3, 0)[1].tolist()
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 1.01, float("nan")])
+def test_a_label_fraction_outside_its_range_is_refused(fraction: float) -> None:
+    with pytest.raises(ValueError, match="label fraction must be above 0 and at most 1"):
+        label_subset(tuning_data(dataset(), thinned=whole, subset_seed=0), fraction)
+
+
+def test_a_label_fraction_that_leaves_a_class_empty_is_refused_and_enough_is_named() -> None:
+    """Of 16 images, 0.06 is 0.96; 1/16 is 0.0625."""
+    data = tuning_data(dataset(), thinned=whole, subset_seed=0)
+    message = r"label fraction 0.06 leaves class 'a' without an image \(it has 16\); 0.0625 is enough"
+    with pytest.raises(ValueError, match=message):
+        label_subset(data, 0.06)
+    assert np.bincount(LABELS[label_subset(data, 0.0625)]).tolist() == [1, 1, 1]

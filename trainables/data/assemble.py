@@ -16,12 +16,13 @@ def assemble_dataset(
     where: str,
     flip_keeps_label: bool = True,
     num_val_per_class: int | None = None,
+    val_indices: np.ndarray | None = None,
 ) -> ImageDataset:
     """Check the classes of a decoded data set and name it.
 
     where: the folder, for messages. num_val_per_class: by default a tenth of the smallest class's training
-    count, at least 1 (500 for CIFAR-10). Raises DataError for fewer than two classes, a class without enough
-    training images for validation and training, and a class without test images.
+    count, at least 1 (500 for CIFAR-10). val_indices: as in ImageDataset. Raises DataError for fewer than two
+    classes, a class without enough training images for validation and training, and a class without test images.
     """
     class_names = decoded.class_names
     if len(class_names) < 2:
@@ -50,4 +51,7 @@ def assemble_dataset(
         flip_keeps_label=flip_keeps_label,
         num_val_per_class=num_val_per_class,
         fingerprint=decoded.fingerprint,
+        superclass_of=decoded.superclass_of,
+        superclass_names=decoded.superclass_names,
+        val_indices=val_indices,
     )

@@ -1,24 +1,33 @@
-"""A batch from the resident images: gathered, viewed, cropped, flipped, normalised; tensors only.
+"""A batch from the resident images: gathered, viewed, augmented, normalised; tensors only.
 
 Every random number is drawn on the generator's device, the CPU, and then moved: a GPU sees the same crops.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from trainables.data.nearest import did_you_mean
 
 VIEWS = ("as_is", "horizontal_flip", "vertical_flip", "brightness", "contrast")
 # ITU-R 601-2, as in torchvision's adjust_contrast.
 LUMA = (0.2989, 0.587, 0.114)
 # (value - 128)² is at most 2^14, and float32 counts to 2^24: sums over 2^10 rows are exact.
 CENTRE, EXACT_ROWS = 128, 2**10
+# Of random_resized_crop. torchvision's default, down to 8 % of the area, is meant for ImageNet's 224 pixels.
+MIN_AREA, MAX_ASPECT = 0.25, 4 / 3
+# Images that share a policy of RandAugment.
+RANDAUGMENT_GROUP_SIZE = 8
+MAX_MAGNITUDE = 30
 
-
-def _keep(batch: Tensor, generator: torch.Generator) -> Tensor:
-    return batch
+# uint8[B, H, W, C] and a generator of the CPU -> uint8[B, H, W, C], contiguous, on the batch's device.
+Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def random_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
@@ -47,40 +56,150 @@ def _choose(candidates: tuple[Tensor, ...], choice: Tensor) -> Tensor:
     return torch.stack(candidates)[choice, torch.arange(len(choice), device=choice.device)]
 
 
-def _crop_and_flip(batch: Tensor, generator: torch.Generator) -> Tensor:
-    return random_flip(random_crop(batch, generator), generator)
+def random_resized_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """Cut a box of each image and enlarge it, bilinearly, to the whole. batch: uint8[B, H, W, C].
+
+    Szegedy et al. 2015, as in torchvision: the box's share of the area is uniform in 0.25-1, the logarithm of width
+    over height uniform in ± log 4/3, its place uniform. Where torchvision would draw again, for a side longer than
+    the image's, the side is the image's; and corners may lie between pixels.
+    """
+    uniform = torch.rand(4, len(batch), generator=generator)
+    area = MIN_AREA + (1 - MIN_AREA) * uniform[0]
+    aspect = torch.exp(math.log(MAX_ASPECT) * (2 * uniform[1] - 1))
+    width, height = (area * aspect).sqrt().clamp_max(1), (area / aspect).sqrt().clamp_max(1)
+    # affine_grid counts from -1 to 1, so that a box of width w has its centre within ± (1 - w).
+    boxes = torch.zeros(len(batch), 2, 3)
+    boxes[:, 0, 0], boxes[:, 0, 2] = width, (1 - width) * (2 * uniform[2] - 1)
+    boxes[:, 1, 1], boxes[:, 1, 2] = height, (1 - height) * (2 * uniform[3] - 1)
+    pixels = batch.permute(0, 3, 1, 2).float()
+    grid = functional.affine_grid(boxes.to(batch.device, non_blocking=True), list(pixels.shape), align_corners=False)
+    resized = functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    return resized.round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
-    "none": _keep,
-    "crop": random_crop,
-    "crop_flip": _crop_and_flip,
+def cutout(batch: Tensor, generator: torch.Generator, *, cutout_length: int) -> Tensor:
+    """Hide a square of cutout_length pixels in each image. batch: uint8[B, H, W, C].
+
+    DeVries & Taylor 2017: centred on any pixel, so that at a border only a part of the square is inside. They fill it
+    with 0 after normalisation, the data set's mean colour; here with the image's own mean colour, which needs no data
+    set and leaves a batch about as bright as it was, on dark ground and on bright.
+    """
+    num_images, height, width, _ = batch.shape
+    hidden = [_stripe(size, num_images, cutout_length, generator).to(batch.device) for size in (height, width)]
+    inside = (hidden[0][:, :, None] & hidden[1][:, None, :])[..., None]
+    mean_colour = batch.flatten(1, 2).float().mean(1).round_().to(torch.uint8)
+    return torch.where(inside, mean_colour[:, None, None, :], batch)
+
+
+def _stripe(size: int, num_images: int, length: int, generator: torch.Generator) -> Tensor:
+    """bool[num_images, size]: `length` positions in a row, clipped, around one drawn for each image."""
+    start = torch.randint(0, size, (num_images, 1), generator=generator) - length // 2
+    positions = torch.arange(size)
+    return (positions >= start) & (positions < start + length)
+
+
+def randaugment(
+    batch: Tensor, generator: torch.Generator, *, randaugment_num_ops: int, randaugment_magnitude: int
+) -> Tensor:
+    """RandAugment (Cubuk et al. 2020) with torchvision's 14 operations. batch: uint8[B, H, W, C].
+
+    torchvision draws one policy a call, and a call for each image would take longer than training on it: so every 8
+    images that follow one another share a policy. As the order is new in every epoch, so are the groups. What comes
+    in from outside the image is black, as in `random_crop`. randaugment_magnitude: 0-30, of torchvision's 31 bins.
+    """
+    from torchvision.transforms.v2 import RandAugment  # slow to import, and most trials do without
+
+    transform = RandAugment(num_ops=randaugment_num_ops, magnitude=randaugment_magnitude)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    # torchvision draws from the CPU's global generator: seeded for this batch alone, and put back.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        groups = [transform(group) for group in batch.permute(0, 3, 1, 2).split(RANDAUGMENT_GROUP_SIZE)]
+    return torch.cat(groups).permute(0, 2, 3, 1).contiguous()
+
+
+# The steps of an augmentation, in order. Those without a flip are for data whose mirror image is of another class.
+AUGMENTATIONS: dict[str, tuple[Callable[..., Tensor], ...]] = {
+    "none": (),
+    "crop": (random_crop,),
+    "crop_flip": (random_crop, random_flip),
+    "resized_crop": (random_resized_crop,),
+    "resized_crop_flip": (random_resized_crop, random_flip),
+    "crop_cutout": (random_crop, cutout),
+    "crop_flip_cutout": (random_crop, random_flip, cutout),
+    "crop_randaugment": (random_crop, randaugment),
+    "crop_flip_randaugment": (random_crop, random_flip, randaugment),
 }
+# The knobs of a step and the largest value of each; the least is 0.
+KNOBS: dict[Callable[..., Tensor], dict[str, float]] = {
+    cutout: {"cutout_length": math.inf},
+    randaugment: {"randaugment_num_ops": math.inf, "randaugment_magnitude": MAX_MAGNITUDE},
+}
+
+
+def augmenter(
+    name: str,
+    *,
+    cutout_length: int | None = None,
+    randaugment_num_ops: int | None = None,
+    randaugment_magnitude: int | None = None,
+) -> Augment:
+    """The augmentation of that name in AUGMENTATIONS, with the knobs that its steps have.
+
+    Raises ValueError for an unknown name, and for a knob that is missing or out of its range.
+    """
+    if name not in AUGMENTATIONS:
+        known = list(AUGMENTATIONS)
+        raise ValueError(f"augmentation must be one of {known}, got {name!r}{did_you_mean(name, known)}")
+    values = {
+        "cutout_length": cutout_length,
+        "randaugment_num_ops": randaugment_num_ops,
+        "randaugment_magnitude": randaugment_magnitude,
+    }
+    steps = [partial(step, **_knobs(step, values, name)) for step in AUGMENTATIONS[name]]
+
+    def augment(batch: Tensor, generator: torch.Generator) -> Tensor:
+        for step in steps:
+            batch = step(batch, generator)
+        return batch
+
+    return augment
+
+
+def _knobs(step: Callable[..., Tensor], values: dict[str, int | None], name: str) -> dict[str, int]:
+    knobs = {}
+    for knob, largest in KNOBS.get(step, {}).items():
+        value = values[knob]
+        if value is None:
+            raise ValueError(f"{knob} must be given with augmentation {name!r}, got None")
+        if not 0 <= value <= largest:
+            allowed = "at least 0" if largest == math.inf else f"from 0 to {largest}"
+            raise ValueError(f"{knob} must be {allowed}, got {value}")
+        knobs[knob] = value
+    return knobs
 
 
 def gather_batch(
     images: Tensor,
     indices: Tensor,
     *,
-    augmentation: str,
+    augment: Augment,
     generator: torch.Generator,
     views: Tensor | None = None,
     photometric_strength: float | Tensor | None = None,
 ) -> Tensor:
     """The images at `indices`, each in its view, then augmented: uint8[B, H, W, C] on the images' device.
 
-    images: uint8[N, H, W, C]; indices: int64[B]; generator: of the CPU; views: uint8[B], positions in VIEWS
-    (the augment_copies remedy) or None; photometric_strength: brightness and contrast factors are uniform in
-    1 ± it. Raises ValueError for an unknown augmentation, and for views without a strength.
+    images: uint8[N, H, W, C]; indices: int64[B]; augment: from `augmenter`; generator: of the CPU; views: uint8[B],
+    positions in VIEWS (the augment_copies remedy) or None; photometric_strength: brightness and contrast factors are
+    uniform in 1 ± it. Raises ValueError for views without a strength.
     """
-    if augmentation not in AUGMENTATIONS:
-        raise ValueError(f"augmentation must be one of {list(AUGMENTATIONS)}, got {augmentation!r}")
     batch = images.index_select(0, indices.to(images.device, non_blocking=True))
     if views is not None:
         if photometric_strength is None:
             raise ValueError("photometric_strength must be given with views, got None")
         batch = apply_views(batch, views, photometric_strength, generator)
-    return AUGMENTATIONS[augmentation](batch, generator)
+    return augment(batch, generator)
 
 
 def apply_views(

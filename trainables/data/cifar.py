@@ -1,73 +1,149 @@
-"""CIFAR-10 (Krizhevsky 2009): Parquet under the data root, else torchvision's layout or download."""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): Parquet under the data root, else torchvision's layout or download."""
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from trainables.data.assemble import assemble_dataset
-from trainables.data.decoded import make_decoded
-from trainables.data.parquet import has_parquet_files, read_parquet_folder
+from trainables.data.decoded import Decoded, make_decoded
+from trainables.data.parquet import LABEL_COLUMNS, has_parquet_files, read_parquet_folder
+from trainables.data.superclasses import nest_classes
 from trainables.data.types import DataError, ImageDataset
 
-FOLDER_NAMES = ("cifar10", "cifar-10")
-TORCHVISION_FOLDER = "cifar-10-batches-py"
 
+@dataclass(frozen=True, kw_only=True)
+class Cifar:
+    """One of the two.
 
-def cifar10_lies_under(data_root: Path) -> bool:
-    """Whether either layout is there; nothing is read."""
-    return _parquet_folder(data_root) is not None or (data_root / TORCHVISION_FOLDER).is_dir()
-
-
-def load_cifar10(data_root: Path, download: bool) -> ImageDataset:
-    """CIFAR-10: 50,000 + 10,000 images of 32x32x3 in 10 classes.
-
-    Looks for data_root/cifar10/*.parquet (or cifar-10, or data_root itself where that is its name), then for
-    data_root/cifar-10-batches-py, then downloads the latter where `download` is set. Raises DataError.
+    folder_names: of its Parquet files' folder; label_columns: what those files call the classes.
+    torchvision_class, torchvision_folder: its name in torchvision.datasets, and where that keeps its pickles.
+    has_superclasses: whether the pickles hold coarse labels beside the fine ones.
     """
-    folder = _parquet_folder(data_root)
-    if folder is not None:
-        return assemble_dataset(
-            read_parquet_folder(folder),
-            name="cifar10",
-            origin=f"CIFAR-10, read from {folder} (Parquet)",
-            where=str(folder),
+
+    name: str
+    title: str
+    folder_names: tuple[str, ...]
+    label_columns: Sequence[str]
+    torchvision_class: str
+    torchvision_folder: str
+    has_superclasses: bool
+
+    def lies_under(self, data_root: Path) -> bool:
+        """Whether either layout is there; nothing is read."""
+        return self._parquet_folder(data_root) is not None or (data_root / self.torchvision_folder).is_dir()
+
+    def load(self, data_root: Path, download: bool) -> ImageDataset:
+        """50,000 + 10,000 images of 32x32x3.
+
+        Looks for data_root/cifar10/*.parquet (or cifar-10, or data_root itself where that is its name), then for
+        data_root/cifar-10-batches-py, then downloads the latter where `download` is set; CIFAR-100 likewise.
+        Raises DataError.
+        """
+        folder = self._parquet_folder(data_root)
+        if folder is not None:
+            decoded, layout = read_parquet_folder(folder, self.label_columns), "Parquet"
+        else:
+            folder = data_root / self.torchvision_folder
+            if not download and not folder.is_dir():
+                raise DataError(
+                    f"{self.title} is not under the data root {data_root} (neither {self.name}/*.parquet nor "
+                    f"{self.torchvision_folder}): add --download to fetch it, or give its place with --data-root"
+                )
+            decoded, layout = self._read_torchvision(data_root, folder, download), "torchvision's layout"
+        origin = f"{self.title}, read from {folder} ({layout})"
+        return assemble_dataset(decoded, name=self.name, origin=origin, where=str(folder))
+
+    def _parquet_folder(self, data_root: Path) -> Path | None:
+        folders = [data_root / name for name in self.folder_names]
+        if data_root.resolve().name in self.folder_names:
+            folders.append(data_root)
+        return next((folder for folder in folders if has_parquet_files(folder)), None)
+
+    def _read_torchvision(self, data_root: Path, folder: Path, download: bool) -> Decoded:
+        from torchvision import datasets  # slow to import, and Parquet does without
+
+        torchvision_class = getattr(datasets, self.torchvision_class)
+        try:  # torchvision compares the files' md5 sums before it reads any
+            train = torchvision_class(str(data_root), train=True, download=download)
+            test = torchvision_class(str(data_root), train=False)
+        except (OSError, RuntimeError) as error:
+            if download:
+                raise DataError(f"{self.title} could not be downloaded to {data_root}: {error}") from error
+            raise DataError(
+                f"{folder} is incomplete or damaged (an md5 sum differs): add --download to fetch it again"
+            ) from error
+        labels = np.asarray(train.targets), np.asarray(test.targets)
+        return make_decoded(
+            train_images=train.data,
+            train_labels=labels[0],
+            test_images=test.data,
+            test_labels=labels[1],
+            class_names=train.classes,
+            **(_superclasses(folder, np.concatenate(labels), train.classes) if self.has_superclasses else {}),
         )
-    if not download and not (data_root / TORCHVISION_FOLDER).is_dir():
-        raise DataError(
-            f"CIFAR-10 is not under the data root {data_root} (neither cifar10/*.parquet nor "
-            f"{TORCHVISION_FOLDER}): add --download to fetch it, or give its place with --data-root"
-        )
-    return _load_torchvision(data_root, download)
 
 
-def _parquet_folder(data_root: Path) -> Path | None:
-    folders = [data_root / name for name in FOLDER_NAMES]
-    if data_root.resolve().name in FOLDER_NAMES:
-        folders.append(data_root)
-    return next((folder for folder in folders if has_parquet_files(folder)), None)
+CIFAR10 = Cifar(
+    name="cifar10",
+    title="CIFAR-10",
+    folder_names=("cifar10", "cifar-10"),
+    label_columns=tuple(LABEL_COLUMNS),
+    torchvision_class="CIFAR10",
+    torchvision_folder="cifar-10-batches-py",
+    has_superclasses=False,
+)
+CIFAR100 = Cifar(
+    name="cifar100",
+    title="CIFAR-100",
+    folder_names=("cifar100", "cifar-100"),
+    label_columns=("fine_label",),
+    torchvision_class="CIFAR100",
+    torchvision_folder="cifar-100-python",
+    has_superclasses=True,
+)
 
 
-def _load_torchvision(data_root: Path, download: bool) -> ImageDataset:
-    from torchvision.datasets import CIFAR10  # slow to import, and Parquet does without
-
-    folder = data_root / TORCHVISION_FOLDER
-    try:
-        train = CIFAR10(str(data_root), train=True, download=download)
-        test = CIFAR10(str(data_root), train=False)
-    except (OSError, RuntimeError) as error:
-        if download:
-            raise DataError(f"CIFAR-10 could not be downloaded to {data_root}: {error}") from error
-        raise DataError(
-            f"{folder} is incomplete or damaged (an md5 sum differs): add --download to fetch it again"
-        ) from error
-    decoded = make_decoded(
-        train_images=train.data,
-        train_labels=np.asarray(train.targets),
-        test_images=test.data,
-        test_labels=np.asarray(test.targets),
-        class_names=train.classes,
+def _superclasses(folder: Path, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Sequence[Any]]:
+    """What torchvision leaves out of CIFAR-100's pickles: superclass_of and superclass_names."""
+    coarse_labels = [_unpickle(folder / split)["coarse_labels"] for split in ("train", "test")]
+    superclass_names = _unpickle(folder / "meta")["coarse_label_names"]
+    superclass_of = nest_classes(
+        labels,
+        np.concatenate(coarse_labels),
+        class_names=class_names,
+        superclass_names=superclass_names,
+        where=str(folder),
     )
-    origin = f"CIFAR-10, read from {folder} (torchvision's layout)"
-    return assemble_dataset(decoded, name="cifar10", origin=origin, where=str(folder))
+    return {"superclass_of": superclass_of, "superclass_names": superclass_names}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads built-in types and NumPy arrays; refuses whatever else a pickle could call."""
+
+    ALLOWED = frozenset(
+        {
+            ("_codecs", "encode"),
+            ("numpy", "dtype"),
+            ("numpy", "ndarray"),
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),  # its name from NumPy 2 on
+        }
+    )
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        if (module_name, global_name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"{module_name}.{global_name} has no place among arrays")
+        return super().find_class(module_name, global_name)
+
+
+def _unpickle(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        # latin1: written by Python 2, whose strings are bytes.
+        contents: dict[str, Any] = _ArrayUnpickler(file, encoding="latin1").load()
+    return contents

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 # Part of every key: raise it when decoding, resizing or a source's own split changes.
 CACHE_VERSION = 1
 META_NAME = "meta.json"
+META_FIELDS = ("fingerprint", "class_names", "superclass_of", "superclass_names")
 TEMPORARY_PREFIX = ".tmp-"
 STALE_SECONDS = 24 * 3600
 
@@ -29,7 +31,8 @@ STALE_SECONDS = 24 * 3600
 class Decoded:
     """A decoded data set: uint8[N, H, W, C] images and int64[N] labels of both splits.
 
-    fingerprint: hex SHA-256 over the arrays (type, shape, contents) and the class names.
+    superclass_of: class -> superclass, a position in superclass_names; None where there are none. fingerprint: hex
+    SHA-256 over the arrays (type, shape, contents), the class names and, where there are any, the superclasses.
     """
 
     train_images: np.ndarray
@@ -38,6 +41,8 @@ class Decoded:
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     fingerprint: str
+    superclass_of: tuple[int, ...] | None = None
+    superclass_names: tuple[str, ...] | None = None
 
 
 def make_decoded(
@@ -47,6 +52,8 @@ def make_decoded(
     test_images: np.ndarray,
     test_labels: np.ndarray,
     class_names: Sequence[str],
+    superclass_of: Sequence[int] | None = None,
+    superclass_names: Sequence[str] | None = None,
 ) -> Decoded:
     """Bring the arrays to their types, contiguous, and take their fingerprint."""
     arrays: dict[str, np.ndarray] = {
@@ -55,7 +62,7 @@ def make_decoded(
         "test_images": np.ascontiguousarray(test_images, dtype=np.uint8),
         "test_labels": np.ascontiguousarray(test_labels, dtype=np.int64),
     }
-    return _from_arrays(arrays, tuple(class_names))
+    return _from_arrays(arrays, class_names, superclass_of, superclass_names)
 
 
 def load_or_decode(folder: Path, key: str, decode: Callable[[], Decoded]) -> Decoded:
@@ -107,10 +114,22 @@ def _array_sha256(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _from_arrays(arrays: dict[str, np.ndarray], class_names: tuple[str, ...]) -> Decoded:
-    parts = [[name, _array_sha256(arrays[name])] for name in ARRAY_NAMES]
-    fingerprint = hashlib.sha256(json.dumps([parts, class_names]).encode()).hexdigest()
-    return Decoded(**arrays, class_names=class_names, fingerprint=fingerprint)
+def _from_arrays(
+    arrays: dict[str, np.ndarray],
+    class_names: Sequence[str],
+    superclass_of: Sequence[int] | None,
+    superclass_names: Sequence[str] | None,
+) -> Decoded:
+    contents: list[Any] = [[[name, _array_sha256(arrays[name])] for name in ARRAY_NAMES], class_names]
+    if superclass_of is not None:
+        contents += [superclass_of, superclass_names]
+    return Decoded(
+        **arrays,
+        class_names=tuple(class_names),
+        fingerprint=hashlib.sha256(json.dumps(contents).encode()).hexdigest(),
+        superclass_of=None if superclass_of is None else tuple(superclass_of),
+        superclass_names=None if superclass_names is None else tuple(superclass_names),
+    )
 
 
 def _beside(folder: Path) -> list[Path]:
@@ -130,7 +149,8 @@ def _read(directory: Path) -> Decoded | None:
     try:
         meta = json.loads((directory / META_NAME).read_text())
         arrays = {name: np.load(directory / f"{name}.npy", mmap_mode=None, allow_pickle=False) for name in ARRAY_NAMES}
-        decoded = _from_arrays(arrays, tuple(meta["class_names"]))
+        # .get: a copy kept before there were superclasses has none.
+        decoded = _from_arrays(arrays, meta["class_names"], meta.get("superclass_of"), meta.get("superclass_names"))
     # MemoryError, EOFError: what NumPy raises for a flipped bit in a header and for an empty file.
     except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError):
         return None
@@ -148,7 +168,7 @@ def _write(decoded: Decoded, place: Path, key: str) -> bool:
                 np.save(file, getattr(decoded, name), allow_pickle=False)
                 _flush(file.fileno(), file.flush)
         with (temporary / META_NAME).open("w") as text:
-            json.dump({"fingerprint": decoded.fingerprint, "class_names": decoded.class_names}, text)
+            json.dump({name: getattr(decoded, name) for name in META_FIELDS}, text)
             _flush(text.fileno(), text.flush)
         temporary.chmod(0o755)  # mkdtemp's 0700 would hide a shared data folder's cache from the other users
         _install(temporary, place / key)

@@ -1,4 +1,4 @@
-"""digits, the embedded data set: scikit-learn's 1,797 handwritten 8x8 digits, enlarged to 32x32x3."""
+"""The embedded data sets, made of scikit-learn's 1,797 handwritten 8x8 digits: the digits, and pairs of them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from PIL import Image
 
 from trainables.data.assemble import assemble_dataset
 from trainables.data.decoded import make_decoded
-from trainables.data.splits import thin
+from trainables.data.splits import split_validation, thin
 from trainables.data.types import ImageDataset
 
 IMAGE_SIZE = 32
 NUM_TEST_PER_CLASS = 50
 NUM_VAL_PER_CLASS = 20
 TEST_SEED = 0
+
+PAIR_DIGIT_SIZE = 16
+NUM_TRAIN_PER_PAIR, NUM_VAL_PER_PAIR, NUM_TEST_PER_PAIR = 30, 4, 15
+PAIR_SEED = 0
 
 
 def load_digits() -> ImageDataset:
@@ -23,22 +27,14 @@ def load_digits() -> ImageDataset:
     made for CIFAR-10 takes them. The test split is 50 images of each class, drawn with seed 0. A mirrored
     digit is another digit or none, hence flip_keeps_label is False.
     """
-    from sklearn.datasets import load_digits as load_sklearn_digits  # slow to import, and no worker needs it
-
-    digits = load_sklearn_digits()
-    gray = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    enlarged = np.stack([_enlarge(image) for image in gray])
-    images = np.repeat(enlarged[..., None], 3, axis=3)
-    labels = digits.target.astype(np.int64)
-    indices = np.arange(len(labels))
-    test = thin(labels, indices, np.full(10, NUM_TEST_PER_CLASS), TEST_SEED)
-    train = np.setdiff1d(indices, test)
+    digits, labels, train, test = _split_digits(IMAGE_SIZE)
+    images = _with_channels(digits)
     decoded = make_decoded(
         train_images=images[train],
         train_labels=labels[train],
         test_images=images[test],
         test_labels=labels[test],
-        class_names=[str(name) for name in digits.target_names],
+        class_names=[str(digit) for digit in range(10)],
     )
     return assemble_dataset(
         decoded,
@@ -50,5 +46,67 @@ def load_digits() -> ImageDataset:
     )
 
 
-def _enlarge(image: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR))
+def load_digit_pairs() -> ImageDataset:
+    """Two digits side by side: 3,400 + 1,500 images of 32x32x3 in 100 classes "00" to "99"; needs no download.
+
+    Each digit is enlarged to 16x16 and put at a random height of its half; the superclass is the first one. A digit is
+    in several pairs, so the digits are split before they are paired: test pairs are made of the test digits of
+    `load_digits`, validation pairs (4 of each class) of 20 of its training digits a class, training pairs of the
+    rest. Were validation drawn from all pairs, its digits would be known from others: a model that knew all of it would
+    still fail in the test. Drawn with seed 0.
+    """
+    digits, labels, train, test = _split_digits(PAIR_DIGIT_SIZE)
+    known, held_out = (train[part] for part in split_validation(labels[train], NUM_VAL_PER_CLASS, 10))
+    generator = np.random.default_rng(PAIR_SEED)
+    train_images, train_labels = _pair(digits, labels, known, NUM_TRAIN_PER_PAIR, generator)
+    val_images, val_labels = _pair(digits, labels, held_out, NUM_VAL_PER_PAIR, generator)
+    test_images, test_labels = _pair(digits, labels, test, NUM_TEST_PER_PAIR, generator)
+    decoded = make_decoded(
+        train_images=np.concatenate([train_images, val_images]),
+        train_labels=np.concatenate([train_labels, val_labels]),
+        test_images=test_images,
+        test_labels=test_labels,
+        class_names=[f"{pair:02}" for pair in range(100)],
+        superclass_of=[pair // 10 for pair in range(100)],
+        superclass_names=[f"{digit}x" for digit in range(10)],
+    )
+    return assemble_dataset(
+        decoded,
+        name="digit-pairs",
+        origin="digit-pairs, the embedded data set (two of scikit-learn's real 8x8 digits side by side, in 32x32x3)",
+        where="digit-pairs",
+        flip_keeps_label=False,
+        num_val_per_class=NUM_VAL_PER_PAIR,
+        val_indices=len(train_labels) + np.arange(len(val_labels), dtype=np.int64),
+    )
+
+
+def _split_digits(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Grey digits, uint8[1797, size, size], their labels, and the sorted (train, test) indices, int64 all."""
+    from sklearn.datasets import load_digits as load_sklearn_digits  # slow to import, and no worker needs it
+
+    digits = load_sklearn_digits()
+    gray = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    enlarged = [np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)) for image in gray]
+    labels = digits.target.astype(np.int64)
+    indices = np.arange(len(labels))
+    test = thin(labels, indices, np.full(10, NUM_TEST_PER_CLASS), TEST_SEED)
+    return np.stack(enlarged), labels, np.setdiff1d(indices, test), test
+
+
+def _pair(
+    digits: np.ndarray, labels: np.ndarray, indices: np.ndarray, num_per_pair: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """num_per_pair images of each class, made of digits[indices]: uint8[100 · num_per_pair, 32, 32, 3] and labels."""
+    pair_labels = np.repeat(np.arange(100), num_per_pair)
+    images = np.zeros((len(pair_labels), IMAGE_SIZE, IMAGE_SIZE), dtype=np.uint8)
+    members = [indices[labels[indices] == digit] for digit in range(10)]
+    for image, pair in zip(images, pair_labels, strict=True):
+        for half, digit in zip(np.hsplit(image, 2), divmod(pair, 10), strict=True):
+            top = generator.integers(0, IMAGE_SIZE - PAIR_DIGIT_SIZE, endpoint=True)
+            half[top : top + PAIR_DIGIT_SIZE] = digits[generator.choice(members[digit])]
+    return _with_channels(images), pair_labels
+
+
+def _with_channels(gray: np.ndarray) -> np.ndarray:
+    return np.repeat(gray[..., None], 3, axis=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pyarrow.parquet as pq
 
 from trainables.data.decoded import Decoded, contents_key, load_or_decode, make_decoded
 from trainables.data.images import EncodedImage, decode_images
+from trainables.data.superclasses import nest_classes
 from trainables.data.types import DataError
 
 IMAGE_COLUMNS = ("img", "image")
-LABEL_COLUMN = "label"
+# A label column and, where there may be one, the column of its superclasses.
+LABEL_COLUMNS: dict[str, str | None] = {"label": None, "fine_label": "coarse_label"}
 SPLITS = ("train", "test")
 
 
@@ -25,15 +28,18 @@ def has_parquet_files(folder: Path) -> bool:
     return any(folder.glob("*.parquet"))
 
 
-def read_parquet_folder(folder: Path) -> Decoded:
+def read_parquet_folder(folder: Path, label_columns: Sequence[str] = tuple(LABEL_COLUMNS)) -> Decoded:
     """Decode a folder of train-*.parquet and test-*.parquet, or take it from the decoded cache.
 
-    Class names come from the schema's "huggingface" metadata, else they are "0", "1", ... up to the largest
-    label. Raises DataError naming the file and the row (counted from 0).
+    label_columns: keys of LABEL_COLUMNS; the first that a file has is its label, and its superclasses are read where
+    all files have them. Class names come from the schema's "huggingface" metadata, else they are "0", "1", ... up to
+    the largest label. Raises DataError naming the file and the row (counted from 0).
     """
     files = {split: _split_files(folder, split) for split in SPLITS}
-    key = contents_key("parquet", [path for split in SPLITS for path in files[split]])
-    return load_or_decode(folder, key, lambda: _decode_folder(folder, files))
+    # The other columns' key stays as it is: what was decoded before there was a choice is still good.
+    kind = "parquet" if tuple(label_columns) == tuple(LABEL_COLUMNS) else " ".join(("parquet", *label_columns))
+    key = contents_key(kind, [path for split in SPLITS for path in files[split]])
+    return load_or_decode(folder, key, lambda: _decode_folder(folder, files, label_columns))
 
 
 def _split_files(folder: Path, split: str) -> list[Path]:
@@ -46,85 +52,124 @@ def _split_files(folder: Path, split: str) -> list[Path]:
     return files
 
 
-def _decode_folder(folder: Path, files: dict[str, list[Path]]) -> Decoded:
-    tables = {path: _read_table(path) for split in SPLITS for path in files[split]}
-    names_by_file = {path: _metadata_class_names(table) for path, table in tables.items()}
-    class_names = next(iter(names_by_file.values()))
-    for path, names in names_by_file.items():
-        if names != class_names:
-            first = next(iter(names_by_file))
-            raise DataError(f"{path} has other class names than {first}, and they must agree")
-    labels = {path: _read_labels(path, table, class_names) for path, table in tables.items()}
-    if class_names is None:
-        class_names = _numbered_class_names(folder, np.concatenate([labels[path] for path in files["train"]]))
-        for path in files["test"]:
-            _check_range(path, labels[path], class_names)
-    encoded = [image for path, table in tables.items() for image in _encoded_images(path, table)]
-    images = decode_images(encoded)
-    num_train = sum(len(labels[path]) for path in files["train"])
+@dataclass(frozen=True, kw_only=True)
+class _Labels:
+    """A label column of one file. values: int64[N]; names: of its classes, None where the metadata have none."""
+
+    path: Path
+    column: str
+    values: np.ndarray
+    names: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    images: Sequence[EncodedImage]
+    labels: _Labels
+    superclasses: _Labels | None
+
+
+def _decode_folder(folder: Path, files: dict[str, list[Path]], label_columns: Sequence[str]) -> Decoded:
+    contents = {split: [_read_file(path, label_columns) for path in files[split]] for split in SPLITS}
+    everything = [file for split in SPLITS for file in contents[split]]
+    num_train = sum(len(file.images) for file in contents["train"])
+    labels, class_names = _join(folder, [file.labels for file in everything], num_train)
+    nested: dict[str, Sequence[Any]] = {}
+    superclasses = [file.superclasses for file in everything if file.superclasses is not None]
+    if len(superclasses) == len(everything):
+        superclass_labels, superclass_names = _join(folder, superclasses, num_train)
+        superclass_of = nest_classes(
+            labels, superclass_labels, class_names=class_names, superclass_names=superclass_names, where=str(folder)
+        )
+        nested = {"superclass_of": superclass_of, "superclass_names": superclass_names}
+    images = decode_images([image for file in everything for image in file.images])
     return make_decoded(
         train_images=images[:num_train],
-        train_labels=np.concatenate([labels[path] for path in files["train"]]),
+        train_labels=labels[:num_train],
         test_images=images[num_train:],
-        test_labels=np.concatenate([labels[path] for path in files["test"]]),
+        test_labels=labels[num_train:],
         class_names=class_names,
+        **nested,
     )
 
 
-def _read_table(path: Path) -> Any:
+def _join(folder: Path, parts: Sequence[_Labels], num_train: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """One column of all files, the training files first: its values, int64[N], and the names that they agree on."""
+    class_names = parts[0].names
+    for part in parts:
+        if part.names != class_names:
+            raise DataError(f"{part.path} has other class names than {parts[0].path}, and they must agree")
+    values = np.concatenate([part.values for part in parts])
+    if class_names is None:
+        class_names = _numbered_class_names(folder, values[:num_train])
+        for part in parts:
+            _check_range(part, class_names)
+    return values, class_names
+
+
+def _read_file(path: Path, label_columns: Sequence[str]) -> _File:
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes)")
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             names = file.schema_arrow.names
-            image_column = next((name for name in IMAGE_COLUMNS if name in names), None)
-            missing = "img (or image)" if image_column is None else LABEL_COLUMN
-            if image_column is None or LABEL_COLUMN not in names:
-                columns = ", ".join(names) or "none"
-                raise DataError(f"{path} has no column {missing}; its columns are {columns}")
-            table = file.read(columns=[image_column, LABEL_COLUMN])
+            image_column = _first_of(IMAGE_COLUMNS, names, path)
+            label_column = _first_of(label_columns, names, path)
+            superclass_column = next((name for name in names if name == LABEL_COLUMNS[label_column]), None)
+            table = file.read(columns=[name for name in (image_column, label_column, superclass_column) if name])
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is truncated, damaged or no Parquet file ({_first_line(error)})") from error
     if table.num_rows == 0:
         raise DataError(f"{path} is empty (0 rows)")
-    image_type = table.schema.field(image_column).type
-    if not pa.types.is_struct(image_type) or image_type.get_field_index("bytes") < 0:
-        raise DataError(f"column {image_column} of {path} is {image_type}, and must be struct<bytes, path>")
-    # rename_columns drops the metadata, and with it the class names
-    return table.rename_columns(["image", LABEL_COLUMN]).replace_schema_metadata(table.schema.metadata)
+    return _File(
+        images=_encoded_images(path, table, image_column),
+        labels=_read_labels(path, table, label_column),
+        superclasses=None if superclass_column is None else _read_labels(path, table, superclass_column),
+    )
+
+
+def _first_of(columns: Sequence[str], names: Sequence[str], path: Path) -> str:
+    column = next((column for column in columns if column in names), None)
+    if column is None:
+        others = f" (or {', '.join(columns[1:])})" if len(columns) > 1 else ""
+        raise DataError(f"{path} has no column {columns[0]}{others}; its columns are {', '.join(names) or 'none'}")
+    return column
 
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0].rstrip(". ")
 
 
-def _metadata_class_names(table: Any) -> tuple[str, ...] | None:
+def _metadata_class_names(table: Any, column: str) -> tuple[str, ...] | None:
     try:
         info = json.loads((table.schema.metadata or {})[b"huggingface"])
-        return tuple(str(name) for name in info["info"]["features"][LABEL_COLUMN]["names"])
+        return tuple(str(name) for name in info["info"]["features"][column]["names"])
     except (KeyError, TypeError, ValueError):  # written by another tool: numbers must do
         return None
 
 
-def _read_labels(path: Path, table: Any, class_names: tuple[str, ...] | None) -> np.ndarray:
-    column = table.column(LABEL_COLUMN)
-    if not pa.types.is_integer(column.type):
-        raise DataError(f"column {LABEL_COLUMN} of {path} is {column.type}, and must be an integer")
-    if column.null_count:
-        row = int(np.flatnonzero(column.is_null().to_numpy())[0])
-        raise DataError(f"row {row} of {path} has no label (null)")
-    labels = column.to_numpy().astype(np.int64)
-    _check_range(path, labels, class_names)
+def _read_labels(path: Path, table: Any, column: str) -> _Labels:
+    contents = table.column(column)
+    if not pa.types.is_integer(contents.type):
+        raise DataError(f"column {column} of {path} is {contents.type}, and must be an integer")
+    if contents.null_count:
+        row = int(np.flatnonzero(contents.is_null().to_numpy())[0])
+        raise DataError(f"row {row} of {path} has no {column} (null)")
+    values, names = contents.to_numpy().astype(np.int64), _metadata_class_names(table, column)
+    labels = _Labels(path=path, column=column, values=values, names=names)
+    _check_range(labels, names)
     return labels
 
 
-def _check_range(path: Path, labels: np.ndarray, class_names: tuple[str, ...] | None) -> None:
+def _check_range(labels: _Labels, class_names: tuple[str, ...] | None) -> None:
     upper = np.inf if class_names is None else len(class_names)
-    outside = np.flatnonzero((labels < 0) | (labels >= upper))
+    outside = np.flatnonzero((labels.values < 0) | (labels.values >= upper))
     if len(outside):
         allowed = "0 or more" if class_names is None else f"0 to {len(class_names) - 1}"
         row = outside[0]
-        raise DataError(f"row {row} of {path} has label {labels[row]}, and allowed is {allowed}")
+        raise DataError(
+            f"row {row} of {labels.path} has {labels.column} {labels.values[row]}, and allowed is {allowed}"
+        )
 
 
 def _numbered_class_names(folder: Path, train_labels: np.ndarray) -> tuple[str, ...]:
@@ -138,8 +183,11 @@ def _numbered_class_names(folder: Path, train_labels: np.ndarray) -> tuple[str, 
     return tuple(str(label) for label in present)
 
 
-def _encoded_images(path: Path, table: Any) -> Sequence[EncodedImage]:
-    contents = [blob for chunk in table.column("image").chunks for blob in _blobs(chunk)]
+def _encoded_images(path: Path, table: Any, column: str) -> Sequence[EncodedImage]:
+    image_type = table.schema.field(column).type
+    if not pa.types.is_struct(image_type) or image_type.get_field_index("bytes") < 0:
+        raise DataError(f"column {column} of {path} is {image_type}, and must be struct<bytes, path>")
+    contents = [blob for chunk in table.column(column).chunks for blob in _blobs(chunk)]
     encoded = []
     for row, blob in enumerate(contents):
         if not blob:

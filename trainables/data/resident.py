@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.data.augmentation import channel_stats
+from trainables.data.splits import index_sha256
 from trainables.data.types import TuningData
 
 
@@ -23,8 +24,20 @@ class ResidentData:
     std: Tensor
 
 
-# Holding the array itself keeps its id from being given to another one.
-_kept: dict[tuple[int, str, str], tuple[np.ndarray, ResidentData]] = {}
+@dataclass(frozen=True, kw_only=True)
+class _Pool:
+    """arrays: what the tensors were made of; holding them keeps their ids from being given to others.
+
+    stats: the mean and deviation of each set of training images that was asked for, by its SHA-256.
+    """
+
+    arrays: tuple[np.ndarray, np.ndarray]
+    images: Tensor
+    labels: Tensor
+    stats: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+_kept: dict[tuple[int, int, str], _Pool] = {}
 
 
 def resident(data: TuningData, device: torch.device) -> ResidentData:
@@ -32,13 +45,21 @@ def resident(data: TuningData, device: torch.device) -> ResidentData:
 
     On a CPU the images are Ray's shared memory itself, not a copy: nobody may write to them.
     """
-    key = (id(data.images), data.fingerprint, str(device))
+    pool = _resident_pool(data, device)
+    key = index_sha256(data.train_indices)
+    if key not in pool.stats:
+        pool.stats[key] = channel_stats(pool.images, _tensor(data.train_indices))
+    mean, std = pool.stats[key]
+    return ResidentData(images=pool.images, labels=pool.labels, mean=mean, std=std)
+
+
+def _resident_pool(data: TuningData, device: torch.device) -> _Pool:
+    key = (id(data.images), id(data.labels), str(device))
     if key not in _kept:
         images, labels = _tensor(data.images).to(device), _tensor(data.labels).to(device)
-        mean, std = channel_stats(images, _tensor(data.train_indices))
         _kept.clear()  # one data set a worker: another one takes its place
-        _kept[key] = data.images, ResidentData(images=images, labels=labels, mean=mean, std=std)
-    return _kept[key][1]
+        _kept[key] = _Pool(arrays=(data.images, data.labels), images=images, labels=labels)
+    return _kept[key]
 
 
 def _tensor(array: np.ndarray) -> Tensor:

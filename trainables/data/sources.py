@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainables.data.cifar import cifar10_lies_under, load_cifar10
-from trainables.data.digits import load_digits
+from trainables.data.cifar import CIFAR10, CIFAR100
+from trainables.data.digits import load_digit_pairs, load_digits
 from trainables.data.eurosat import eurosat_lies_under, load_eurosat
 from trainables.data.folder import load_folder
+from trainables.data.images import MIN_IMAGE_SIZE
+from trainables.data.nearest import did_you_mean
+from trainables.data.resize import resize_dataset
 from trainables.data.types import DataError, ImageDataset
 
 AUTO = "auto"
-EMBEDDED = "digits"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +33,18 @@ class Source:
 
 
 SOURCES: dict[str, Source] = {
-    "cifar10": Source(title="CIFAR-10", lies_under=cifar10_lies_under, load=load_cifar10),
+    "cifar10": Source(title=CIFAR10.title, lies_under=CIFAR10.lies_under, load=CIFAR10.load),
+    "cifar100": Source(title=CIFAR100.title, lies_under=CIFAR100.lies_under, load=CIFAR100.load),
     "eurosat": Source(title="EuroSAT", lies_under=eurosat_lies_under, load=load_eurosat),
     "digits": Source(
         title="digits",
         lies_under=lambda data_root: True,  # embedded in scikit-learn
         load=lambda data_root, download: load_digits(),
+    ),
+    "digit-pairs": Source(
+        title="digit-pairs",
+        lies_under=lambda data_root: True,
+        load=lambda data_root, download: load_digit_pairs(),
     ),
 }
 
@@ -55,37 +62,66 @@ class ResolvedDataset:
     hint: str
 
 
-def resolve_dataset(name_or_path: str, *, data_root: Path, download: bool, default: str = "cifar10") -> ResolvedDataset:
+def resolve_dataset(
+    name_or_path: str,
+    *,
+    data_root: Path,
+    download: bool,
+    default: str = "cifar10",
+    embedded: str = "digits",
+    image_size: int | None = None,
+) -> ResolvedDataset:
     """The data set that `load_dataset` would load with the same arguments; reads and downloads nothing.
 
-    "auto" means `default` where it lies under data_root or may be downloaded, else the embedded digits. A
-    name is never replaced. Raises DataError for an unknown name or a path that is not a folder, ValueError
-    for a `default` that is not in SOURCES.
+    "auto" means `default` where it lies under data_root or may be downloaded, else `embedded`, which needs no
+    download. A name is never replaced. Raises DataError for an unknown name, a path that is not a folder or an
+    image_size below 16 pixels, ValueError for a `default` or `embedded` that is not in SOURCES.
     """
-    if default not in SOURCES:
-        raise ValueError(f"default must be one of {sorted(SOURCES)}, got {default!r}")
+    for option, name in (("default", default), ("embedded", embedded)):
+        if name not in SOURCES:
+            raise ValueError(f"{option} must be one of {sorted(SOURCES)}, got {name!r}")
+    if image_size is not None and image_size < MIN_IMAGE_SIZE:
+        raise DataError(f"--image-size must be at least {MIN_IMAGE_SIZE} pixels, got {image_size}")
     if name_or_path == AUTO:
         if download or SOURCES[default].lies_under(data_root):
             return ResolvedDataset(name=default, path=None, hint="")
         hint = f"for {SOURCES[default].title} add --dataset {default} --download"
-        return ResolvedDataset(name=EMBEDDED, path=None, hint=hint)
+        return ResolvedDataset(name=embedded, path=None, hint=hint)
     if name_or_path in SOURCES:
         return ResolvedDataset(name=name_or_path, path=None, hint="")
     return ResolvedDataset(name=None, path=_checked_folder(name_or_path), hint="")
 
 
-def load_dataset(name_or_path: str, *, data_root: Path, download: bool, default: str = "cifar10") -> ImageDataset:
+def load_dataset(
+    name_or_path: str,
+    *,
+    data_root: Path,
+    download: bool,
+    default: str = "cifar10",
+    embedded: str = "digits",
+    image_size: int | None = None,
+) -> ImageDataset:
     """Load a data set by name, by path to a folder, or by "auto" (see `resolve_dataset`).
 
-    The result's `name` and `origin` say which was taken and, where "auto" fell back to the embedded one, how
-    to get the real one. Raises DataError, one sentence for the user, for anything wrong with the data or its
-    place.
+    image_size: the side to resize the images to, in pixels; None leaves them as they are. The result's `name` and
+    `origin` say which was taken and, where "auto" fell back to the embedded one, how to get the real one. Raises
+    DataError, one sentence for the user, for anything wrong with the data or its place.
     """
-    resolved = resolve_dataset(name_or_path, data_root=data_root, download=download, default=default)
+    resolved = resolve_dataset(
+        name_or_path,
+        data_root=data_root,
+        download=download,
+        default=default,
+        embedded=embedded,
+        image_size=image_size,
+    )
     if resolved.path is not None:
-        return load_folder(resolved.path)
-    assert resolved.name is not None
-    dataset = SOURCES[resolved.name].load(data_root, download)
+        dataset = load_folder(resolved.path)
+    else:
+        assert resolved.name is not None
+        dataset = SOURCES[resolved.name].load(data_root, download)
+    if image_size is not None:
+        dataset = resize_dataset(dataset, image_size)
     return replace(dataset, origin=f"{dataset.origin}; {resolved.hint}") if resolved.hint else dataset
 
 
@@ -98,8 +134,7 @@ def _checked_folder(name_or_path: str) -> Path:
     if os.sep in name_or_path or name_or_path.startswith("~"):
         raise DataError(f"there is no folder {path}, which --dataset names")
     known = [AUTO, *sorted(SOURCES)]
-    nearest = difflib.get_close_matches(name_or_path.lower(), known, n=1, cutoff=0.5)
-    suggestion = f"; did you mean {nearest[0]!r}?" if nearest else ""
     raise DataError(
-        f"unknown data set {name_or_path!r}: allowed are {', '.join(known)} and a path to a folder" + suggestion
+        f"unknown data set {name_or_path!r}: allowed are {', '.join(known)} and a path to a folder"
+        f"{did_you_mean(name_or_path.lower(), known)}"
     )

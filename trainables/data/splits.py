@@ -1,10 +1,11 @@
-"""Index sets: validation cut from the training set, thinning, what tuning and retest train on."""
+"""Index sets: validation cut from the training set, thinning, label fractions, what tuning and retest train on."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +15,13 @@ from trainables.data.types import ImageDataset, TestData, TuningData
 # validation with seed 0 picked for tuning.
 VALIDATION_STREAM = 1
 THINNING_STREAM = 2
+LABEL_STREAM = 3
+
+# A product of a float and a count that should be whole must not fall just below it: 5000 / 100 is 50, never 49.
+ROUNDING = 1e-9
+
+# int64[C] images of each class -> int64[C], how many of them remain.
+Thinned = Callable[[np.ndarray], np.ndarray]
 
 MINORITIES = ("first", "last")
 
@@ -46,8 +54,8 @@ def _step_counts(class_counts: np.ndarray, ratio: float) -> np.ndarray:
 
 def _exponential_counts(class_counts: np.ndarray, ratio: float) -> np.ndarray:
     steps = np.arange(len(class_counts)) / (len(class_counts) - 1)
-    # Rounded down as in the papers' own code; 1e-9 so that 5000 / 100 is 50 and never 49.
-    return np.floor(class_counts * ratio**-steps + 1e-9).astype(np.int64)
+    # Rounded down as in the papers' own code.
+    return np.floor(class_counts * ratio**-steps + ROUNDING).astype(np.int64)
 
 
 IMBALANCES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
@@ -79,6 +87,11 @@ def thinned_counts(class_counts: np.ndarray, *, imbalance: str, ratio: float, mi
     return np.ascontiguousarray(np.maximum(thinned, 1))
 
 
+def whole(class_counts: np.ndarray) -> np.ndarray:
+    """The counts as they are, int64[C]: nothing is thinned."""
+    return class_counts
+
+
 def thin(labels: np.ndarray, indices: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
     """A random subset of `indices` with counts[j] of class j: sorted int64, deterministic in seed.
 
@@ -100,48 +113,71 @@ def _draw_per_class(labels: np.ndarray, indices: np.ndarray, counts: np.ndarray,
     return np.sort(np.concatenate(drawn)).astype(np.int64)
 
 
-def tuning_data(dataset: ImageDataset, *, imbalance: str, ratio: float, minority: str, subset_seed: int) -> TuningData:
-    """Validation is cut first (seed 0 in every study), then the rest thinned. Raises ValueError as above."""
+def tuning_data(dataset: ImageDataset, *, thinned: Thinned, subset_seed: int) -> TuningData:
+    """Validation is cut first (the data set's own, else seed 0 in every study), then the rest thinned.
+
+    thinned(class_counts): `whole`, or `thinned_counts` with its options. Raises ValueError as they and `thin` do.
+    """
     num_classes = len(dataset.class_names)
     labels = dataset.train_labels
-    pool_indices, val_indices = split_validation(labels, dataset.num_val_per_class, num_classes)
-    pool_counts = np.bincount(dataset.train_labels[pool_indices], minlength=num_classes)
-    counts = thinned_counts(pool_counts, imbalance=imbalance, ratio=ratio, minority=minority)
-    train_indices = thin(dataset.train_labels, pool_indices, counts, subset_seed)
+    if dataset.val_indices is None:
+        pool_indices, val_indices = split_validation(labels, dataset.num_val_per_class, num_classes)
+    else:
+        pool_indices = np.setdiff1d(np.arange(len(labels), dtype=np.int64), dataset.val_indices)
+        val_indices = dataset.val_indices
+    counts = thinned(np.bincount(labels[pool_indices], minlength=num_classes))
+    train_indices = thin(labels, pool_indices, counts, subset_seed)
     return TuningData(
         images=dataset.train_images,
-        labels=dataset.train_labels,
+        labels=labels,
         train_indices=train_indices,
         val_indices=val_indices,
         class_names=dataset.class_names,
         class_counts=counts,
         flip_keeps_label=dataset.flip_keeps_label,
         fingerprint=_fingerprint(dataset.fingerprint, train_indices, val_indices),
+        superclass_of=dataset.superclass_of,
+        superclass_names=dataset.superclass_names,
+        subset_seed=subset_seed,
     )
 
 
-def retest_data(
-    dataset_pool: TuningData, *, imbalance: str, ratio: float, minority: str, subset_seed: int
-) -> TuningData:
+def retest_data(pool: TuningData, *, thinned: Thinned, subset_seed: int) -> TuningData:
     """Train and validation joined, the whole pool, thinned anew with subset_seed; val_indices is empty.
 
     The fingerprint is taken over the tuning data's, which stands for the data set, and the new index sets.
     """
-    labels = dataset_pool.labels
-    class_counts = np.bincount(labels, minlength=dataset_pool.num_classes)
-    counts = thinned_counts(class_counts, imbalance=imbalance, ratio=ratio, minority=minority)
-    train_indices = thin(labels, np.arange(len(labels), dtype=np.int64), counts, subset_seed)
+    counts = thinned(np.bincount(pool.labels, minlength=pool.num_classes))
+    train_indices = thin(pool.labels, np.arange(len(pool.labels), dtype=np.int64), counts, subset_seed)
     val_indices = np.empty(0, dtype=np.int64)
-    return TuningData(
-        images=dataset_pool.images,
-        labels=labels,
+    return replace(
+        pool,
         train_indices=train_indices,
         val_indices=val_indices,
-        class_names=dataset_pool.class_names,
         class_counts=counts,
-        flip_keeps_label=dataset_pool.flip_keeps_label,
-        fingerprint=_fingerprint(dataset_pool.fingerprint, train_indices, val_indices),
+        fingerprint=_fingerprint(pool.fingerprint, train_indices, val_indices),
+        subset_seed=subset_seed,
     )
+
+
+def label_subset(data: TuningData, fraction: float) -> np.ndarray:
+    """The training images whose labels may be used: sorted int64 indices, a part of data.train_indices.
+
+    floor(fraction · n_j) images of each class j, drawn with data.subset_seed: the images of a smaller fraction are
+    among those of a larger one. Raises ValueError for a fraction outside (0, 1] and where a class is left empty.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"label fraction must be above 0 and at most 1, got {fraction}")
+    counts = np.floor(fraction * data.class_counts + ROUNDING).astype(np.int64)
+    rarest = int(data.class_counts.argmin())
+    if counts[rarest] == 0:
+        num_images = int(data.class_counts[rarest])
+        least = math.ceil(10_000 / num_images) / 10_000
+        raise ValueError(
+            f"label fraction {fraction} leaves class {data.class_names[rarest]!r} without an image (it has "
+            f"{num_images}); {least} is enough for it"
+        )
+    return _draw_per_class(data.labels, data.train_indices, counts, LABEL_STREAM, data.subset_seed)
 
 
 def test_data(dataset: ImageDataset) -> TestData:

@@ -18,8 +18,10 @@ class ImageDataset:
     train_images: uint8[N, H, W, C] (C = 1 or 3); train_labels: int64[N]; the same for test.
     origin: one phrase for the page's first line, e.g. "CIFAR-10, read from data/cifar10 (Parquet)".
     flip_keeps_label: whether a mirror image is of the same class (False for digits).
-    num_val_per_class: validation images to cut from each class, before thinning.
-    fingerprint: hex SHA-256 over the arrays and class names.
+    num_val_per_class: validation images to cut from each class, before thinning. val_indices: int64[V], the ones to
+    cut where the source says which, num_val_per_class of each class; None where they are drawn.
+    fingerprint: hex SHA-256 over the arrays and class names, and the superclasses where there are any.
+    superclass_of: class -> superclass, a position in superclass_names; both are None where there are none.
     """
 
     name: str
@@ -32,6 +34,9 @@ class ImageDataset:
     flip_keeps_label: bool
     num_val_per_class: int
     fingerprint: str
+    superclass_of: tuple[int, ...] | None = None
+    superclass_names: tuple[str, ...] | None = None
+    val_indices: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +46,8 @@ class TuningData:
     images: uint8[N, H, W, C], the whole training pool; labels: int64[N].
     train_indices: int64[M], thinned; val_indices: int64[V], balanced, disjoint from train_indices (empty in the
     retest, which trains on both). class_counts: int64[C], of labels[train_indices].
-    fingerprint: hex SHA-256 of the data set's fingerprint and both index sets.
+    fingerprint: hex SHA-256 of the data set's fingerprint and both index sets. superclass_of, superclass_names:
+    as in ImageDataset. subset_seed: what it was thinned with, and what `label_subset` draws with.
     """
 
     images: np.ndarray
@@ -52,6 +58,9 @@ class TuningData:
     class_counts: np.ndarray
     flip_keeps_label: bool
     fingerprint: str
+    superclass_of: tuple[int, ...] | None = None
+    superclass_names: tuple[str, ...] | None = None
+    subset_seed: int = 0
 
     @property
     def num_classes(self) -> int:

@@ -3,34 +3,62 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable
 
 from torch import nn
 
 from trainables.models.heads import HEADS
-from trainables.models.resnet_cifar import resnet18, resnet32
-from trainables.models.small_cnn import SmallCnn
+from trainables.models.lenet import LeNet
+from trainables.models.resnet_cifar import resnet9, resnet18, resnet20, resnet32, resnet34
+from trainables.models.small_cnn import PADDINGS, SmallCnn
+from trainables.models.ultranet import UltraNet18
 
 MIN_IMAGE_SIZE = 16
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "lenet": LeNet,
     "small_cnn": SmallCnn,
+    "resnet9": resnet9,
     "resnet18": resnet18,
+    "resnet8blocks": resnet18,  # what the source `s0_base` calls it
+    "resnet20": resnet20,
     "resnet32": resnet32,
+    "resnet34": resnet34,
+    "ultranet18": UltraNet18,
 }
-"""model -> (*, num_classes, in_channels, image_size, head) -> module."""
+"""model -> (*, num_classes, in_channels, image_size, head, options) -> module.
+
+Which of the options padding, dropout and drop_path a model takes is written in its signature alone.
+"""
 
 
-def build_model(name: str, *, num_classes: int, in_channels: int, image_size: int, head: str = "linear") -> nn.Module:
+def models_taking(option: str) -> list[str]:
+    """The models that understand an option of build_model: "padding", "dropout" or "drop_path"."""
+    return [name for name, model in MODELS.items() if option in inspect.signature(model).parameters]
+
+
+def build_model(
+    name: str,
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: int,
+    head: str = "linear",
+    padding: str | None = None,
+    dropout: float | None = None,
+    drop_path: float | None = None,
+) -> nn.Module:
     """A freshly initialised model for square images; the caller seeds torch's generator.
 
     Its forward maps float32[B, in_channels, image_size, image_size] to float32[B, num_classes]: logits with
-    the head "linear", cosines in [-1, 1] with "cosine" (what a loss needs: losses.LOSS_HEADS).
-    Raises ValueError for an unknown name or head, fewer than 2 classes, channels other than 1 or 3, images
-    below 16×16.
+    the head "linear", cosines in [-1, 1] with "cosine" (what a loss needs: losses.LOSS_HEADS). padding ("same" or
+    "valid"), dropout and drop_path (probabilities in [0, 1)): None is the model's own default.
+    Raises ValueError for an unknown name, head or padding, an option that the model does not take, fewer than 2
+    classes, channels other than 1 or 3, images below 16×16.
     """
-    for kind, value, table in (("model", name, list(MODELS)), ("head", head, list(HEADS))):
-        if value not in table:
+    for kind, value, table in (("model", name, MODELS), ("head", head, HEADS), ("padding", padding, PADDINGS)):
+        if value is not None and value not in table:
             nearest = difflib.get_close_matches(value, table, n=1, cutoff=0)[0]
             raise ValueError(f"{kind} must be one of {', '.join(table)}, got {value!r}; nearest: {nearest}")
     if num_classes < 2:
@@ -39,4 +67,13 @@ def build_model(name: str, *, num_classes: int, in_channels: int, image_size: in
         raise ValueError(f"in_channels must be 1 or 3, got {in_channels}")
     if image_size < MIN_IMAGE_SIZE:
         raise ValueError(f"image_size must be at least {MIN_IMAGE_SIZE}, got {image_size}")
-    return MODELS[name](num_classes=num_classes, in_channels=in_channels, image_size=image_size, head=head)
+    for kind, probability in (("dropout", dropout), ("drop_path", drop_path)):
+        if probability is not None and not 0 <= probability < 1:
+            raise ValueError(f"{kind} must be in [0, 1), got {probability}")
+    options = {"padding": padding, "dropout": dropout, "drop_path": drop_path}
+    given = {option: value for option, value in options.items() if value is not None}
+    for option in given:
+        takers = models_taking(option)
+        if name not in takers:
+            raise ValueError(f"model {name} takes no {option}; the models that do: {', '.join(takers)}")
+    return MODELS[name](num_classes=num_classes, in_channels=in_channels, image_size=image_size, head=head, **given)

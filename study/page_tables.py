@@ -1,0 +1,439 @@
+"""The tables of the page, as finished strings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from study import analysis, findings, wording
+from study.analysis import MAX_IMAGE_SPREAD, Interval, Tables
+from study.number_text import (
+    NOTHING,
+    config_value,
+    difference_cell,
+    duration,
+    is_missing,
+    listed,
+    mean_cell,
+    percent,
+    plural,
+    points,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of finished strings; the first cell of a row is its header. marks: a row's CSS class or ''."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of the table of arms: its heading, and the cell of a row of analysis.arm_table."""
+
+    title: str
+    cell: Callable[[Mapping[Any, Any]], str]
+
+
+def _share(name: str) -> Callable[[Mapping[Any, Any]], str]:
+    return lambda row: percent(row[name])
+
+
+METRIC_COLUMNS = {
+    "test_accuracy": Column(title="Accuracy", cell=_share("test_accuracy")),
+    "test_top5_accuracy": Column(title="Top-5", cell=_share("test_top5_accuracy")),
+    "test_superclass_accuracy": Column(title="Super\u00adclass", cell=_share("test_superclass_accuracy")),
+    "test_macro_f1": Column(title="Macro-F1", cell=_share("test_macro_f1")),
+    "test_worst_class_recall": Column(title="Worst class", cell=_share("test_worst_class_recall")),
+    "test_ece": Column(title="ECE", cell=_share("test_ece")),
+    "test_nll": Column(
+        title="NLL", cell=lambda row: NOTHING if is_missing(row["test_nll"]) else f"{row['test_nll']:.3f}"
+    ),
+    "generalisation_gap": Column(title="Gap to training", cell=lambda row: points(row["generalisation_gap"])),
+}
+# How the table of arms calls the score; beside the other accuracies of its task.
+SCORE_TITLES = {
+    "imbalance": "Balanced accuracy",
+    "baseline": "Test accuracy",
+    "cifar100": "Test accuracy (top-1)",
+    "jigsaw": "Test accuracy",
+}
+
+
+# --- results --------------------------------------------------------------------------------------------------
+
+
+def arms_table(tables: Tables) -> Table:
+    frame, words = analysis.arm_table(tables), wording.of(tables.summary)
+    best = {arm for group in tables.groups for arm in analysis.ranked(tables, group)[:1]}
+    controls = {group.control for group in tables.groups}
+    columns = _arm_columns(tables, is_n_common=frame["n"].nunique() <= 1)
+    rows = frame.to_dict("records")
+    numbers = sorted({int(n) for n in frame["n"].dropna()})
+    over = f"means over {plural(numbers[0], 'seed')}" if len(numbers) == 1 else "means over n seeds"
+    gap = " Gap: training minus test accuracy at the last epoch, in points." * ("generalisation_gap" in words.metrics)
+    return Table(
+        caption=f"Test results of each arm's winner, {over}, the best arm first{' in its group' * (len(controls) > 1)}"
+        ". ± is half the width of the 95 % t-interval; differences are paired by seed, their 95 % intervals not "
+        "adjusted. Accuracies, F1, recall and ECE (15 bins) in %, differences in points, NLL in nats."
+        f"{gap} Validation score: of the winning tuning trial. Trials: completed / stopped early / failed.",
+        columns=tuple(column.title for column in columns),
+        rows=tuple(tuple(column.cell(row) for column in columns) for row in rows),
+        marks=tuple("best" if row["arm"] in best else "control" if row["arm"] in controls else "" for row in rows),
+    )
+
+
+def _arm_columns(tables: Tables, *, is_n_common: bool) -> list[Column]:
+    controls, words = tables.controls, wording.of(tables.summary)
+    named = sorted({control for control in controls.values() if control is not None})
+    columns = [Column(title="Arm", cell=lambda row: str(row["arm"]))]
+    if len(tables.groups) > 1:
+        columns.append(Column(title="Group", cell=lambda row: str(row["group"])))
+    columns.append(
+        Column(
+            title=SCORE_TITLES[tables.task],
+            cell=lambda row: mean_cell(row["mean"], row["low"], row["high"], None if is_n_common else row["n"]),
+        )
+    )
+    if named:
+        columns.append(
+            Column(
+                title=f"Difference to {named[0] if len(named) == 1 else 'the control'}",
+                cell=lambda row: "control" if row["arm"] == controls[row["arm"]] else _difference(row),
+            )
+        )
+    columns += [METRIC_COLUMNS[metric] for metric in words.metrics]
+    if words.names_optimizer:
+        columns.append(Column(title="Optimiser", cell=_optimizer))
+    return [
+        *columns,
+        Column(title="Validation score", cell=_share("val_objective")),
+        Column(title="Trials", cell=_trials),
+    ]
+
+
+def _difference(row: Mapping[Any, Any]) -> str:
+    return difference_cell(row["difference_mean"], row["difference_low"], row["difference_high"])
+
+
+def _optimizer(row: Mapping[Any, Any]) -> str:
+    return NOTHING if is_missing(row["optimizer"]) else wording.optimizer_name(str(row["optimizer"]))
+
+
+def _trials(row: Mapping[Any, Any]) -> str:
+    unfinished = row["running"] + row["interrupted"]
+    trials = f"{row['completed']} / {row['stopped']} / {row['failed']}"
+    return f"{trials} (+ {unfinished} unfinished)" if unfinished else trials
+
+
+def optimizers_table(tables: Tables) -> Table | None:
+    """The best validation score of each model with each optimiser, and of how many completed trials."""
+    cells = findings.models_by_optimizer(tables)
+    if cells.empty:
+        return None
+    optimizers = sorted(cells["optimizer"].unique())
+    by_cell = {(cell.arm, cell.optimizer): cell for cell in analysis.rows(cells)}
+    best = {arm: frame["best"].max() for arm, frame in cells.groupby("arm")}
+    found = []
+    for arm in (arm for arm in tables.arms if arm in best):
+        texts = [arm]
+        for optimizer in optimizers:
+            cell = by_cell.get((arm, optimizer))
+            mark = " *" if cell is not None and cell.best == best[arm] else ""
+            texts.append(NOTHING if cell is None else f"{percent(cell.best)}{mark} (of {cell.num_trials:,})")
+        found.append(tuple(texts))
+    return Table(
+        caption=f"Best {wording.METRIC_NAMES[tables.objective]} (%) by model and optimiser, with the number of "
+        "completed trials it is the best of; * the model's best. Exploratory: the searcher chose how often to try an "
+        "optimiser, so the budgets of a row's cells are not equal, and a cell of more trials has had more chances.",
+        columns=("Model", *(wording.optimizer_name(str(optimizer)) for optimizer in optimizers)),
+        rows=tuple(found),
+    )
+
+
+def tau_table(tables: Tables) -> Table | None:
+    """What post-hoc logit adjustment gives each arm's winner."""
+    sweeps = findings.tau_sweeps(tables)
+    if not sweeps:
+        return None
+    return Table(
+        caption="Post-hoc logit adjustment of each arm's winner. τ*: the best on validation. Gain on validation in "
+        "points, chosen on those very images and so optimistic. Test balanced accuracy in %, ± half the width of the "
+        "95 % t-interval over seeds; the difference is paired, of the same models with and without τ*.",
+        columns=("Arm", "τ*", "Gain on validation", "Test at τ = 0", "Test at τ*", "Difference"),
+        rows=tuple(
+            (
+                sweep.arm,
+                f"{sweep.chosen:g}",
+                points(sweep.validation_gain),
+                _interval_cell(sweep.test_score(0.0)),
+                _interval_cell(sweep.test_score(sweep.chosen)),
+                _paired_cell(sweep.test_difference),
+            )
+            for sweep in sweeps
+        ),
+    )
+
+
+def _interval_cell(interval: Interval | None) -> str:
+    return NOTHING if interval is None else mean_cell(interval.mean, interval.low, interval.high)
+
+
+def _paired_cell(difference: Interval | None) -> str:
+    return NOTHING if difference is None else difference_cell(difference.mean, difference.low, difference.high)
+
+
+def hardest_table(tables: Tables) -> Table | None:
+    classes, arms = findings.hardest_classes(tables), findings.compared_arms(tables)
+    if arms is None:
+        return None
+    best, controls = arms[0], [arm for arm in arms[1:] if arm is not None]
+    has_superclass = bool(classes["superclass"].notna().any())
+    return Table(
+        caption=f"The hardest classes: lowest test recall (%) of {best}, the best arm, mean over the retest's seeds"
+        f"{_beside(controls)}.",
+        columns=("Class", *["Superclass"] * has_superclass, best, *controls),
+        rows=tuple(
+            (
+                row["class_name"],
+                *[row["superclass"]] * has_superclass,
+                percent(row["best"]),
+                *(percent(row["control"]) for _ in controls),
+            )
+            for row in classes.to_dict("records")
+        ),
+    )
+
+
+def confused_table(tables: Tables) -> Table | None:
+    pairs, arms = findings.confused_pairs(tables), findings.compared_arms(tables)
+    if arms is None or pairs.empty:
+        return None
+    best, controls = arms[0], [arm for arm in arms[1:] if arm is not None]
+    has_superclass = bool(pairs["is_same_superclass"].notna().any())
+    return Table(
+        caption=f"The most confused pairs of {best}: share (%) of the true class's test images that it takes for the "
+        f"predicted one, mean over the retest's seeds{_beside(controls)}.",
+        columns=(
+            "True class",
+            "Predicted class",
+            *["Same superclass"] * has_superclass,
+            best,
+            *controls,
+        ),
+        rows=tuple(
+            (
+                row["true"],
+                row["predicted"],
+                *["yes" if row["is_same_superclass"] else "no"] * has_superclass,
+                percent(row["best"]),
+                *(percent(row["control"]) for _ in controls),
+            )
+            for row in pairs.to_dict("records")
+        ),
+    )
+
+
+def _beside(controls: Sequence[str]) -> str:
+    return f"; beside it that of the control {controls[0]}" if controls else ""
+
+
+def transfer_table(tables: Tables) -> Table | None:
+    """The two paired differences behind each verdict."""
+    found = findings.transfers(tables)
+    if not found:
+        return None
+    return Table(
+        caption="What pre-training on puzzles did at each share of the labels: test accuracy (%) of the pre-trained "
+        "arm and its paired differences (points, 95 % intervals, not adjusted) to both ways to start from scratch.",
+        columns=("Labels", "Jigsaw first", "Minus scratch", "Minus scratch, as many epochs", "Solving puzzles first"),
+        rows=tuple(
+            (
+                transfer.group.title,
+                _interval_cell(transfer.score),
+                _paired_cell(transfer.to_scratch),
+                _paired_cell(transfer.to_equal_epochs),
+                transfer.words or "no verdict",
+            )
+            for transfer in found
+        ),
+    )
+
+
+def puzzle_tables(tables: Tables) -> list[Table]:
+    """One for each arm of the pretext that completed a trial or was retested: what its winner does to puzzles."""
+    found = {arm: findings.puzzle_metrics(tables, arm) for arm in findings.pretext_arms(tables)}
+    return [
+        _puzzle_table(arm, findings.num_tiles(tables, arm), metrics)
+        for arm, metrics in found.items()
+        if metrics[["validation", "mean"]].notna().any(axis=None)
+    ]
+
+
+def _puzzle_table(arm: str, num_tiles: int, metrics: pd.DataFrame) -> Table:
+    side, num_seeds = math.isqrt(num_tiles), int(metrics["n"].max()) if metrics["n"].notna().any() else 0
+    over = f"mean ± half the width of its 95 % interval over {plural(num_seeds, 'seed')}" if num_seeds else "not done"
+    return Table(
+        caption=f"{arm}: puzzles of {side} × {side} tiles, in %. Validation: the winning trial at its last epoch. "
+        f"Test: {over}. Chance: what guessing gives, row-argmax guessing each tile on its own. Confidence: the mean "
+        "of the Sinkhorn matrix at the true places.",
+        columns=("Measure", "Validation", "Test", "Chance"),
+        rows=tuple(
+            (
+                row["title"],
+                percent(row["validation"]),
+                mean_cell(row["mean"], row["low"], row["high"]),
+                percent(row["chance"]),
+            )
+            for row in metrics.to_dict("records")
+        ),
+    )
+
+
+# --- arms, winners, budget --------------------------------------------------------------------------------------
+
+
+def not_retested(tables: Tables) -> list[tuple[str, str]]:
+    reasons = dict(tables.summary.get("not_retested") or {})
+    retested = set(tables.main_retests["arm"])
+    default = "the study is not finished" if tables.summary["state"] != "complete" else "no reason was recorded"
+    return [(arm, str(reasons.get(arm, default))) for arm in tables.arms if arm not in retested]
+
+
+def descriptions(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    texts = summary.get("arm_descriptions") or {}
+    return [(arm, str(texts[arm])) for arm in staged_arms(summary) if arm in texts]
+
+
+def staged_arms(summary: Mapping[str, Any]) -> list[str]:
+    """The arms of all stages in the order in which they ran."""
+    return [arm for stage in summary["stages"] for arm in stage["arms"]]
+
+
+def winner_commands(tables: Tables) -> list[tuple[str, str]]:
+    found = tables.summary.get("winners") or {}
+    return [(arm, str(found[arm]["command"])) for arm in staged_arms(tables.summary) if arm in found]
+
+
+def winners_table(tables: Tables) -> Table | None:
+    found = tables.summary.get("winners") or {}
+    arms = [arm for arm in staged_arms(tables.summary) if arm in found]
+    if not arms:
+        return None
+    names = list(dict.fromkeys(name for arm in arms for name in found[arm]["config"]))
+    # A knob of no winner (null in all) would be an empty column.
+    names = [name for name in names if any(found[arm]["config"].get(name) is not None for arm in arms)]
+    rows = tuple(
+        (
+            arm,
+            str(found[arm]["trial_id"]),
+            percent(found[arm]["objective"]),
+            *(config_value(found[arm]["config"].get(name)) for name in names),
+        )
+        for arm in arms
+    )
+    return Table(
+        caption="The winning configurations; – where a hyperparameter is inactive. Validation score in %.",
+        columns=("Arm", "Trial", "Validation score", *names),
+        rows=rows,
+    )
+
+
+def budget_warning(tables: Tables) -> str | None:
+    """The sentence that says that budgets meant to be alike were not equal, where they differ by more than 10 %."""
+    budgets = analysis.least_equal_budgets(analysis.arm_budgets(tables))
+    spread = analysis.image_spread(budgets)
+    if spread <= MAX_IMAGE_SPREAD:
+        return None
+    by_images = budgets.sort_values("num_images", kind="stable")
+    least, most = by_images.iloc[0], by_images.iloc[-1]
+    reasons = []
+    if budgets["num_stopped"].sum() > 0:
+        reasons.append("early stopping ended more epochs in some arms than in others")
+    if (tables.tuning["status"] == "failed").any():
+        reasons.append("some trials failed")
+    if tables.summary["budget"].get("time_budget") and budgets["num_trials"].nunique() > 1:
+        reasons.append("the time budget was spent")
+    if tables.summary["state"] != "complete":
+        reasons.append("the study was interrupted")
+    return (
+        f"Budgets were not equal in images: tuning drew {int(least['num_images']):,} training images in "
+        f"{least['arm']} and {int(most['num_images']):,} in {most['arm']}, a spread of {percent(spread)} % "
+        f"of the larger (limit {percent(MAX_IMAGE_SPREAD, 0)} %), although every arm is given the same "
+        "number of trials and of epochs a trial, because "
+        f"{listed(reasons) if reasons else 'some trials ran fewer epochs'}."
+    )
+
+
+def budget_sentences(tables: Tables) -> list[str]:
+    budgets = analysis.arm_budgets(tables)
+    if budgets["num_trials"].sum() == 0:
+        return ["No trial was run."]
+    spent, saved = budgets["seconds"].sum(), budgets["saved_seconds"].sum()
+    spread = analysis.image_spread(analysis.least_equal_budgets(budgets))
+    decisions = tables.tuning_rungs["decision"]
+    sentences = [
+        f"Tuning ran {plural(int(budgets['num_trials'].sum()), 'trial')} over "
+        f"{plural(len(budgets), 'arm')} and drew {int(budgets['num_images'].sum()):,} training images in "
+        f"{duration(spent)} of training and validation, summed over trials.",
+        f"Early stopping took {plural(len(decisions), 'decision')}, of which "
+        f"{int((decisions == 'stop').sum()):,} stopped a trial. That left "
+        f"{plural(int(budgets['saved_epochs'].sum()), 'epoch')} unrun, about {duration(saved)}, or "
+        f"{percent(saved / (spent + saved) if spent + saved > 0 else 0, 0)} % of what the same trials "
+        "would have taken in full.",
+    ]
+    if spread <= MAX_IMAGE_SPREAD:
+        sentences.append(
+            f"The images of arms that were to spend alike differ by at most {percent(spread)} % of the largest (limit "
+            f"{percent(MAX_IMAGE_SPREAD, 0)} %)."
+        )
+    return sentences
+
+
+def budget_table(tables: Tables) -> Table:
+    rows = tuple(
+        (
+            row["arm"],
+            f"{row['num_trials']:,}",
+            f"{row['num_epochs']:,}",
+            f"{row['num_images']:,}",
+            duration(row["seconds"]),
+            f"{row['num_stopped']:,}",
+            f"{row['saved_epochs']:,}",
+            duration(row["saved_seconds"]),
+        )
+        for row in analysis.arm_budgets(tables).to_dict("records")
+    )
+    return Table(
+        caption="What tuning spent on each arm. Time saved is an estimate: epochs not run, each at the "
+        "trial's own mean.",
+        columns=(
+            "Arm", "Trials", "Epochs", "Training images", "Time", "Stopped early", "Epochs saved", "Time "
+            "saved",
+        ),
+        rows=rows,
+    )  # fmt: skip
+
+
+def failures_table(tables: Tables) -> Table | None:
+    failed = tables.trials[tables.trials["status"] == "failed"]
+    if failed.empty:
+        return None
+    rows = tuple(
+        (
+            str(row["trial_id"]),
+            str(row["arm"]),
+            str(row["epochs"]),
+            "no message was recorded" if is_missing(row["message"]) else str(row["message"]),
+        )
+        for row in failed.to_dict("records")
+    )
+    return Table(caption="Failed trials.", columns=("Trial", "Arm", "Epochs done", "Message"), rows=rows)

@@ -1,0 +1,19 @@
+"""The baseline: a model and an optimiser on the data as they are."""
+
+from __future__ import annotations
+
+from trainables.classifier import build_classifier
+from trainables.evaluation import test_classifier, validate_classifier
+from trainables.hparams import BaselineHparams
+from trainables.task import Task
+
+BASELINE = Task(
+    name="baseline",
+    hparams=BaselineHparams,
+    build_learner=build_classifier,
+    validate=validate_classifier,
+    test=test_classifier,
+    metric="val_accuracy",
+    mode="max",
+    score="test_accuracy",
+)

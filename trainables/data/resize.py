@@ -1,0 +1,49 @@
+"""A data set's images brought to another size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from trainables.data.decoded import make_decoded
+from trainables.data.types import ImageDataset
+
+CHUNK_SIZE = 1000
+
+
+def resize_dataset(dataset: ImageDataset, image_size: int) -> ImageDataset:
+    """The data set with images of image_size x image_size pixels: bilinear, antialiased where they become smaller.
+
+    Its fingerprint is of the new images, and its origin says their size. A data set of that size is returned as it is.
+    """
+    if dataset.train_images.shape[1:3] == (image_size, image_size):
+        return dataset
+    resized = make_decoded(
+        train_images=_resize(dataset.train_images, image_size),
+        train_labels=dataset.train_labels,
+        test_images=_resize(dataset.test_images, image_size),
+        test_labels=dataset.test_labels,
+        class_names=dataset.class_names,
+        superclass_of=dataset.superclass_of,
+        superclass_names=dataset.superclass_names,
+    )
+    return replace(
+        dataset,
+        origin=f"{dataset.origin}, resized to {image_size}x{image_size}",
+        train_images=resized.train_images,
+        test_images=resized.test_images,
+        fingerprint=resized.fingerprint,
+    )
+
+
+def _resize(images: np.ndarray, image_size: int) -> np.ndarray:
+    """uint8[N, image_size, image_size, C] of images: uint8[N, H, W, C]."""
+    resized = np.empty((len(images), image_size, image_size, images.shape[3]), dtype=np.uint8)
+    for start in range(0, len(images), CHUNK_SIZE):
+        chunk = torch.from_numpy(images[start : start + CHUNK_SIZE]).permute(0, 3, 1, 2)
+        pixels = functional.interpolate(chunk, size=(image_size, image_size), mode="bilinear", antialias=True)
+        resized[start : start + CHUNK_SIZE] = pixels.permute(0, 2, 3, 1).numpy()
+    return resized
