@@ -42,11 +42,15 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """arms by name; suggest: the knobs that all arms share; start: the default configuration they start from."""
+    """arms by name; suggest: the knobs that all arms share; start: the default configuration they start from.
+
+    alternatives: of the arms' next trials, what is otherwise than at the start, so that each is tried once.
+    """
 
     arms: Mapping[str, Arm]
     suggest: Suggest
     start: Mapping[str, Any]
+    alternatives: Sequence[Mapping[str, Any]] = ()
 
     def sample(self, arm: Arm, trial: optuna.Trial) -> dict[str, Any]:
         """The hyperparameters of a trial; an inactive knob is absent."""
@@ -58,6 +62,15 @@ class SearchSpace:
         A knob without a start value, or with one that a choice before it puts out of range, starts in the middle.
         """
         return dict(self._start(arm).params)
+
+    def start_points(self, arm: Arm) -> list[dict[str, Any]]:
+        """Optuna parameters of the arm's first trials: the start point, then its alternatives."""
+        points = [self.start_point(arm)]
+        for alternative in self.alternatives:
+            point = self.start_point(replace(arm, start={**arm.start, **alternative}))
+            if point not in points:  # a start that was asked for may be one of them
+                points.append(point)
+        return points
 
     def start_hparams(self, arm: Arm) -> dict[str, Any]:
         """The hyperparameters of the arm's first trial."""

@@ -67,7 +67,9 @@ def search_space(*, num_train: int, padding: str, flip: bool) -> SearchSpace:
         "label_smoothing": 0.0,
         "augmentation": knobs.crop(flip),
     }
-    return SearchSpace(arms=arms, suggest=suggest, start=start)
+    # TPE would stay with the optimiser that it saw do well first: each gets a trial before it begins.
+    others = [{"optimizer": name} for name in _ADAPTIVE]
+    return SearchSpace(arms=arms, suggest=suggest, start=start, alternatives=others)
 
 
 def _schedule(trial: optuna.Trial) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from study import analysis, findings, wording
 from study.analysis import LEVEL, Group, Interval, Tables, Verdict
 from study.findings import JIGSAW, Transfer
 from study.number_text import (
+    chance_percent,
     distance_text,
     level_text,
     listed,
@@ -52,8 +53,8 @@ def _group_headline(tables: Tables, group: Group) -> str:
     if verdict.best == group.control:
         return (
             f"{place}, no {words.challenger} beats the control: {best} itself gives the best {metric}, {score}; "
-            f"the best {words.challenger}, {verdict.challenger}, is {percent(abs(verdict.difference.mean))} points "
-            f"below {paired_text(verdict.difference, verdict.score)}."
+            f"the best {words.challenger}, {words.arm_phrase(verdict.challenger)}, is "
+            f"{percent(abs(verdict.difference.mean))} points below {paired_text(verdict.difference, verdict.score)}."
         )
     distance = distance_text(verdict.difference, control)
     if verdict.difference.half_width is None and verdict.score.n > 1:
@@ -117,8 +118,9 @@ def _place(tables: Tables, group: Group) -> str:
 
 def _named(tables: Tables, arm: str) -> str:
     """The arm, with its winner's optimiser where that is part of the question."""
-    if not wording.of(tables.summary).names_optimizer:
-        return arm
+    words = wording.of(tables.summary)
+    if not words.names_optimizer:
+        return words.arm_phrase(arm)
     optimizer = analysis.knob(analysis.winners(tables.trials).set_index("arm"), "optimizer").get(arm)
     return arm if optimizer is None else f"{arm} with {wording.optimizer_name(str(optimizer))}"
 
@@ -131,7 +133,8 @@ def _headline_without_retests(tables: Tables) -> str:
     first = best.iloc[0]
     return (
         f"{place}, there is no answer yet: no arm was retested. The highest {wording.METRIC_NAMES[tables.objective]} "
-        f"so far is {percent(first['objective'])} % ({first['arm']}), a number that its own trials were chosen by."
+        f"so far is {percent(first['objective'])} % ({_named(tables, first['arm'])}), a number that its own trials "
+        "were chosen by."
     )
 
 
@@ -148,46 +151,43 @@ def remarks(tables: Tables) -> list[str]:
 
 
 def _group_remarks(tables: Tables, group: Group) -> list[str]:
-    verdict, control = analysis.verdict(tables, group), group.control
-    if verdict.best is None or verdict.score is None:
+    verdict, name = analysis.verdict(tables, group), wording.of(tables.summary).arm_phrase
+    if verdict.best is None or verdict.score is None or verdict.num_arms == 1:
         return []
-    sentences = []
-    if verdict.num_arms > 1:
-        sentences.append(_selection_remark(verdict))
+    best, control = name(verdict.best), name(str(group.control))
+    sentences = [_selection_remark(verdict, name)]
     if verdict.adjusted is not None and verdict.adjusted.low is not None and verdict.adjusted.high is not None:
         span_text = span(verdict.adjusted.low, verdict.adjusted.high)
         outcome = "excludes" if verdict.adjusted.excludes_zero else "includes"
         sentences.append(
             f"Adjusted for the {verdict.num_comparisons} comparisons with {control} (Bonferroni: "
-            f"each interval at {level_text(verdict.adjusted.level)}), the difference {verdict.challenger} "
+            f"each interval at {level_text(verdict.adjusted.level)}), the difference {name(str(verdict.challenger))} "
             f"− {control} lies within {span_text} points, which {outcome} 0."
         )
-    above = [arm for arm in verdict.measurably_above_control if arm != verdict.best]
+    above = [name(arm) for arm in verdict.measurably_above_control if arm != verdict.best]
     if above:
         sentences.append(
             f"Also above {control} with a paired {level_text(LEVEL)} interval that excludes 0, "
             f"unadjusted: {listed(above)}."
         )
-    if verdict.num_arms > 1:
-        sentences.append(NOT_THE_SEARCH)
-    if verdict.num_arms > 1 and verdict.score.n < 2:
-        sentences.append(f"With one seed no arm can be told from {verdict.best}.")
+    sentences.append(NOT_THE_SEARCH)
+    if verdict.score.n < 2:
+        sentences.append(f"With one seed no arm can be told from {best}.")
     elif verdict.indistinguishable_from_best:
         sentences.append(
-            f"Not distinguishable from {verdict.best} (paired {level_text(LEVEL)} interval of the "
-            f"difference to it includes 0, unadjusted): {listed(verdict.indistinguishable_from_best)}."
+            f"Not distinguishable from {best} (paired {level_text(LEVEL)} interval of the difference to it includes 0, "
+            f"unadjusted): {listed([name(arm) for arm in verdict.indistinguishable_from_best])}."
         )
-    elif verdict.num_arms > 1:
+    else:
         sentences.append(
-            f"Every other arm is below {verdict.best} with a paired {level_text(LEVEL)} interval that "
-            "excludes 0, unadjusted."
+            f"Every other arm is below {best} with a paired {level_text(LEVEL)} interval that excludes 0, unadjusted."
         )
     return sentences
 
 
-def _selection_remark(verdict: Verdict) -> str:
+def _selection_remark(verdict: Verdict, name: Callable[[str], str]) -> str:
     text = (
-        f"{verdict.best} was picked as the best of {verdict.num_arms} arms by these same test scores, "
+        f"{name(str(verdict.best))} was picked as the best of {verdict.num_arms} arms by these same test scores, "
         "which makes its number optimistic."
     )
     if verdict.chosen_on_validation is None or verdict.chosen_on_validation_score is None:
@@ -196,20 +196,18 @@ def _selection_remark(verdict: Verdict) -> str:
         return f"{text} It also has the highest validation score, which picks it without the test."
     return (
         f"{text} Picked without the test, by the highest validation score, the arm would be "
-        f"{verdict.chosen_on_validation}: {score_text(verdict.chosen_on_validation_score)}."
+        f"{name(verdict.chosen_on_validation)}: {score_text(verdict.chosen_on_validation_score)}."
     )
 
 
 def _generalisation_remarks(tables: Tables) -> list[str]:
     """The shared remarks, after what the gap between training and test says."""
-    gaps, arms = analysis.generalisation_gaps(tables), findings.compared_arms(tables)
+    gaps, name = analysis.generalisation_gaps(tables), wording.of(tables.summary).arm_phrase
+    arms = [arm for arm in findings.compared_arms(tables) or () if arm is not None and arm in gaps.index]
     sentences = []
-    if arms is not None and arms[0] in gaps.index:
-        best, control = arms
-        text = f"At the last epoch {best} is {percent(gaps[best])} points more accurate on training than on test images"
-        if control is not None and control in gaps.index:
-            text += f", {control} {percent(gaps[control])} points"
-        sentences.append(f"{text}: the generalisation gap.")
+    if arms:
+        shares = listed([f"{percent(gaps[arm])} points for {name(arm)}" for arm in arms])
+        sentences.append(f"Generalisation gap, training minus test accuracy at the last epoch: {shares}.")
     return [*sentences, *(remark for group in tables.groups for remark in _group_remarks(tables, group))]
 
 
@@ -222,7 +220,7 @@ def _transfer_remarks(tables: Tables) -> list[str]:
     if num_comparisons > 1:
         level = 1 - (1 - LEVEL) / num_comparisons
         judged = [
-            f"with {one.group.title} it {one.words}"
+            f"with {one.group.title}, solving puzzles first {one.words}"
             for one in findings.transfers(tables, level)
             if one.words is not None
         ]
@@ -235,18 +233,34 @@ def _transfer_remarks(tables: Tables) -> list[str]:
         "“Helps” is said only where both paired intervals, to scratch and to scratch trained for as many epochs, "
         "exclude 0: the second is what the puzzles' epochs are worth when they are spent on labels instead."
     )
-    arm = str(tables.summary["setting"]["pretext_arm"])
-    exact = findings.puzzle_metrics(tables, arm).iloc[0]
-    if exact["n"] > 0:
-        sentences.append(
-            f"The puzzle net of {arm} puts every tile of {percent(exact['mean'])} % of the test puzzles in its place "
-            f"(chance {percent(exact['chance'])} %; {plural(int(exact['n']), 'seed')}). Solving puzzles well is not "
-            "the aim: shortcuts raise that number and not the classifier's."
-        )
+    for arm in findings.pretext_arms(tables):
+        exact = findings.puzzle_metrics(tables, arm).iloc[0]
+        if exact["n"] > 0:
+            sentences.append(
+                f"The puzzle net of {arm} puts every tile of {percent(exact['mean'])} % of the test puzzles in its "
+                f"place (chance {chance_percent(exact['chance'])} %; {plural(int(exact['n']), 'seed')}). Solving puzzles "
+                "well is not the aim: shortcuts raise that number and not the classifier's."
+            )
     return [*sentences, NOT_THE_SEARCH]
 
 
+def _imbalance_remarks(tables: Tables) -> list[str]:
+    """The shared remarks, and what the control reaches without any training against imbalance."""
+    sentences = [remark for group in tables.groups for remark in _group_remarks(tables, group)]
+    controls = set(tables.controls.values())
+    for sweep in findings.tau_sweeps(tables):
+        score, difference = sweep.test_score(sweep.chosen), sweep.test_difference
+        if sweep.arm in controls and score is not None and difference is not None and sweep.chosen != 0:
+            sentences.append(
+                f"For free: {sweep.arm} with its logits adjusted after training (τ* = {sweep.chosen:g}, chosen on "
+                f"validation) reaches {score_text(score)}, {distance_text(difference, 'itself unadjusted')} "
+                f"{paired_text(difference, score)}."
+            )
+    return sentences
+
+
 _REMARKS: Mapping[str, Callable[[Tables], list[str]]] = {
+    "imbalance": _imbalance_remarks,
     "cifar100": _generalisation_remarks,
     "jigsaw": _transfer_remarks,
 }

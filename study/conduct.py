@@ -307,9 +307,10 @@ def _load(study: Study, spec: StudySpec) -> tuple[ImageDataset, TuningData, str]
         "download": spec.download,
         "default": study.default_dataset,
         "embedded": study.embedded_dataset,
+        "image_size": spec.image_size,
     }
     found = resolve_dataset(spec.dataset, **options)
-    dataset = load_dataset(spec.dataset, **options, image_size=spec.image_size)
+    dataset = load_dataset(spec.dataset, **options)
     try:
         data = tuning_data(dataset, thinned=study.thinned(spec), subset_seed=spec.seed)
     except ValueError as error:

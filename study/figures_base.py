@@ -80,7 +80,7 @@ def render(figure: Figure, data: Any) -> bytes:
     return buffer.getvalue()
 
 
-def plain(text: str, width: int = 26) -> str:
+def plain(text: str, width: int = 28) -> str:
     """A name as a label: mathtext off, long names cut."""
     text = text if len(text) <= width else text[: width - 1] + "…"
     return text.replace("$", r"\$")
@@ -113,7 +113,7 @@ def roles(tables: Tables) -> dict[str, str]:
     return found
 
 
-def set_title(ax: Axes, text: str, width: int = 26) -> None:
+def set_title(ax: Axes, text: str, width: int = 28) -> None:
     """A panel's heading."""
     ax.set_title(plain(text, width), loc="left", fontweight="bold", fontsize=8.5)
 

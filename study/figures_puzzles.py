@@ -10,15 +10,15 @@ import matplotlib.image
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.patches import Rectangle
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
 
 from study import analysis, findings
 from study.analysis import Tables
-from study.figures_base import BLACK, VERMILLION, WIDTH, Figure, heat_map
+from study.figures_base import BLACK, VERMILLION, WIDTH, Figure, heat_map, legend, set_title
 from study.figures_tuning import Curves, curve_panel, curves, draw_curves
 from study.findings import PRETEXT, PUZZLE_METRICS
 
-NUM_PUZZLES = 6
 _NUM_COLUMNS = 2  # puzzles side by side
 
 
@@ -55,10 +55,9 @@ class Puzzle:
 
 
 def puzzles_data(tables: Tables) -> list[Puzzle] | None:
-    """The first few puzzles of the test split, none picked."""
     if tables.puzzles is None or tables.puzzles.empty:
         return None
-    return [_puzzle(row) for row in analysis.rows(tables.puzzles.sort_values("number").head(NUM_PUZZLES))]
+    return [_puzzle(row) for row in analysis.rows(tables.puzzles.sort_values("number"))]
 
 
 def _puzzle(row: Any) -> Puzzle:
@@ -92,7 +91,7 @@ def joined(tiles: np.ndarray, grid: int) -> np.ndarray:
 
 def draw_puzzles(data: list[Puzzle]) -> Canvas:
     num_rows = -(-len(data) // _NUM_COLUMNS)
-    canvas = Canvas(figsize=(WIDTH, 1.32 * num_rows + 0.3), layout="constrained")
+    canvas = Canvas(figsize=(WIDTH, 1.14 * num_rows + 0.3), layout="constrained")
     # A narrow empty column keeps the puzzles of a row apart.
     widths = [1, 1, 1, 0.25] * _NUM_COLUMNS
     axes = canvas.subplots(num_rows, len(widths) - 1, squeeze=False, width_ratios=widths[:-1])
@@ -148,35 +147,26 @@ def draw_sinkhorn(data: list[Puzzle]) -> Canvas:
         image = heat_map(ax, 100 * puzzle.sinkhorn, True)
         ax.set_aspect("equal")
         for row, (true, given) in enumerate(zip(puzzle.permutation, puzzle.predicted, strict=True)):
-            _mark(ax, row, int(given), VERMILLION, (0, (2, 1.5)), inset=0.12)
-            _mark(ax, row, int(true), BLACK, "-", inset=0.04)
+            ax.add_patch(Rectangle((true - 0.46, row - 0.46), 0.92, 0.92, zorder=4, **_TRUE_PLACE))
+            ax.plot(given + 0.32, row - 0.32, **_GIVEN_PLACE)
         labels = [str(number + 1) for number in range(num_tiles)]
         ax.set_xticks(range(num_tiles), labels)
         ax.set_yticks(range(num_tiles), labels)
         ax.set_xlabel("True place")
-        ax.set_ylabel("Place in the shuffled puzzle")
         outcome = "solved" if not puzzle.wrong_places else "not solved"
-        ax.set_title(f"Test puzzle {puzzle.number}, {outcome}", loc="left", fontweight="bold", fontsize=8.5)
-    handles = [
-        Rectangle((0, 0), 1, 1, fill=False, edgecolor=BLACK, linewidth=1.6, label="true place"),
-        Rectangle(
-            (0, 0), 1, 1, fill=False, edgecolor=VERMILLION, linewidth=1.6, linestyle=(0, (2, 1.5)), label="place given"
-        ),
-    ]
-    canvas.legend(handles=handles, loc="outside upper center", ncols=2)
+        set_title(ax, f"Test puzzle {puzzle.number}, {outcome}")
+    axes[0].set_ylabel("Place in the shuffled puzzle")
+    legend(canvas, [Patch(label="true place", **_TRUE_PLACE), Line2D([], [], label="place given", **_GIVEN_PLACE)])
     bar = canvas.colorbar(image, ax=axes[: len(data)], label="Sinkhorn matrix (%)", aspect=18, fraction=0.04, pad=0.02)
     bar.outline.set_visible(False)
     return canvas
 
 
-def _mark(ax: Axes, row: int, column: int, color: str, line_style: Any, inset: float) -> None:
-    side = 1 - 2 * inset
-    corner = (column - 0.5 + inset, row - 0.5 + inset)
-    ax.add_patch(
-        Rectangle(corner, side, side, fill=False, edgecolor=color, linewidth=1.6, linestyle=line_style, zorder=4)
-    )
-
-
+# Seen on pale and on dark cells alike.
+_TRUE_PLACE: dict[str, Any] = {"fill": False, "edgecolor": VERMILLION, "linewidth": 2.2}
+_GIVEN_PLACE: dict[str, Any] = {
+    "marker": "o", "linestyle": "", "color": BLACK, "markersize": 6, "markeredgecolor": "white", "zorder": 5,
+}  # fmt: skip
 # The columns whose curves are shown, and what the panel says of them.
 _CURVE_TITLES = {"exact_accuracy": "puzzles solved exactly", "tile_accuracy": "tiles in place"}
 
@@ -198,8 +188,9 @@ PUZZLES = Figure(
     name="puzzles",
     section="pretext",
     title="Puzzles before, shuffled and solved",
-    caption="The first puzzles of the test split, none picked, solved by the puzzle net of the first retest seed, "
-    "tiles placed by optimal assignment. Outlined: tiles put in a wrong place.",
+    caption="Puzzles evenly spaced over the test split, none picked, solved by the puzzle net of the first retest "
+    "seed, tiles placed by optimal assignment. Outlined: tiles put in a wrong place. Tiles are shown whole, also where "
+    "a gap kept their edges from the net.",
     alt=lambda data: (
         f"{len(data)} test puzzles: the image, its tiles shuffled, and the net's solution, of which "
         f"{sum(not puzzle.wrong_places for puzzle in data)} are right."
@@ -214,8 +205,8 @@ SINKHORN = Figure(
     section="pretext",
     title="What the puzzle net is sure of: Sinkhorn matrices",
     caption="Rows and columns sum to 100 %. Row i says where the tile at place i of the shuffled puzzle belongs; "
-    "places are numbered row by row from the top left. The first puzzle of the test split that was solved, and the "
-    "first that was not.",
+    "places are numbered row by row from the top left. Of the puzzles above, the first that was solved and the first "
+    "that was not.",
     alt=lambda data: (
         "Heat maps of Sinkhorn matrices: "
         + "; ".join(

@@ -30,8 +30,8 @@ INITIALISATION_STYLES: dict[str, dict[str, Any]] = {
     EQUAL_EPOCHS: {"color": BLUE, "marker": "o", "linestyle": "-", "label": "scratch, as many epochs"},
     JIGSAW: {"color": VERMILLION, "marker": "D", "linestyle": "-", "label": "jigsaw first"},
 }
-# Points of one x stand a little apart, so that their intervals do not cover each other.
-X_FACTORS = {SCRATCH: 0.96, EQUAL_EPOCHS: 1.0, JIGSAW: 1.04}
+# Points of one x stand a little apart, so that their intervals do not cover each other: by these steps of the axis.
+X_STEPS = {SCRATCH: -1, EQUAL_EPOCHS: 0, JIGSAW: 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +55,15 @@ def transfer_data(tables: Tables) -> Transfer | None:
 def draw_transfer(data: Transfer) -> Canvas:
     canvas = Canvas(figsize=(WIDTH, 3.6), layout="constrained")
     ax = canvas.subplots()
+    fractions = data.points["label_fraction"]
+    step = max(1.03, (fractions.max() / fractions.min()) ** 0.02)
     present = []
     for initialisation, style in INITIALISATION_STYLES.items():
         points = data.points[data.points["initialisation"] == initialisation]
         if len(points):
-            at = points["label_fraction"] * X_FACTORS[initialisation]
+            at = points["label_fraction"] * step ** X_STEPS[initialisation]
             ax.vlines(at, points["low"], points["high"], color=style["color"], linewidth=1.8)
-            ax.plot(at, points["mean"], **style, linewidth=1.1, markersize=6.5, markeredgecolor="white", zorder=3)
+            ax.plot(at, points["mean"], **style, linewidth=1.1, markersize=5, markeredgecolor="white", zorder=3)
             present.append(style)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(sorted(data.points["label_fraction"].unique())))
@@ -71,7 +73,7 @@ def draw_transfer(data: Transfer) -> Canvas:
     ax.grid(axis="x", visible=False)
     ax.set_xlabel("Share of the training labels (log scale)")
     ax.set_ylabel(data.ylabel)
-    legend(canvas, [Line2D([], [], **style, linewidth=1.1, markersize=6.5) for style in present])
+    legend(canvas, [Line2D([], [], **style, linewidth=1.1, markersize=5) for style in present])
     return canvas
 
 

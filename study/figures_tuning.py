@@ -254,7 +254,9 @@ CURVES = Figure(
     title="Learning curves of the tuning trials",
     caption="One line a trial. × marks where early stopping ended one, vertical lines the rungs at "
     "which it decides; the winner is the completed trial with the highest last value.",
-    alt=lambda data: f"{data.ylabel} over epochs of the trials, a panel for each of {len(data.panels)} arms.",
+    alt=lambda data: (
+        f"{data.ylabel} over epochs of {sum(len(panel.ends) for panel in data.panels)} trials, a panel an arm."
+    ),
     absent="no trial has finished an epoch",
     data=curves_data,
     draw=draw_curves,

@@ -254,7 +254,8 @@ PUZZLE_METRICS = (
 
 
 def pretext_arms(tables: Tables) -> tuple[str, ...]:
-    return tuple(tables.stage(PRETEXT)["arms"])
+    """The arms that solved puzzles; none in a study that began with a given checkpoint, or without one."""
+    return tuple(arm for stage in tables.summary["stages"] if stage["name"] == PRETEXT for arm in stage["arms"])
 
 
 def num_tiles(tables: Tables, arm: str) -> int:

@@ -26,9 +26,17 @@ def percent(share: float | None, digits: int = 1) -> str:
     return NOTHING if is_missing(share) else f"{100 * float(share):.{digits}f}".replace("-", "−")  # type: ignore[arg-type]
 
 
+def chance_percent(share: float) -> str:
+    """A share in %, as percent gives it, but not rounded to 0.0: 1 / 9! -> '0.00028'."""
+    return percent(share) if share >= 5e-4 else f"{100 * share:.2g}"
+
+
 def points(difference: float | None) -> str:
-    """A signed difference of shares in points: 0.063 -> '+6.3'."""
-    return NOTHING if is_missing(difference) else f"{100 * float(difference):+.1f}".replace("-", "−")  # type: ignore[arg-type]
+    """A signed difference of shares in points: 0.063 -> '+6.3'; 0.0 has no sign."""
+    if is_missing(difference):
+        return NOTHING
+    text = f"{100 * float(difference):+.1f}"  # type: ignore[arg-type]
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def span(low: float, high: float) -> str:
@@ -62,7 +70,9 @@ def paired_text(difference: Interval, score: Interval) -> str:
 
 
 def distance_text(difference: Interval, other: str) -> str:
-    """'4.0 points above scratch'."""
+    """'4.0 points above scratch', or 'level with scratch' where the points round to 0.0."""
+    if points(difference.mean) == "0.0":
+        return f"level with {other}"
     return f"{percent(abs(difference.mean))} points {'above' if difference.mean >= 0 else 'below'} {other}"
 
 

@@ -46,7 +46,7 @@ class PageFigure:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the page that only some tasks have; the figures of the same name follow its tables."""
+    """A part of the page that only some tasks have; its figures, those of the same section, stand before its tables."""
 
     name: str
     title: str

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from study import analysis, findings, wording
-from study.analysis import MAX_IMAGE_SPREAD, Interval, Tables
+from study.analysis import MAX_IMAGE_SPREAD, TUNE, Interval, Tables
 from study.number_text import (
     NOTHING,
+    chance_percent,
     config_value,
     difference_cell,
     duration,
@@ -95,8 +96,6 @@ def _arm_columns(tables: Tables, *, is_n_common: bool) -> list[Column]:
     controls, words = tables.controls, wording.of(tables.summary)
     named = sorted({control for control in controls.values() if control is not None})
     columns = [Column(title="Arm", cell=lambda row: str(row["arm"]))]
-    if len(tables.groups) > 1:
-        columns.append(Column(title="Group", cell=lambda row: str(row["group"])))
     columns.append(
         Column(
             title=SCORE_TITLES[tables.task],
@@ -291,7 +290,7 @@ def _puzzle_table(arm: str, num_tiles: int, metrics: pd.DataFrame) -> Table:
                 row["title"],
                 percent(row["validation"]),
                 mean_cell(row["mean"], row["low"], row["high"]),
-                percent(row["chance"]),
+                chance_percent(row["chance"]),
             )
             for row in metrics.to_dict("records")
         ),
@@ -303,9 +302,9 @@ def _puzzle_table(arm: str, num_tiles: int, metrics: pd.DataFrame) -> Table:
 
 def not_retested(tables: Tables) -> list[tuple[str, str]]:
     reasons = dict(tables.summary.get("not_retested") or {})
-    retested = set(tables.main_retests["arm"])
+    retested = set(tables.retests["arm"])
     default = "the study is not finished" if tables.summary["state"] != "complete" else "no reason was recorded"
-    return [(arm, str(reasons.get(arm, default))) for arm in tables.arms if arm not in retested]
+    return [(arm, str(reasons.get(arm, default))) for arm in staged_arms(tables.summary) if arm not in retested]
 
 
 def descriptions(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -390,6 +389,14 @@ def budget_sentences(tables: Tables) -> list[str]:
         f"{percent(saved / (spent + saved) if spent + saved > 0 else 0, 0)} % of what the same trials "
         "would have taken in full.",
     ]
+    for stage in tables.summary["stages"]:
+        trials = tables.trials[tables.trials["stage"] == stage["name"]]
+        if stage["name"] != TUNE and len(trials):
+            sentences.append(
+                f"Before it, the {stage['name']} ran {plural(len(trials), 'trial')} and drew "
+                f"{int(trials['images'].sum()):,} images in {duration(trials['train_seconds'].sum())} of training, "
+                "which are not in the table below."
+            )
     if spread <= MAX_IMAGE_SPREAD:
         sentences.append(
             f"The images of arms that were to spend alike differ by at most {percent(spread)} % of the largest (limit "

@@ -121,17 +121,18 @@ class ArmProposer:
         self._stage, self._task, self._space, self._arm = stage, stage.task, stage.space, arm
         self.study = optuna.create_study(direction="maximize" if stage.task.mode == "max" else "minimize")
         self._open: dict[str, optuna.Trial] = {}
-        self._grid = grid_points(stage.space, arm, stage.trials_per_arm) if stage.searcher == "grid" else []
+        # The arm's first trials, which no sampler proposes.
+        self._given = (
+            grid_points(stage.space, arm, stage.trials_per_arm)
+            if stage.searcher == "grid"
+            else stage.space.start_points(arm)
+        )
 
     def ask(
         self, number: int, trial_id: str, *, known: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """(Optuna's parameters, hyperparameters) of the arm's trial of that number; known: as the ledger has them."""
-        given: dict[str, Any] | None = None
-        if number < len(self._grid):
-            given = self._grid[number]
-        elif number == 0:
-            given = self._space.start_point(self._arm)
+        given = self._given[number] if number < len(self._given) else None
         if known is not None or given is not None:
             self.study.enqueue_trial(dict(known or given or {}))
         with warnings.catch_warnings():
@@ -174,8 +175,12 @@ class ArmProposer:
                 seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=num_startup
             ),
             "random": lambda: optuna.samplers.RandomSampler(seed=seed),
-            "gp": lambda: optuna.samplers.GPSampler(seed=seed, n_startup_trials=num_startup),
-            "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=num_startup),
+            "gp": lambda: optuna.samplers.GPSampler(
+                seed=seed, n_startup_trials=num_startup, warn_independent_sampling=False
+            ),
+            "cmaes": lambda: optuna.samplers.CmaEsSampler(
+                seed=seed, n_startup_trials=num_startup, warn_independent_sampling=False
+            ),
             # A low-discrepancy sequence is one sequence: its seed is the arm's, its position the number of trials.
             "qmc": lambda: optuna.samplers.QMCSampler(
                 seed=of_arm,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.analysis import TUNE, Tables
-from study.findings import EQUAL_EPOCHS, JIGSAW, PRETEXT, SCRATCH
+from study.findings import EQUAL_EPOCHS, JIGSAW, PRETEXT, SCRATCH, pretext_arms
 from study.number_text import plural, word
 
 DATASET_TITLES = {
@@ -35,20 +35,19 @@ Summary = Mapping[str, Any]
 class Wording:
     """title: the question that the page answers, its heading.
 
-    challenger, challengers: an arm that is compared with the control. counted: what class_counts count.
-    condition: "On CIFAR-10 with ...", how every answer begins. control_phrase: a control's name -> the same in a
-    sentence. split, epoch, retest: sentences of Methods, on the training data, on what one epoch draws, on the data
-    that a winner is retrained on. shared: what two arms share at one retest seed. test: when the retest read the
-    test split. metrics: the columns of
-    analysis.arm_table that the table of arms shows beside the score. names_optimizer: whether the winner's
-    optimiser is part of the answer. notes: further paragraphs of Methods.
+    challenger: what an arm that is compared with the control is. counted: what class_counts count. condition:
+    "On CIFAR-10 with ...", how every answer begins. arm_phrase, control_phrase: an arm's or a control's name in a
+    sentence. split, epoch, retest, test: sentences of Methods, on the training data, on what an epoch draws, on the
+    data that a winner is retrained on, on when the test split was read. shared: what two arms share at one retest
+    seed. metrics: the columns of analysis.arm_table that the table of arms shows beside the score. names_optimizer:
+    whether the winner's optimiser is part of the answer. notes: further paragraphs of Methods.
     """
 
     title: str
     challenger: str
-    challengers: str
     counted: str
     condition: Callable[[Summary], str]
+    arm_phrase: Callable[[str], str] = str
     control_phrase: Callable[[str], str] = str
     split: str
     epoch: str
@@ -112,6 +111,10 @@ def _on_dataset_with_model(summary: Summary) -> str:
     return f"On {dataset_title(summary)} with {summary['setting']['model']}"
 
 
+def _quoted(arm: str) -> str:
+    return f"“{arm}”"
+
+
 def _published_note(tables: Tables) -> list[str]:
     """Whether this run can be held against the published results, and what ran instead."""
     dataset, setting = tables.summary["dataset"], tables.summary["setting"]
@@ -139,16 +142,31 @@ def _transfer_notes(tables: Tables) -> list[str]:
     lengths = "; ".join(
         f"{group.title}: " + ", ".join(f"{arm} {int(epochs_of[arm])}" for arm in group.arms) for group in tables.groups
     )
+    return [
+        *_pretext_note(tables),
+        f"Controls. {SCRATCH} starts from random weights. {EQUAL_EPOCHS} does so too and trains on the labels for as "
+        f"many epochs as puzzles and labels take together. Epochs of a full trial: {lengths}. An epoch on labels "
+        f"passes over its subset several times where that is small ({'; '.join(passes)}), one of puzzles over all "
+        "training images: epochs are equal, images are not.",
+    ]
+
+
+def _pretext_note(tables: Tables) -> list[str]:
+    setting = tables.summary["setting"]
+    inherited = (
+        f"gives the convolutions, and the first fully connected layer where its shape fits, of every {JIGSAW} arm; "
+        "BatchNorm statistics are estimated again."
+    )
+    if setting.get("pretext_checkpoint"):
+        return [f"Pretext. No puzzle was solved here: the checkpoint {setting['pretext_checkpoint']} {inherited}"]
+    if not pretext_arms(tables):
+        return []
     pretext = tables.stage(PRETEXT)
     return [
-        f"Pretext. {plural(int(pretext['trials_per_arm']), 'trial')} an arm of at most "
+        f"Pretext. {plural(int(pretext['trials_per_arm']), 'trial')} of at most "
         f"{plural(int(pretext['max_epochs']), 'epoch')} solved puzzles of the training images, of which no label was "
         "used, each view shuffled anew. They were tuned by the share of validation puzzles solved exactly. "
-        f"The best puzzle net of {setting['pretext_arm']} gives the trunk and the first fully connected layer of every "
-        f"{JIGSAW} arm; BatchNorm statistics are re-estimated.",
-        f"Controls. {SCRATCH} starts from random weights. {EQUAL_EPOCHS} does so too and trains on the labels for as "
-        f"many epochs as puzzles and labels take together. Epochs of a full trial: {lengths}. An epoch passes over its "
-        f"subset several times where that is small: {'; '.join(passes)}.",
+        f"The winner of {setting['pretext_arm']} {inherited}"
     ]
 
 
@@ -161,7 +179,6 @@ WORDINGS: dict[str, Wording] = {
     "baseline": Wording(
         title="Baseline: which model and optimiser, and how good?",
         challenger="other model",
-        challengers="other models",
         counted="training images",
         condition=_on_dataset,
         split=_WHOLE_SPLIT,
@@ -174,7 +191,6 @@ WORDINGS: dict[str, Wording] = {
     "imbalance": Wording(
         title="Class imbalance: which remedy helps?",
         challenger="remedy",
-        challengers="remedies",
         counted="training images after thinning",
         condition=_on_thinned_dataset,
         control_phrase=lambda control: "no remedy" if control == "none" else control,
@@ -188,9 +204,10 @@ WORDINGS: dict[str, Wording] = {
     "cifar100": Wording(
         title="From memorising to generalising: which recipe helps?",
         challenger="other recipe",
-        challengers="other recipes",
         counted="training images",
         condition=_on_dataset_with_model,
+        arm_phrase=_quoted,  # "both" is an arm
+        control_phrase=_quoted,
         split=_WHOLE_SPLIT,
         epoch=_WHOLE_EPOCH,
         retest=_WHOLE_RETEST,
@@ -209,7 +226,6 @@ WORDINGS: dict[str, Wording] = {
     "jigsaw": Wording(
         title="Jigsaw: does solving puzzles first help, and when?",
         challenger="other initialisation",
-        challengers="other initialisations",
         counted="training images, labelled or not",
         condition=_on_dataset,
         split="The labels of a fraction are those of a stratified subset of the training part, a smaller one within a "

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from fake_run import FOURTEEN_ARMS, IMAGES_PER_EPOCH, write_run
 
-from study import analysis
+from study import analysis, records
 
 
 def scores(values: dict[int, float]) -> pd.Series:
@@ -82,6 +82,20 @@ def test_winner_is_the_best_completed_trial_and_ties_go_to_the_lower_number() ->
     assert list(won["trial_id"]) == ["b-0", "a-1"]
 
 
+def test_winners_are_of_one_stage() -> None:
+    frame = trials(("a", 0, "completed", 0.5), ("a", 1, "completed", 0.9))
+    frame["stage"] = ["tune", "pretext"]
+    assert list(analysis.winners(frame)["trial_id"]) == ["a-0"]
+    assert list(analysis.winners(frame, "pretext")["trial_id"]) == ["a-1"]
+
+
+def test_a_knob_is_found_as_hyperparameter_or_as_factor() -> None:
+    frame = pd.DataFrame({"config/lr": [0.1, None], "factor/lr": ["x", "y"], "factor/loss": ["focal", None]})
+    assert list(analysis.knob(frame, "lr").dropna()) == [0.1]
+    assert list(analysis.knob(frame, "loss").dropna()) == ["focal"]
+    assert analysis.knob(frame, "absent").isna().all()
+
+
 def test_winners_of_no_trials_is_empty() -> None:
     assert analysis.winners(trials()).empty
 
@@ -89,6 +103,20 @@ def test_winners_of_no_trials_is_empty() -> None:
 @pytest.mark.parametrize(("least", "spread"), [(910, 0.09), (900, 0.10), (890, 0.11), (1000, 0.0)])
 def test_image_spread_is_relative_to_the_largest(least: int, spread: float) -> None:
     assert analysis.image_spread(pd.DataFrame({"num_images": [1000, least, 1000]})) == pytest.approx(spread)
+
+
+def test_budgets_are_compared_only_where_they_were_to_be_alike() -> None:
+    budgets = pd.DataFrame(
+        {
+            "group": ["a", "a", "a", "b", "b"],
+            "full_epochs": [9, 9, 15, 9, 9],
+            "num_images": [100, 95, 200, 10, 8],
+        }
+    )
+    # Group a at 9 epochs: 5 %; at 15: one arm alone, 0; group b: 20 %.
+    least_equal = analysis.least_equal_budgets(budgets)
+    assert list(least_equal["num_images"]) == [10, 8]
+    assert analysis.image_spread(least_equal) == pytest.approx(0.2)
 
 
 def test_budgets_count_what_early_stopping_saved(tmp_path: Path) -> None:
@@ -117,7 +145,7 @@ def test_survivors_of_a_rung_reach_the_next(tmp_path: Path) -> None:
 
 def test_verdict_names_a_clear_best_arm_and_adjusts_for_all_comparisons(tmp_path: Path) -> None:
     tables = analysis.load_tables(write_run(tmp_path / "run", lift={"weighted_sampler": 0.15}))
-    verdict = analysis.verdict(tables)
+    verdict = analysis.verdict(tables, tables.groups[0])
     assert (verdict.best, verdict.challenger, verdict.num_comparisons) == (
         "weighted_sampler",
         "weighted_sampler",
@@ -133,7 +161,7 @@ def test_verdict_names_a_clear_best_arm_and_adjusts_for_all_comparisons(tmp_path
 
 def test_verdict_may_name_the_control(tmp_path: Path) -> None:
     tables = analysis.load_tables(write_run(tmp_path / "run", lift={"none": 0.2}))
-    verdict = analysis.verdict(tables)
+    verdict = analysis.verdict(tables, tables.groups[0])
     assert verdict.best == "none"
     assert verdict.challenger not in (None, "none")
     assert verdict.difference is not None
@@ -147,6 +175,68 @@ def test_arm_table_has_a_row_for_every_arm_also_without_a_completed_trial(tmp_pa
     assert table["mean"].head(13).is_monotonic_decreasing
     assert table["arm"].iloc[-1] == "focal"
     assert pd.isna(table["val_objective"].iloc[-1])
+
+
+def test_differences_are_to_the_control_of_the_arms_own_group(tmp_path: Path) -> None:
+    tables = analysis.load_tables(write_run(tmp_path / "run", task="jigsaw"))
+    differences = analysis.arm_differences(tables).set_index("arm")
+    assert set(differences.index) == {
+        "jigsaw_10pct", "scratch_equal_epochs_10pct", "jigsaw_100pct", "scratch_equal_epochs_100pct",
+    }  # fmt: skip
+    scores = tables.retests[tables.retests["stage"] == "retest"].groupby("arm")["test_accuracy"].mean()
+    for fraction in ("10pct", "100pct"):
+        by_hand = scores[f"jigsaw_{fraction}"] - scores[f"scratch_{fraction}"]
+        assert differences.loc[f"jigsaw_{fraction}", "mean"] == pytest.approx(by_hand)
+
+
+def test_the_pretext_is_no_arm_of_the_results_and_spends_none_of_their_budget(tmp_path: Path) -> None:
+    tables = analysis.load_tables(write_run(tmp_path / "run", task="jigsaw"))
+    assert "jigsaw_2x2" in set(tables.trials["arm"])
+    for frame in (analysis.arm_table(tables), analysis.arm_budgets(tables), analysis.rung_survivors(tables)):
+        assert set(frame["arm"]) == set(tables.arms)
+        assert "jigsaw_2x2" not in tables.arms
+
+
+def test_saved_epochs_count_from_the_arms_own_full_length(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", task="jigsaw", never_completed=["scratch_equal_epochs_10pct"])
+    budgets = analysis.arm_budgets(analysis.load_tables(run_dir)).set_index("arm")
+    # Six trials stop at the first rung, 1 epoch each of 15.
+    assert budgets.loc["scratch_equal_epochs_10pct", "saved_epochs"] == 6 * 14
+
+
+def test_a_group_without_a_control_has_no_differences(tmp_path: Path) -> None:
+    tables = analysis.load_tables(write_run(tmp_path / "run", arms=["focal", "class_balanced"], control=None))
+    verdict = analysis.verdict(tables, tables.groups[0])
+    assert analysis.arm_differences(tables).empty
+    assert (verdict.is_control_retested, verdict.difference, verdict.num_comparisons) == (False, None, 0)
+    assert verdict.best in ("focal", "class_balanced")
+
+
+def test_generalisation_gap_is_training_minus_test_at_the_last_epoch(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", task="cifar100", retest_seeds=(1, 2))
+    rows = records.read_table(run_dir / "epochs.parquet").to_pylist()
+    training, seen = {"memorise": (1.0, 0.9), "plain": (0.7, 0.7)}, set()
+    for row in rows:
+        if row["stage"] == "retest" and row["arm"] in training:
+            seed = int(row["trial_id"][-1])
+            row["train_eval_accuracy"] = training[row["arm"]][seed - 1] if row["epoch"] == 9 else 0.0
+            row["test_accuracy"] = 0.5
+            seen.add(row["trial_id"])
+    records.write_table(run_dir / "epochs.parquet", rows, records.EPOCHS)
+    gaps = analysis.generalisation_gaps(analysis.load_tables(run_dir))
+    assert len(seen) == 4
+    # (.5 + .4) / 2 and .2
+    assert (gaps["memorise"], gaps["plain"]) == pytest.approx((0.45, 0.2))
+
+
+def test_mean_confusion_weighs_the_seeds_alike() -> None:
+    matrices = [[[8, 2], [0, 0]], [[1, 1], [0, 4]]]
+    retests = pd.DataFrame({"stage": "retest", "arm": "a", "confusion_matrix": matrices})
+    summary = {"arms": ["a"]}
+    empty = pd.DataFrame()
+    tables = analysis.Tables(spec={}, summary=summary, trials=empty, epochs=empty, rungs=empty, retests=retests)
+    # Row 1: (.8 + .5) / 2 and (.2 + .5) / 2; row 2 of the first seed has no image and counts as 0.
+    assert analysis.mean_confusion(tables, "a").ravel() == pytest.approx([0.65, 0.35, 0.0, 0.5])
 
 
 @pytest.mark.parametrize("name", ["summary.json", "spec.json", "trials.parquet", "retests.parquet"])

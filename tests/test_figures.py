@@ -7,23 +7,40 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_run import CLASS_NAMES, FOURTEEN_ARMS, SIX_ARMS, write_run
+from fake_run import CLASS_NAMES, FAKES, FOURTEEN_ARMS, SIX_ARMS, write_run
 
-from study import analysis, figures
+from study import (
+    analysis,
+    figures,
+    figures_base,
+    figures_classes,
+    figures_losses,
+    figures_puzzles,
+    figures_scores,
+    figures_slices,
+    figures_tau,
+    figures_transfer,
+    figures_tuning,
+    wording,
+)
 from study.analysis import Tables
 
 BY_NAME = {figure.name: figure for figure in figures.FIGURES}
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    return analysis.load_tables(write_run(tmp_path_factory.mktemp("runs") / "run", failed=["focal-0002"]))
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tables]:
+    """A fake run of each task; that of imbalance has a failed trial."""
+    folder = tmp_path_factory.mktemp("runs")
+    failed = {"imbalance": ["focal-0002"]}
+    return {
+        task: analysis.load_tables(write_run(folder / task, task=task, failed=failed.get(task, ()))) for task in FAKES
+    }
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    path = tmp_path_factory.mktemp("runs") / "run"
-    return analysis.load_tables(write_run(path, with_trials=False, interrupted=True))
+def tables(runs: dict[str, Tables]) -> Tables:
+    return runs["imbalance"]
 
 
 def test_names_are_unique_and_captions_are_sentences() -> None:
@@ -31,50 +48,84 @@ def test_names_are_unique_and_captions_are_sentences() -> None:
     assert all(figure.caption.endswith(".") and not figure.title.endswith(".") for figure in figures.FIGURES)
 
 
-@pytest.mark.parametrize("name", BY_NAME)
-def test_every_figure_draws_a_png(tables: Tables, name: str) -> None:
-    data = BY_NAME[name].data(tables)
-    png = figures.render(BY_NAME[name], data)
+OF_TASKS = [(task, name) for task in FAKES for name in BY_NAME if task in (BY_NAME[name].tasks or FAKES)]
+
+
+@pytest.mark.parametrize(("task", "name"), OF_TASKS)
+def test_every_figure_draws_a_png_for_each_of_its_tasks(runs: dict[str, Tables], task: str, name: str) -> None:
+    data = BY_NAME[name].data(runs[task])
+    png = figures_base.render(BY_NAME[name], data)
     assert png.startswith(b"\x89PNG")
     assert BY_NAME[name].alt(data)
 
 
-@pytest.mark.parametrize("name", BY_NAME)
-def test_every_figure_says_none_for_empty_tables(empty: Tables, name: str) -> None:
-    assert BY_NAME[name].data(empty) is None
+@pytest.mark.parametrize("task", FAKES)
+def test_every_figure_says_none_for_empty_tables_and_why_in_words(tmp_path: Path, task: str) -> None:
+    empty = analysis.load_tables(write_run(tmp_path / "run", task=task, with_trials=False, interrupted=True))
+    for figure in figures.figures_of(empty):
+        assert figure.data(empty) is None
+        assert "{" not in (figure.title + figure.caption + figure.absent).format(**wording.words(empty))
+
+
+def test_pages_show_the_figures_of_their_task_alone(runs: dict[str, Tables]) -> None:
+    own = {
+        "imbalance": {"tau", "confusion"},
+        "baseline": {"confusion"},
+        "cifar100": {"losses", "accuracies", "confusion"},
+        "jigsaw": {"transfer", "classifier_curves", "puzzles", "sinkhorn", "pretext_curves"},
+    }
+    shared = {figure.name for figure in figures.FIGURES if figure.tasks is None}
+    for task, names in own.items():
+        assert {figure.name for figure in figures.figures_of(runs[task])} == shared | names
 
 
 def test_the_same_data_give_the_same_png(tables: Tables) -> None:
     figure = BY_NAME["scores"]
-    assert figures.render(figure, figure.data(tables)) == figures.render(figure, figure.data(tables))
+    assert figures_base.render(figure, figure.data(tables)) == figures_base.render(figure, figure.data(tables))
 
 
 def test_scores_are_percent_and_hold_every_seed(tables: Tables) -> None:
-    data = figures.scores_data(tables)
+    data = figures_scores.scores_data(tables)
     assert data is not None
-    assert len(data.seeds) == 18
-    for arm in data.arms.itertuples():
-        by_hand = 100 * np.mean(
-            tables.retests.loc[tables.retests["arm"] == arm.arm, "test_balanced_accuracy"]
-        )
+    (dots,) = data.groups
+    assert data.xlabel == "Test balanced accuracy (%)"
+    assert len(dots.seeds) == 18
+    for arm in dots.arms.itertuples():
+        by_hand = 100 * np.mean(tables.retests.loc[tables.retests["arm"] == arm.arm, "test_balanced_accuracy"])
         assert arm.mean == pytest.approx(by_hand)
         assert arm.low < arm.mean < arm.high
-    assert data.reference == pytest.approx(data.arms.set_index("arm").loc["none", "mean"])
-    assert list(data.arms["role"]).count("best") == 1
+    assert dots.reference == pytest.approx(dots.arms.set_index("arm").loc["none", "mean"])
+    assert list(dots.arms["role"]).count("best") == 1
 
 
 def test_differences_leave_the_control_out_and_are_the_seeds_mean(tables: Tables) -> None:
-    data = figures.differences_data(tables)
+    data = figures_scores.differences_data(tables)
     assert data is not None
-    assert set(data.arms["arm"]) == set(SIX_ARMS) - {"none"}
-    means = data.seeds.groupby("arm")["value"].mean()
-    assert all(arm.mean == pytest.approx(means[arm.arm]) for arm in data.arms.itertuples())
+    (dots,) = data.groups
+    assert set(dots.arms["arm"]) == set(SIX_ARMS) - {"none"}
+    means = dots.seeds.groupby("arm")["value"].mean()
+    assert all(arm.mean == pytest.approx(means[arm.arm]) for arm in dots.arms.itertuples())
+
+
+def test_a_panel_a_group_each_with_its_own_control(runs: dict[str, Tables]) -> None:
+    data = figures_scores.scores_data(runs["jigsaw"])
+    differences = figures_scores.differences_data(runs["jigsaw"])
+    assert data is not None
+    assert differences is not None
+    assert [group.title for group in data.groups] == ["10 % of the labels", "100 % of the labels"]
+    for group, paired in zip(data.groups, differences.groups, strict=True):
+        means = group.arms.set_index("arm")["mean"]
+        assert group.reference == pytest.approx(means[group.control])
+        for arm in paired.arms.itertuples():
+            assert arm.mean == pytest.approx(means[arm.arm] - means[group.control])
+    assert set(data.groups[0].arms["arm"]) == {"scratch_10pct", "scratch_equal_epochs_10pct", "jigsaw_10pct"}
 
 
 def test_curves_end_where_the_trial_ended(tables: Tables) -> None:
-    data = figures.curves_data(tables)
+    data = figures_tuning.curves_data(tables)
     assert data is not None
-    ends = data.ends.set_index("trial_id")
+    assert [panel.title for panel in data.panels] == list(SIX_ARMS)
+    ends = pd.concat([panel.ends for panel in data.panels]).set_index("trial_id")
     trials = tables.trials.set_index("trial_id")
     assert (ends["epoch"] == trials["epochs"].reindex(ends.index)).all()
     assert (ends.loc[ends["status"] == "completed", "epoch"] == 9).all()
@@ -84,7 +135,7 @@ def test_curves_end_where_the_trial_ended(tables: Tables) -> None:
 
 
 def test_survivors_sum_to_the_trials_of_each_arm(tables: Tables) -> None:
-    data = figures.survivors_data(tables)
+    data = figures_tuning.survivors_data(tables)
     assert data is not None
     end = data[data["column"] == "In the end"].groupby("arm")["num_trials"].sum()
     assert (end == 6).all()
@@ -93,7 +144,7 @@ def test_survivors_sum_to_the_trials_of_each_arm(tables: Tables) -> None:
 
 
 def test_slices_leave_out_trials_without_a_score_and_know_their_axes(tables: Tables) -> None:
-    data = figures.slices_data(tables)
+    data = figures_slices.slices_data(tables)
     assert data is not None
     assert data.scales == {"learning_rate": "log", "momentum": "linear", "weight_decay": "log"}
     assert len(data.trials) == 3 * 35
@@ -101,7 +152,7 @@ def test_slices_leave_out_trials_without_a_score_and_know_their_axes(tables: Tab
 
 
 def test_own_slices_show_an_arms_own_knob_and_no_constant(tables: Tables) -> None:
-    data = figures.own_slices_data(tables)
+    data = figures_slices.own_slices_data(tables)
     assert data is not None
     pairs = set(data.trials[["arm", "knob"]].itertuples(index=False, name=None))
     assert pairs == {
@@ -126,11 +177,11 @@ def test_own_slices_show_an_arms_own_knob_and_no_constant(tables: Tables) -> Non
     ],
 )
 def test_knob_scale(name: str, values: list[object], scale: str) -> None:
-    assert figures.knob_scale(name, pd.Series(values)) == scale
+    assert figures_slices.knob_scale(name, pd.Series(values)) == scale
 
 
 def test_recalls_are_the_means_over_seeds_in_class_order(tables: Tables) -> None:
-    data = figures.recalls_data(tables)
+    data = figures_classes.recalls_data(tables)
     assert data is not None
     assert tuple(data.recall.columns) == CLASS_NAMES
     rows = tables.retests.loc[tables.retests["arm"] == "none", "per_class_recall"]
@@ -138,14 +189,14 @@ def test_recalls_are_the_means_over_seeds_in_class_order(tables: Tables) -> None
 
 
 def test_confusions_are_of_control_and_best_remedy_and_rows_sum_to_100(tables: Tables) -> None:
-    data = figures.confusions_data(tables)
+    data = figures_classes.confusions_data(tables)
     assert data is not None
     assert list(data.matrices) == ["none", analysis.ranked_arms(tables)[0]]
     assert all(np.allclose(matrix.sum(axis=1), 100) for matrix in data.matrices.values())
 
 
 def test_retest_curves_average_the_seeds(tables: Tables) -> None:
-    data = figures.retest_curves_data(tables)
+    data = figures_losses.retest_curves_data(tables)
     assert data is not None
     assert list(data["arm"].drop_duplicates()) == list(SIX_ARMS)
     assert (data["n"] == 3).all()
@@ -161,7 +212,7 @@ def test_odd_runs_draw_without_a_warning(
     for name in ("scores", "differences", "curves", "survivors", "budget", "own_slices"):
         data = BY_NAME[name].data(odd)
         if data is not None:
-            figures.render(BY_NAME[name], data)
+            figures_base.render(BY_NAME[name], data)
     assert [str(warning.message) for warning in recwarn if warning.category is UserWarning] == []
 
 
@@ -169,4 +220,95 @@ def test_a_dollar_sign_in_a_class_name_is_no_formula(tmp_path: Path) -> None:
     names = ["a$b$", "c$_{", *CLASS_NAMES[2:]]
     odd = analysis.load_tables(write_run(tmp_path / "run", class_names=names))
     for name in ("recall", "confusion"):
-        assert figures.render(BY_NAME[name], BY_NAME[name].data(odd))
+        assert figures_base.render(BY_NAME[name], BY_NAME[name].data(odd))
+
+
+# --- figures of single tasks
+
+
+def test_tau_figure_marks_the_chosen_tau_of_each_arm(tables: Tables) -> None:
+    data = figures_tau.tau_data(tables)
+    assert data is not None
+    for _, sweep in data.groupby("arm"):
+        assert sweep["is_chosen"].sum() == 1
+        assert sweep.loc[sweep["is_chosen"], "validation"].iloc[0] == sweep["validation"].max()
+    none = data[(data["arm"] == "none") & (data["tau"] == 0)].iloc[0]
+    retests = tables.retests[tables.retests["arm"] == "none"]
+    assert none["mean"] == pytest.approx(100 * retests["test_balanced_accuracy"].mean())
+    assert (none["low"], none["high"]) == pytest.approx(
+        (100 * retests["test_balanced_accuracy"].min(), 100 * retests["test_balanced_accuracy"].max())
+    )
+
+
+def test_losses_follow_the_retest_and_the_winners_validation(runs: dict[str, Tables]) -> None:
+    for data, measure, scale in (
+        (figures_losses.losses_data(runs["cifar100"]), "loss", 1),
+        (figures_losses.accuracies_data(runs["cifar100"]), "accuracy", 100),
+    ):
+        assert data is not None
+        points = data.points[(data.points["arm"] == "plain") & (data.points["epoch"] == 4)].set_index("split")
+        assert list(points["n"][["training", "validation", "test"]]) == [3, 1, 3]
+        epochs = runs["cifar100"].epochs
+        at = epochs[(epochs["arm"] == "plain") & (epochs["epoch"] == 4) & (epochs["stage"] == "retest")]
+        assert points.loc["test", "mean"] == pytest.approx(scale * at[f"test_{measure}"].mean())
+        assert points.loc["training", "mean"] == pytest.approx(scale * at[f"train_eval_{measure}"].mean())
+
+
+def test_transfer_points_are_percent_of_labels_and_of_score(runs: dict[str, Tables]) -> None:
+    data = figures_transfer.transfer_data(runs["jigsaw"])
+    assert data is not None
+    points = data.points.set_index(["initialisation", "label_fraction"])
+    assert len(points) == 6
+    retests = runs["jigsaw"].retests
+    by_hand = 100 * retests.loc[retests["arm"] == "jigsaw_10pct", "test_accuracy"].mean()
+    assert points.loc[("jigsaw", 10.0), "mean"] == pytest.approx(by_hand)
+
+
+def test_classifier_curves_are_the_winners_alone(runs: dict[str, Tables]) -> None:
+    data = figures_transfer.classifier_curves_data(runs["jigsaw"])
+    assert data is not None
+    lengths = data.points.groupby(["title", "initialisation"])["epoch"].agg(["count", "max"])
+    assert set(lengths.loc[("10 % of the labels", "jigsaw")]) == {9}
+    assert set(lengths.loc[("100 % of the labels", "scratch_equal_epochs")]) == {15}
+
+
+def test_pretext_curves_have_a_panel_a_measure_with_its_chance(runs: dict[str, Tables]) -> None:
+    data = figures_puzzles.pretext_curves_data(runs["jigsaw"])
+    assert data is not None
+    exact, tiles = data.panels
+    assert (exact.title, tiles.title) == ("jigsaw_2x2: puzzles solved exactly", "jigsaw_2x2: tiles in place")
+    assert (exact.chance, tiles.chance) == pytest.approx((100 / 24, 25))
+    assert set(exact.points["trial_id"].str.startswith("jigsaw_2x2")) == {True}
+
+
+def test_a_puzzle_is_shuffled_and_solved_tile_by_tile() -> None:
+    # Tiles 0 1 / 2 3 of a 2 x 2 image; the puzzle shows 2 0 / 3 1, and the net swaps its first two.
+    tiles = figures_puzzles.cut(np.array([[0.0, 1.0], [2.0, 3.0]]), 2)
+    puzzle = figures_puzzles.Puzzle(
+        number=0,
+        grid=2,
+        tiles=tiles,
+        permutation=np.array([2, 0, 3, 1]),
+        predicted=np.array([0, 2, 3, 1]),
+        sinkhorn=np.eye(4),
+    )
+    assert figures_puzzles.joined(puzzle.shuffled, 2).tolist() == [[2, 0], [3, 1]]
+    # Tile 2 is put at place 0, tile 0 at place 2; tiles 3 and 1 are where they belong.
+    assert figures_puzzles.joined(puzzle.solved, 2).tolist() == [[2, 1], [0, 3]]
+    assert puzzle.wrong_places == [0, 2]
+
+
+def test_a_grid_that_does_not_divide_the_image_cuts_its_middle() -> None:
+    image = np.arange(25.0).reshape(5, 5)
+    tiles = figures_puzzles.cut(image, 2)
+    # Tiles of 2 x 2; the window of 4 begins at (5 - 4) // 2 = 0.
+    assert tiles[0].tolist() == [[0, 1], [5, 6]]
+    assert tiles[3].tolist() == [[12, 13], [17, 18]]
+    assert figures_puzzles.joined(tiles, 2).tolist() == image[:4, :4].tolist()
+
+
+def test_sinkhorn_shows_the_first_solved_and_the_first_unsolved_puzzle(runs: dict[str, Tables]) -> None:
+    data = figures_puzzles.sinkhorn_data(runs["jigsaw"])
+    assert data is not None
+    assert [puzzle.number for puzzle in data] == [0, 2]  # every third puzzle of the fake is wrong
+    assert [len(puzzle.wrong_places) for puzzle in data] == [0, 2]

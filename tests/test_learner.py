@@ -11,7 +11,11 @@ from learner_cases import few_digits, learner_of, thinned_digits
 
 from search_spaces.imbalance import ARMS
 from trainables.checkpoints import read_newest_checkpoint, write_checkpoint
-from trainables.learner import NonFiniteLossError, decay_groups, evaluate
+from trainables.evaluation import validate_classifier
+from trainables.imbalance import head_retraining
+from trainables.learner import NonFiniteLossError
+from trainables.optimizers import OPTIMIZERS, decay_groups
+from trainables.seeds import derive_seed
 
 ARM_NAMES = [arm.name for arm in ARMS]
 CHANCE = 1 / 10
@@ -51,9 +55,7 @@ def val_indices():
 
 @pytest.mark.parametrize("arm", ARM_NAMES)
 def test_every_arm_learns_three_times_chance_in_five_epochs(trained_learner, arm):
-    learner = trained_learner(arm)
-    batches = learner.batches
-    validation = evaluate(learner, batches.images, batches.labels, val_indices(), num_classes=10)
+    validation = validate_classifier(trained_learner(arm), thinned_digits())
     assert validation["balanced_accuracy"] >= 3 * CHANCE
 
 
@@ -76,6 +78,10 @@ def test_logit_adjustment_trains_as_none_does_and_predicts_otherwise(trained_lea
     # tau 1, counts 11 of 601 (classes 0-4) and 112 of 601 (class 5): -log π is log(601/11) and log(601/112).
     shift = (adjusted_logits - plain_logits)[0]
     assert (shift[0] - shift[5]).item() == pytest.approx(2.3205, abs=1e-3)  # log(112 / 11)
+    # infer is what the network says, before the adjustment: in evaluation mode, so of its running statistics.
+    inputs = adjusted.batches.normalised(images[val_indices()])
+    adjusted.model.train()
+    torch.testing.assert_close(adjusted.infer(inputs), plain_logits)
     rare_before, rare_after = (int((z.argmax(1) < 5).sum()) for z in (plain_logits, adjusted_logits))
     assert rare_after > rare_before
 
@@ -175,25 +181,12 @@ def test_the_learning_rate_follows_the_schedule_step_by_step():
     assert learner.train_epoch().learning_rate == pytest.approx(0.0125)
 
 
-def test_normalisation_and_biases_do_not_decay_and_every_parameter_is_in_one_group():
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.Linear(16, 2)
-    )
-    conv, norm, _, linear = model
-    decayed, plain = decay_groups(model, weight_decay=0.25)
-    assert decayed["weight_decay"] == 0.25
-    assert plain["weight_decay"] == 0.0
-    assert {id(p) for p in decayed["params"]} == {id(conv.weight), id(linear.weight)}
-    assert {id(p) for p in plain["params"]} == {id(conv.bias), id(norm.weight), id(norm.bias), id(linear.bias)}
-
-
-def test_deferred_reweighting_begins_at_its_epoch_and_not_before():
+@pytest.mark.parametrize("arm", ["ldam_drw", "mixup_drw", "remix_drw"])
+def test_deferred_reweighting_begins_at_its_epoch_and_not_before(arm):
     """reweight_start 0.6 of 5 epochs: 1-3 as with even weights, 4 and 5 re-weighted."""
     hashes = {}
     for beta in (0.99, 0.99999):
-        learner = learner_of(
-            "ldam_drw", few_digits(), num_epochs=5, class_weight_beta=beta, reweight_start=0.6
-        )
+        learner = learner_of(arm, few_digits(), num_epochs=5, class_weight_beta=beta, reweight_start=0.6)
         hashes[beta] = [(learner.train_epoch(), learner.weights_sha256())[1] for _ in range(5)]
     same = [a == b for a, b in zip(hashes[0.99], hashes[0.99999], strict=True)]
     assert same == [True, True, True, False, False]
@@ -214,3 +207,100 @@ def test_training_leaves_the_global_random_numbers_as_they_were():
     torch.manual_seed(5)
     trained(learner_of("none", few_digits(), num_epochs=1), 1)
     assert torch.equal(torch.rand(3), expected)
+
+
+# --- classifier re-training (crt): 3 epochs of the trunk, 2 of the head
+
+
+def crt(num_epochs=5, **knobs):
+    return learner_of("crt", few_digits(), num_epochs=num_epochs, head_start=0.6, **knobs)
+
+
+def parts_of(learner):
+    """(trunk, head): copies of their weights and statistics."""
+    state = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
+    head = {name: state.pop(name) for name in list(state) if name.startswith("head.")}
+    return state, head
+
+
+def same(before, after):
+    return {name for name in before if torch.equal(before[name], after[name])}
+
+
+def test_crt_trains_as_none_until_its_head_starts():
+    none = learner_of("none", few_digits(), num_epochs=5, schedule="constant")
+    assert trained(crt(schedule="constant"), 3).weights_sha256() == trained(none, 3).weights_sha256()
+
+
+def test_crt_freezes_the_trunk_with_its_statistics_and_trains_the_head():
+    """A weight decay that would halve a kernel in an epoch, so that what decays is seen to move."""
+    learner = trained(crt(weight_decay=2.0, learning_rate=0.05), 3)
+    trunk, head = parts_of(learner)
+    assert "batch_norm.running_mean" in trunk
+    for _ in range(2):
+        learner.train_epoch()
+        new_trunk, new_head = parts_of(learner)
+        assert same(trunk, new_trunk) == set(trunk)
+        assert same(head, new_head) == set()
+        head = new_head
+
+
+def test_crt_s_head_starts_anew_once_from_weights_of_the_seed():
+    """At a learning rate of next to nothing the head stays where it starts: not where it was before."""
+    learner = trained(crt(learning_rate=1e-30, seed=7), 3)
+    torch.manual_seed(derive_seed(7, "head"))
+    fresh = torch.nn.Linear(64, 10)
+    assert not torch.equal(learner.model.head.weight, fresh.weight)
+    for _ in range(2):
+        learner.train_epoch()
+        torch.testing.assert_close(learner.model.head.weight, fresh.weight, rtol=0, atol=0)
+        torch.testing.assert_close(learner.model.head.bias, fresh.bias, rtol=0, atol=0)
+
+
+def test_crt_s_second_epoch_of_the_head_goes_on_from_the_first():
+    model = torch.nn.Module()
+    model.trunk = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.Dropout())
+    model.head = torch.nn.Linear(3, 2)
+    optimizer = OPTIMIZERS["sgd"](decay_groups(model, 0.1), 0.1, 0.9)
+
+    def step():
+        model.train()
+        model.head(model.trunk(torch.randn(8, 4))).sum().backward()
+        optimizer.step()
+
+    step()
+    begin_epoch = head_retraining(1, seed=0)(model, optimizer)
+    begin_epoch(1)
+    assert model.head.weight in optimizer.state
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    begin_epoch(2)
+    assert model.head.weight not in optimizer.state  # no momentum of the old head
+    assert model.trunk[0].weight in optimizer.state
+    assert [parameter.requires_grad for parameter in model.parameters()] == [False] * 4 + [True] * 2
+    assert [module.training for module in model.trunk] == [False] * 3
+    assert model.head.training
+    optimizer.zero_grad()
+    step()
+    trained_head = model.head.weight.clone()
+    begin_epoch(3)
+    assert torch.equal(model.head.weight, trained_head)
+    assert model.head.weight in optimizer.state
+    assert not model.trunk.training
+
+
+def test_crt_restarts_the_learning_rate_with_its_schedule():
+    """Four batches an epoch. Linear over 12 steps, then over 8: an epoch's last step is 1/12 or 1/8 from its end."""
+    learner = crt(learning_rate=0.1, schedule="linear")
+    rates = [learner.train_epoch().learning_rate for _ in range(5)]
+    assert rates == pytest.approx([0.1 * 9 / 12, 0.1 * 5 / 12, 0.1 * 1 / 12, 0.1 * 5 / 8, 0.1 * 1 / 8])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("stop_after", [3, 4])
+def test_crt_goes_on_bit_for_bit_where_its_head_starts_and_after_it(tmp_path, stop_after, optimizer):
+    knobs = {"optimizer": optimizer, "learning_rate": 0.01}
+    uninterrupted = trained(crt(**knobs), 5)
+    write_checkpoint(tmp_path, trained(crt(**knobs), stop_after).state_dict(), epoch=stop_after)
+    restored = crt(**knobs)
+    restored.load_state_dict(read_newest_checkpoint(tmp_path))
+    assert trained(restored, 5 - stop_after).weights_sha256() == uninterrupted.weights_sha256()

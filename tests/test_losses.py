@@ -98,9 +98,7 @@ def test_one_hot_targets_give_exactly_the_loss_and_gradient_of_classes(label_smo
 
 def test_cross_entropy_of_mixed_targets_weighs_each_share_as_its_class_does():
     # p = (1/4, 3/4), t = (.7, .3), w = (3, 1): (3·.7 ln 4 + 1·.3 ln 4/3) / (3·.7 + 1·.3).
-    loss = loss_of(
-        "cross_entropy", [[0.0, math.log(3)]], [[0.7, 0.3]], class_weights=torch.tensor([3.0, 1.0])
-    )
+    loss = loss_of("cross_entropy", [[0.0, math.log(3)]], [[0.7, 0.3]], class_weights=torch.tensor([3.0, 1.0]))
     assert loss.item() == pytest.approx((2.1 * math.log(4) + 0.3 * math.log(4 / 3)) / 2.4)
 
 

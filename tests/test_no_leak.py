@@ -1,6 +1,7 @@
 """No test image is ever trained on, no validation image in a tuning trial: on images that are all different."""
 
 import hashlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,12 +10,12 @@ from learner_cases import SPACE, learner_of
 
 from study.catalog import STUDIES
 from study.spec import ImbalanceSpec
-from trainables.data.splits import retest_data, tuning_data
+from trainables.data.splits import retest_data, thinned_counts, tuning_data
 from trainables.data.types import ImageDataset, TestData, TuningData
 
 NUM_CLASSES, TRAIN_PER_CLASS, VAL_PER_CLASS, TEST_PER_CLASS = 4, 44, 4, 6
 ARMS = sorted(SPACE.arms)
-THINNING = {"imbalance": "step", "ratio": 10.0, "minority": "first"}
+THINNED = partial(thinned_counts, imbalance="step", ratio=10.0, minority="first")
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +42,12 @@ def dataset():
 
 @pytest.fixture(scope="module")
 def tuning(dataset):
-    return tuning_data(dataset, subset_seed=0, **THINNING)
+    return tuning_data(dataset, thinned=THINNED, subset_seed=0)
 
 
 @pytest.fixture(scope="module")
 def retest(tuning):
-    return retest_data(tuning, subset_seed=1000, **THINNING)
+    return retest_data(tuning, thinned=THINNED, subset_seed=1000)
 
 
 def hashes(images):
@@ -84,7 +85,11 @@ def test_validation_is_balanced_and_disjoint_from_training(tuning):
 def test_validation_is_cut_before_thinning(dataset):
     """However the training set is thinned, the validation set is the same, and rare classes have as much of it."""
     validations = [
-        tuning_data(dataset, subset_seed=seed, imbalance=imbalance, ratio=ratio, minority=minority).val_indices
+        tuning_data(
+            dataset,
+            subset_seed=seed,
+            thinned=partial(thinned_counts, imbalance=imbalance, ratio=ratio, minority=minority),
+        ).val_indices
         for seed, imbalance, ratio, minority in [
             (0, "step", 1.0, "first"),
             (0, "step", 40.0, "first"),
@@ -103,7 +108,7 @@ def test_no_arm_draws_a_validation_image_in_tuning(tuning, arm):
     assert not set(indices) & set(tuning.val_indices)
 
 
-@pytest.mark.parametrize("arm", [arm for arm in ARMS if "augment" not in arm])
+@pytest.mark.parametrize("arm", [arm for arm in ARMS if not {"augment", "mixup", "remix"} & set(arm.split("_"))])
 def test_what_the_model_is_shown_are_training_images_bit_for_bit(tuning, dataset, arm):
     """The augmented versions of augment_copies have other bytes; their indices are looked at above."""
     images = shown(arm, tuning)
@@ -155,9 +160,8 @@ def test_the_retest_draws_its_training_images_and_no_test_image(retest, dataset,
 
 def test_a_retest_seed_has_one_subset_whatever_the_arm_and_another_seed_another(tuning):
     """The subset is asked for by seed alone: study/retest.py has no arm to give."""
-    study = STUDIES["imbalance"]
-    spec = ImbalanceSpec(imbalance_ratio=10.0)
-    first, again, other = (study.retest_cut(spec, seed)(tuning) for seed in (1000, 1000, 1001))
+    thinned = STUDIES["imbalance"].thinned(ImbalanceSpec(imbalance_ratio=10.0))
+    first, again, other = (retest_data(tuning, thinned=thinned, subset_seed=seed) for seed in (1000, 1000, 1001))
     assert np.array_equal(first.train_indices, again.train_indices)
     assert first.fingerprint == again.fingerprint
     assert not np.array_equal(first.train_indices, other.train_indices)
@@ -171,5 +175,5 @@ def test_a_retest_does_not_thin_to_what_validation_was(retest, tuning):
     rare = {int(index) for index in retest.train_indices if retest.labels[index] < 2}
     validation = {int(index) for index in tuning.val_indices if tuning.labels[index] < 2}
     assert rare != validation
-    same_seed = retest_data(tuning, subset_seed=0, **THINNING)
+    same_seed = retest_data(tuning, thinned=THINNED, subset_seed=0)
     assert {int(index) for index in same_seed.train_indices if same_seed.labels[index] < 2} != validation

@@ -119,6 +119,7 @@ def test_factors_have_columns_of_their_own_and_not_two(tmp_path, book):
         "config/learning_rate",
         "factor/class_weighting",
         "factor/loss",
+        "factor/mixing",
         "factor/sampler",
     ]
     assert str(table.schema.field("config/batch_size").type) == "int64"

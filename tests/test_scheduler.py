@@ -250,6 +250,8 @@ def test_when_time_is_up_a_running_trial_is_ended_and_stays_unfinished(ledger):
 
 
 @pytest.mark.parametrize("arm", SPACE.arms)
-def test_every_arm_but_ldam_drw_may_be_stopped_from_the_first_epoch_on(arm):
-    first = SPACE.arms[arm].first_stoppable_epoch({"reweight_start": 0.8}, 10)
-    assert first == (9 if arm == "ldam_drw" else 1)
+def test_an_arm_whose_remedy_begins_late_is_not_stopped_before_it_and_others_from_the_first_epoch_on(arm):
+    """Of 10 epochs 8 come before a start at 0.8, and 7 before one at 0.7."""
+    first = SPACE.arms[arm].first_stoppable_epoch({"reweight_start": 0.8, "head_start": 0.7}, 10)
+    late = dict.fromkeys(("ldam_drw", "deferred_sampling", "mixup_drw", "remix_drw"), 9) | {"crt": 8}
+    assert first == late.get(arm, 1)

@@ -108,22 +108,27 @@ OWN_KNOBS = {
     "ldam_drw": {"ldam_max_margin", "ldam_scale", "reweight_start", "class_weight_beta"},
     "balanced_softmax": {"balanced_softmax_tau"},
     "logit_adjustment": {"post_hoc_tau"},
+    "progressive_sampler": set(),
+    "deferred_sampling": {"reweight_start"},
+    "crt": {"head_start"},
+    "mixup_drw": {"mixing_alpha", "reweight_start", "class_weight_beta"},
+    "remix_drw": {"mixing_alpha", "reweight_start", "class_weight_beta"},
 }
 SHARED = {"model", "augmentation", "learning_rate", "momentum", "weight_decay", "schedule", "batch_size"}
-FACTORS = {"loss", "class_weighting", "sampler"}
+FACTORS = {"loss", "class_weighting", "sampler", "mixing"}
 
 
 def test_a_trial_has_the_knobs_of_its_arm_and_no_other(ledger):
     assert set(OWN_KNOBS) == set(SPACE.arms)
     searcher = make_searcher(make_stage(arms=tuple(OWN_KNOBS), trials_per_arm=2, searcher="random"), ledger)
-    for k in range(28):
+    for k in range(2 * len(OWN_KNOBS)):
         searcher.suggest(f"ray-{k}")
     for trial in ledger.book.trials.values():
         assert set(trial.hparams) == SHARED | FACTORS | OWN_KNOBS[trial.arm], trial.trial_id
         assert set(trial.params) == set(trial.hparams) - FACTORS - {"model", "augmentation"}
         validated = ImbalanceHparams(**trial.hparams)
-        inactive = set(ImbalanceHparams.model_fields) - set(trial.hparams)
-        assert all(getattr(validated, name) is None for name in inactive)
+        inactive = {name for name, field in ImbalanceHparams.model_fields.items() if field.default is None}
+        assert all(getattr(validated, name) is None for name in inactive - set(trial.hparams))
 
 
 RANGES = {  # docs/design.md
@@ -136,6 +141,8 @@ RANGES = {  # docs/design.md
     "reweight_start": (0.6, 0.9),
     "balanced_softmax_tau": (0.5, 2.0),
     "sampler_exponent": (0, 1),
+    "head_start": (0.6, 0.95),
+    "mixing_alpha": (0.2, 1),
     "class_weight_gamma": (0, 1),
 }
 
@@ -144,7 +151,7 @@ def test_proposals_lie_in_the_ranges_and_differ(ledger):
     searcher = make_searcher(
         make_stage(arms=tuple(SPACE.arms), trials_per_arm=8, searcher="random"), ledger
     )
-    for k in range(8 * 14):
+    for k in range(8 * 19):
         searcher.suggest(f"ray-{k}")
     trials = ledger.book.trials.values()
     for trial in trials:
@@ -154,8 +161,8 @@ def test_proposals_lie_in_the_ranges_and_differ(ledger):
         assert trial.params["batch_size"] in {16, 32, 64}
         assert trial.params["schedule"] in {"cosine", "linear", "multi_step"}
         assert trial.params.get("class_weight_beta", 0.99) in {0.99, 0.999, 0.9999, 0.99999}
-    # Of each arm's 8 the first is shared by all; the other 7 x 14 are drawn, each on its own.
-    assert len({trial.params["learning_rate"] for trial in trials}) == 7 * 14 + 1
+    # Of each arm's 8 the first is shared by all; the other 7 x 19 are drawn, each on its own.
+    assert len({trial.params["learning_rate"] for trial in trials}) == 7 * 19 + 1
 
 
 def test_larger_data_get_larger_batches():

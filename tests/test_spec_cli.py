@@ -10,14 +10,15 @@ import pytest
 from learner_cases import SPACE
 
 from study.catalog import STUDIES
-from study.stage import make_stage
-from trainables.imbalance import IMBALANCE
 from study.cli import command_line, parse_study
 from study.errors import StudyError
 from study.resolve import checked, resolved
 from study.spec import ImbalanceSpec, option_name
+from study.stage import make_stage
+from trainables.imbalance import IMBALANCE
 
 STUDY = STUDIES["imbalance"]
+TASKS = "baseline, imbalance, jigsaw, cifar100"
 
 
 @pytest.fixture(autouse=True)
@@ -25,18 +26,18 @@ def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def parsed(line):
-    return parse_study(["imbalance", *shlex.split(line)])[1]
+def parsed(line, task="imbalance"):
+    return parse_study([task, *shlex.split(line)])[1]
 
 
-def spec_of(line, *, num_gpus=0):
+def spec_of(line, *, task="imbalance", dataset="digits", num_gpus=0):
     """The spec that a run of these options would save."""
-    return resolved(STUDY, parsed(line), dataset="digits", num_gpus=num_gpus)
+    return resolved(STUDIES[task], parsed(line, task), dataset=dataset, num_gpus=num_gpus)
 
 
-def refusal(line):
+def refusal(line, task="imbalance"):
     with pytest.raises(StudyError) as caught:
-        checked(STUDY, parsed(line))
+        checked(STUDIES[task], parsed(line, task))
     return str(caught.value)
 
 
@@ -53,11 +54,11 @@ def budget_of(spec):
 def test_the_budget_is_quick_without_a_gpu_and_standard_with_one():
     assert budget_of(spec_of("")) == ("quick", 6, 6, 9, 3, 3)
     assert spec_of("").arms == QUICK_ARMS
-    assert budget_of(spec_of("", num_gpus=1)) == ("standard", 14, 16, 27, 3, 5)
+    assert budget_of(spec_of("", num_gpus=1)) == ("standard", 19, 16, 27, 3, 5)
 
 
 def test_a_preset_that_is_asked_for_is_taken_whatever_the_machine():
-    assert budget_of(spec_of("--budget full")) == ("full", 14, 48, 81, 3, 10)
+    assert budget_of(spec_of("--budget full")) == ("full", 19, 48, 81, 3, 10)
     assert budget_of(spec_of("--budget quick", num_gpus=1)) == ("quick", 6, 6, 9, 3, 3)
 
 
@@ -89,9 +90,9 @@ def test_rungs_are_grace_times_powers_of_the_factor_below_the_end(options, rungs
     assert make_stage(spec, name="tune", task=IMBALANCE, space=SPACE, arms=("none",), groups=()).rungs("none") == rungs
 
 
-def test_all_arms_are_fourteen_and_their_order_is_the_catalog_s():
+def test_all_arms_are_nineteen_and_their_order_is_the_catalog_s():
     assert spec_of("--arms all").arms == tuple(SPACE.arms)
-    assert len(spec_of("--arms all").arms) == 14
+    assert len(spec_of("--arms all").arms) == 19
 
 
 def test_a_gap_is_filled_from_the_machine():
@@ -167,6 +168,24 @@ def test_a_spec_survives_its_json():
     assert ImbalanceSpec.model_validate(json.loads(json.dumps(spec.model_dump(mode="json")))) == spec
 
 
+def test_a_study_of_puzzles_takes_its_label_fractions_from_the_data_set_unless_they_are_given():
+    assert spec_of("", task="jigsaw").label_fractions == (0.1, 1.0)
+    assert spec_of("", task="jigsaw", dataset="cifar10").label_fractions == (0.01, 0.1, 1.0)
+    assert spec_of("--label-fractions 1,0.05", task="jigsaw").label_fractions == (0.05, 1.0)
+
+
+def test_another_name_of_an_arm_is_the_arm():
+    assert spec_of("--arms resnet8blocks,lenet", task="baseline").arms == ("resnet18", "lenet")
+    with pytest.raises(StudyError, match="must name each arm once"):
+        spec_of("--arms resnet8blocks,resnet18", task="baseline")
+
+
+def test_a_preset_may_set_the_model_and_an_option_overrides_it():
+    assert spec_of("", task="cifar100").model == "resnet20"
+    assert spec_of("", task="cifar100", num_gpus=1).model == "resnet18"
+    assert spec_of("--model resnet18", task="cifar100").model == "resnet18"
+
+
 # --- refusals
 
 
@@ -210,7 +229,7 @@ REFUSALS = [
     ("--budget tiny", "--budget must be one of quick, standard, full, got 'tiny'"),
     (
         "--model resnet19",
-        "--model must be one of small_cnn, resnet18, resnet32, got 'resnet19'; did you mean 'resnet18'?",
+        "--model must be one of small_cnn, resnet18, resnet32, ultranet18, got 'resnet19'; did you mean 'resnet18'?",
     ),
     ("--arms none,none", "--arms must name each arm once, got none, none"),
     ("--max-epoch 3", "unknown option '--max-epoch'; did you mean '--max-epochs'?"),
@@ -235,6 +254,38 @@ REFUSALS = [
     ("--spec arms.toml", "--arms must be a valid tuple, got 3"),
     ("--spec nan.toml", "--imbalance-ratio must be a finite number, got nan"),
 ]
+
+
+REFUSALS_OF_TASKS = [
+    ("baseline", "--padding full", "--padding must be one of same, valid, got 'full'"),
+    ("baseline", "--model resnet9", "unknown option '--model'; did you mean '--name'?"),  # its arms are models
+    ("imbalance", "--grid 2", "unknown option '--grid'; did you mean '--seed'?"),
+    ("imbalance", "--image-size 15", "--image-size must be greater than or equal to 16, got 15"),
+    ("jigsaw", "--grid 1", "--grid must be greater than or equal to 2, got 1"),
+    ("jigsaw", "--grid 4", "--grid must be less than or equal to 3, got 4"),
+    ("jigsaw", "--label-fractions 0", "--label-fractions must be shares above 0 and up to 1, such as 0.1,1, got 0.0"),
+    ("jigsaw", "--label-fractions 10", "--label-fractions must be shares above 0 and up to 1, such as 0.1,1, got 10.0"),
+    ("jigsaw", "--label-fractions nan", "--label-fractions must be shares above 0 and up to 1, such as 0.1,1, got nan"),
+    ("jigsaw", "--label-fractions 1,1", "--label-fractions must name each share once, got 1.0, 1.0"),
+    (
+        "jigsaw",
+        "--arms jigsaw_10pct",
+        "--arms must be all or some of scratch, scratch_equal_epochs, jigsaw, got 'jigsaw_10pct'; "
+        "did you mean 'jigsaw'?",
+    ),
+    (
+        "cifar100",
+        "--model resnet9",
+        "--model must be one of resnet20, resnet18, got 'resnet9'; did you mean 'resnet20'?",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("task", "line", "sentence"), REFUSALS_OF_TASKS, ids=[line for _, line, _ in REFUSALS_OF_TASKS]
+)
+def test_a_task_refuses_what_it_does_not_understand(task, line, sentence):
+    assert refusal(line, task) == sentence
 
 
 @pytest.fixture
@@ -274,9 +325,9 @@ def test_a_misspelt_arm_is_told_the_nearest():
 
 
 def test_a_misspelt_task_is_told_the_nearest():
-    with pytest.raises(StudyError, match=r"^task must be one of imbalance, got 'imbalanced'; did you mean 'imbalance'"):
+    with pytest.raises(StudyError, match=rf"^task must be one of {TASKS}, got 'imbalanced'; did you mean 'imbalance'"):
         parse_study(["imbalanced"])
-    with pytest.raises(StudyError, match=r"^the first argument must be a task, one of imbalance, got '--seed'$"):
+    with pytest.raises(StudyError, match=rf"^the first argument must be a task, one of {TASKS}, got '--seed'$"):
         parse_study(["--seed", "3"])
 
 
@@ -326,14 +377,24 @@ def run_study(*words, cwd):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=100)
 
 
-def test_help_names_every_setting_and_every_arm(tmp_path):
+@pytest.mark.parametrize("task", STUDIES)
+def test_help_names_every_setting_of_the_task_and_no_other(capsys, task):
+    with pytest.raises(SystemExit) as ended:
+        parse_study([task, "--help"])
+    assert not ended.value.code
+    text = capsys.readouterr().out
+    named = set(text.replace(",", " ").split())
+    own = {option_name(field) for field in STUDIES[task].spec.model_fields} - {"--task", "--numerics"}
+    others = {option_name(field) for study in STUDIES.values() for field in study.spec.model_fields} - own
+    assert own <= named
+    assert not others & named
+    assert all(arm in text for arm in STUDIES[task].arm_names)
+
+
+def test_help_is_all_that_a_process_says_and_leaves_nothing(tmp_path):
     result = run_study("imbalance", "--help", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    for field in set(ImbalanceSpec.model_fields) - {"task", "numerics"}:
-        assert option_name(field) in result.stdout.split() + result.stdout.replace(",", " ").split(), field
-    for arm in SPACE.arms:
-        assert arm in result.stdout
-    assert "--numerics" not in result.stdout
+    assert result.stdout.startswith("usage: python -m study.run imbalance")
     assert os.listdir(tmp_path) == []
 
 

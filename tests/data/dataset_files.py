@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from torchvision.datasets import CIFAR10
+from torchvision.datasets import CIFAR10, CIFAR100
 
 
 def picture(value: int, size: int = 32) -> np.ndarray:
@@ -34,6 +34,9 @@ def write_parquet(
     blobs: list[bytes | None] | None = None,
     class_names: list[str] | None = None,
     image_column: str = "img",
+    label_column: str = "label",
+    coarse_labels: list[int] | None = None,
+    coarse_names: list[str] | None = None,
 ) -> None:
     """A Parquet file in Hugging Face layout; row i is a flat picture of value 10 * label + i."""
     if blobs is None:
@@ -42,9 +45,13 @@ def write_parquet(
         [{"bytes": blob, "path": f"{row}.png"} for row, blob in enumerate(blobs)],
         pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
     )
-    table = pa.table({image_column: images, "label": pa.array(labels, pa.int64())})
+    table = pa.table({image_column: images, label_column: pa.array(labels, pa.int64())})
+    if coarse_labels is not None:
+        table = table.append_column("coarse_label", pa.array(coarse_labels, pa.int64()))
     if class_names is not None:
-        features = {"label": {"names": class_names, "_type": "ClassLabel"}}
+        features = {label_column: {"names": class_names, "_type": "ClassLabel"}}
+        if coarse_names is not None:
+            features["coarse_label"] = {"names": coarse_names, "_type": "ClassLabel"}
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, row_group_size=2)
@@ -71,28 +78,71 @@ def write_image_folder(folder: Path, sizes: tuple[int, ...] = (32, 32, 32)) -> P
     return folder
 
 
+FINE_NAMES = ["apple", "bee", "pear", "wasp"]
+COARSE_NAMES = ["fruit", "insects"]
+
+
+def write_cifar100_parquet(folder: Path, *, with_names: bool = True) -> Path:
+    """Hugging Face's layout of CIFAR-100: img, fine_label, coarse_label; apple and pear are fruit."""
+    options: dict = {"label_column": "fine_label"}
+    if with_names:
+        options |= {"class_names": FINE_NAMES, "coarse_names": COARSE_NAMES}
+    coarse = [0, 1, 0, 1]
+    write_parquet(folder / "train-00000-of-00001.parquet", [0, 1, 2, 3] * 2, coarse_labels=coarse * 2, **options)
+    write_parquet(folder / "test-00000-of-00001.parquet", [3, 2, 1, 0], coarse_labels=coarse[::-1], **options)
+    return folder
+
+
 def write_cifar_pickles(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     """torchvision's layout: 5 training batches of 20 images, a test batch of 10.
 
-    torchvision checks the files' md5, so its lists get these files'. Returns all rows, uint8[110, 3072].
+    Returns all rows, uint8[110, 3072].
     """
-    folder = data_root / "cifar-10-batches-py"
-    folder.mkdir(parents=True)
     rows = np.random.default_rng(0).integers(0, 256, (110, 3072)).astype(np.uint8)
-
-    def write(name: str, content: dict) -> str:
-        (folder / name).write_bytes(pickle.dumps(content))
-        return hashlib.md5((folder / name).read_bytes()).hexdigest()
-
-    train_list = []
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    files: dict[str, dict] = {"batches.meta": {"label_names": names}}
     for batch in range(5):
         part = rows[20 * batch : 20 * batch + 20]
-        content = {"data": part, "labels": [row % 10 for row in range(20)]}
-        train_list.append([f"data_batch_{batch + 1}", write(f"data_batch_{batch + 1}", content)])
-    test_list = [["test_batch", write("test_batch", {"data": rows[100:], "labels": list(range(10))})]]
-    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-    meta_md5 = write("batches.meta", {"label_names": names})
-    monkeypatch.setattr(CIFAR10, "train_list", train_list)
-    monkeypatch.setattr(CIFAR10, "test_list", test_list)
-    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": meta_md5})
+        files[f"data_batch_{batch + 1}"] = {"data": part, "labels": [row % 10 for row in range(20)]}
+    files["test_batch"] = {"data": rows[100:], "labels": list(range(10))}
+    write_pickles(data_root, files, CIFAR10, monkeypatch)
     return rows
+
+
+def write_cifar100_pickles(
+    data_root: Path, monkeypatch: pytest.MonkeyPatch, **changed: dict[str, object]
+) -> np.ndarray:
+    """torchvision's layout: train with 8 images, test with 4, in the classes of `write_cifar100_parquet`.
+
+    changed: what a file holds instead, by its name. Returns all rows, uint8[12, 3072].
+    """
+    rows = np.random.default_rng(0).integers(0, 256, (12, 3072)).astype(np.uint8)
+    files: dict[str, dict] = {
+        "meta": {"fine_label_names": FINE_NAMES, "coarse_label_names": COARSE_NAMES},
+        "train": {"data": rows[:8], "fine_labels": [0, 1, 2, 3] * 2, "coarse_labels": [0, 1, 0, 1] * 2},
+        "test": {"data": rows[8:], "fine_labels": [3, 2, 1, 0], "coarse_labels": [1, 0, 1, 0]},
+    }
+    for name in ("train", "test"):
+        files[name] |= {"filenames": ["a.png"] * len(files[name]["data"]), "batch_label": f"{name}ing batch 1 of 1"}
+    for name, contents in changed.items():
+        files[name] |= contents
+    write_pickles(data_root, files, CIFAR100, monkeypatch)
+    return rows
+
+
+def write_pickles(
+    data_root: Path, files: dict[str, dict], torchvision_class: type[CIFAR10], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pickles of protocol 2, as Krizhevsky's; torchvision checks their md5 sums, so its lists get these files'."""
+    numpy_2, numpy_1 = b"numpy._core.multiarray", b"numpy.core.multiarray"
+    folder = data_root / torchvision_class.base_folder
+    folder.mkdir(parents=True)
+    md5 = {}
+    for name, contents in files.items():
+        (folder / name).write_bytes(pickle.dumps(contents, protocol=2).replace(numpy_2, numpy_1))
+        md5[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
+    for attribute in ("train_list", "test_list"):
+        names = [name for name, _ in getattr(torchvision_class, attribute)]
+        monkeypatch.setattr(torchvision_class, attribute, [[name, md5[name]] for name in names])
+    meta = torchvision_class.meta
+    monkeypatch.setattr(torchvision_class, "meta", {**meta, "md5": md5[meta["filename"]]})

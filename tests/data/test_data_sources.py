@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,8 @@ import pytest
 from dataset_files import (
     encoded,
     picture,
+    write_cifar100_parquet,
+    write_cifar100_pickles,
     write_cifar_pickles,
     write_image,
     write_image_folder,
@@ -18,9 +23,12 @@ from dataset_files import (
     write_parquet_folder,
 )
 from PIL import Image
+from sklearn import datasets
 from torchvision.datasets import CIFAR10
 
-from trainables.data import SOURCES, DataError, ImageDataset, load_dataset, resolve_dataset
+from trainables.data import SOURCES, DataError, ImageDataset, cifar, load_dataset, resolve_dataset
+from trainables.data.resize import resize_dataset
+from trainables.data.splits import tuning_data, whole
 
 
 def load(name_or_path: str | Path, data_root: Path = Path("nowhere"), download: bool = False) -> ImageDataset:
@@ -174,6 +182,59 @@ def test_a_class_without_test_images_is_named(tmp_path: Path) -> None:
     assert_refused(tmp_path, "'dog'", "no test image")
 
 
+def test_cifar100_is_read_from_parquet(tmp_path: Path) -> None:
+    folder = write_cifar100_parquet(tmp_path / "cifar100")
+    for dataset in (load("cifar100", tmp_path), load("cifar100", folder), load("cifar100", tmp_path)):
+        assert dataset.origin == f"CIFAR-100, read from {folder} (Parquet)"
+        assert dataset.train_labels.tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+        assert dataset.train_images[:, 3, 3, 0].tolist() == [0, 11, 22, 33, 4, 15, 26, 37]
+        assert dataset.test_labels.tolist() == [3, 2, 1, 0]
+        assert dataset.class_names == ("apple", "bee", "pear", "wasp")
+        assert dataset.superclass_names == ("fruit", "insects")
+        assert dataset.superclass_of == (0, 1, 0, 1)  # the last load took it from the decoded cache
+
+
+def test_cifar100s_parquet_is_read_as_a_folder_too_and_without_names(tmp_path: Path) -> None:
+    dataset = load(write_cifar100_parquet(tmp_path / "mine", with_names=False))
+    assert dataset.class_names == ("0", "1", "2", "3")
+    assert dataset.superclass_names == ("0", "1")
+    assert dataset.superclass_of == (0, 1, 0, 1)
+
+
+def test_superclasses_are_part_of_the_fingerprint(tmp_path: Path) -> None:
+    first = write_cifar100_parquet(tmp_path / "first")
+    second = write_cifar100_parquet(tmp_path / "second")
+    assert load(first).fingerprint == load(second).fingerprint
+    for path in second.glob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["coarse_label"]), path)
+    without = load(second)
+    assert without.superclass_of is without.superclass_names is None
+    assert without.fingerprint != load(first).fingerprint
+
+
+@pytest.mark.parametrize("label_column", ["coarse_label", "label"])
+def test_missing_fine_labels_of_cifar100_are_named_with_what_is_there(tmp_path: Path, label_column: str) -> None:
+    path = tmp_path / "cifar100" / "train-00000-of-00001.parquet"
+    for split in (path, path.with_name("test-00000-of-00001.parquet")):
+        write_parquet(split, [0, 1, 0, 1], label_column=label_column)
+    with pytest.raises(DataError) as caught:
+        load("cifar100", tmp_path)
+    assert str(caught.value) == f"{path} has no column fine_label; its columns are img, {label_column}"
+
+
+def test_a_coarse_label_beyond_its_names_is_named_by_file_and_row(tmp_path: Path) -> None:
+    path = write_cifar100_parquet(tmp_path) / "train-00000-of-00001.parquet"
+    write_parquet(
+        path,
+        [0, 1],
+        label_column="fine_label",
+        class_names=["apple", "bee"],
+        coarse_labels=[0, 2],
+        coarse_names=["fruit", "insects"],
+    )
+    assert_refused(tmp_path, f"row 1 of {path}", "coarse_label 2", "0 to 1")
+
+
 # torchvision's layouts
 
 
@@ -212,6 +273,53 @@ def test_a_failed_download_is_one_sentence(tmp_path: Path, monkeypatch: pytest.M
         load("cifar10", tmp_path, download=True)
 
 
+def test_cifar100_is_read_from_torchvisions_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = write_cifar100_pickles(tmp_path, monkeypatch)
+    dataset = load("cifar100", tmp_path)
+    assert dataset.name == "cifar100"
+    assert dataset.origin == f"CIFAR-100, read from {tmp_path / 'cifar-100-python'} (torchvision's layout)"
+    assert dataset.train_images.shape == (8, 32, 32, 3)
+    assert dataset.train_images[5, 4, 7].tolist() == [rows[5, c * 1024 + 4 * 32 + 7] for c in range(3)]
+    assert dataset.test_images[3, 0, 0, 0] == rows[11, 0]
+    assert dataset.train_labels.tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+    assert dataset.test_labels.tolist() == [3, 2, 1, 0]
+    assert dataset.class_names == ("apple", "bee", "pear", "wasp")
+    assert dataset.superclass_names == ("fruit", "insects")
+    assert dataset.superclass_of == (0, 1, 0, 1)
+    assert dataset.flip_keeps_label
+
+
+def test_a_class_of_two_superclasses_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bee is an insect, and in the test split a fruit."""
+    write_cifar100_pickles(tmp_path, monkeypatch, test={"coarse_labels": [1, 0, 0, 0]})
+    with pytest.raises(DataError, match=r"class 'bee' of .*exactly one superclass.* have 2: 'fruit', 'insects'"):
+        load("cifar100", tmp_path)
+
+
+def test_damaged_cifar100_files_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cifar100_pickles(tmp_path, monkeypatch)
+    path = tmp_path / "cifar-100-python" / "train"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError, match=r"cifar-100-python is incomplete or damaged.*--download"):
+        load("cifar100", tmp_path)
+
+
+class Executed:
+    def __reduce__(self) -> tuple:
+        return os.mkdir, ("executed",)
+
+
+def test_a_pickle_is_read_as_arrays_and_never_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "train"
+    path.write_bytes(pickle.dumps({"coarse_labels": Executed()}))
+    with pytest.raises(pickle.UnpicklingError, match="mkdir has no place among arrays"):
+        cifar.read_pickle(path)
+    assert not (tmp_path / "executed").exists()
+
+
 def test_eurosat_is_split_into_four_fifths_and_one(tmp_path: Path) -> None:
     for label, class_name in enumerate(("AnnualCrop", "Forest", "River")):
         for number in range(10):
@@ -246,6 +354,64 @@ def test_digits_are_the_same_at_every_load_and_no_image_is_in_both_splits() -> N
     assert first.fingerprint == second.fingerprint
     train = {image.tobytes() for image in first.train_images}
     assert not any(image.tobytes() in train for image in first.test_images)
+
+
+def test_digit_pairs_are_embedded_with_the_first_digit_as_superclass() -> None:
+    dataset = load("digit-pairs")
+    assert dataset.train_images.shape == (2400, 32, 32, 3)
+    assert np.bincount(dataset.train_labels).tolist() == [24] * 100
+    assert np.bincount(dataset.test_labels).tolist() == [15] * 100
+    assert (dataset.class_names[0], dataset.class_names[7], dataset.class_names[99]) == ("00", "07", "99")
+    assert dataset.superclass_names == ("0x", "1x", "2x", "3x", "4x", "5x", "6x", "7x", "8x", "9x")
+    assert dataset.superclass_of is not None
+    assert (dataset.superclass_of[7], dataset.superclass_of[42], dataset.superclass_of[99]) == (0, 4, 9)
+    assert not dataset.flip_keeps_label
+    assert (dataset.train_images[..., 0] == dataset.train_images[..., 2]).all()
+    # A crop's shift of 4 pixels up or down keeps a digit whole.
+    assert not dataset.train_images[:, :4].any()
+    assert not dataset.train_images[:, 28:].any()
+    assert dataset.fingerprint == load("digit-pairs").fingerprint
+
+
+def digits_within(images: np.ndarray) -> list[tuple[bytes, bytes]]:
+    """The two handwritten digits of each pair, without the dark rows above and below."""
+    halves = [np.hsplit(image[..., 0], 2) for image in images]
+    return [tuple(half[half.any(axis=1)].tobytes() for half in pair) for pair in halves]  # type: ignore[misc]
+
+
+def test_pairs_of_train_validation_and_test_have_no_digit_in_common() -> None:
+    dataset = load("digit-pairs")
+    data = tuning_data(dataset, thinned=whole, subset_seed=0)
+    assert np.bincount(data.labels[data.val_indices]).tolist() == [4] * 100
+    assert np.bincount(data.labels[data.train_indices]).tolist() == [20] * 100
+    splits = [dataset.train_images[data.train_indices], dataset.train_images[data.val_indices], dataset.test_images]
+    train, val, test = ({digit for pair in digits_within(images) for digit in pair} for images in splits)
+    assert not train & val
+    assert not train & test
+    assert not val & test
+    # 1,097 digits are drawn 4,000 times: but for e^-3.6 of them, each is in a pair.
+    assert len(train) > 1040
+
+
+def test_test_pairs_are_made_of_the_test_digits_of_the_digits_data_set() -> None:
+    """scikit-learn's 8x8 digits, found again by enlarging the test images' originals as the pairs do."""
+    sklearn_digits = datasets.load_digits()
+    large = {image.tobytes(): number for number, image in enumerate(load("digits").test_images[..., 0])}
+    labels_of_small, is_test = {}, {}
+    for image, label in zip(sklearn_digits.images, sklearn_digits.target, strict=True):
+        gray = Image.fromarray(np.rint(image * 255 / 16).astype(np.uint8))
+        enlarged = np.asarray(gray.resize((16, 16), Image.Resampling.BILINEAR))
+        small = enlarged[enlarged.any(axis=1)].tobytes()
+        labels_of_small[small] = int(label)
+        is_test[small] = np.asarray(gray.resize((32, 32), Image.Resampling.BILINEAR)).tobytes() in large
+    dataset = load("digit-pairs")
+    for images, labels, expected in (
+        (dataset.train_images, dataset.train_labels, False),
+        (dataset.test_images, dataset.test_labels, True),
+    ):
+        for (left, right), label in zip(digits_within(images), labels, strict=True):
+            assert (labels_of_small[left], labels_of_small[right]) == divmod(label, 10)
+            assert is_test[left] == is_test[right] == expected
 
 
 def test_a_folder_of_images_by_class_is_read(tmp_path: Path) -> None:
@@ -327,7 +493,16 @@ def test_a_path_that_is_not_there_or_a_file_is_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path / "pets.parquet", "is a file")
 
 
-@pytest.mark.parametrize(("name", "nearest"), [("cifar-10", "cifar10"), ("EuroSat", "eurosat"), ("digit", "digits")])
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("cifar-10", "cifar10"),
+        ("CIFAR-100", "cifar100"),
+        ("EuroSat", "eurosat"),
+        ("digit", "digits"),
+        ("digitpairs", "digit-pairs"),
+    ],
+)
 def test_an_unknown_name_gets_the_nearest_one(name: str, nearest: str) -> None:
     with pytest.raises(DataError, match=f"unknown data set '{name}'.*did you mean '{nearest}'"):
         load(name)
@@ -338,7 +513,7 @@ def test_an_empty_name_is_refused() -> None:
         load("")
 
 
-@pytest.mark.parametrize("name", ["cifar10", "eurosat"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "eurosat"])
 def test_a_name_is_never_replaced(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="--download") as caught:
         load(name, tmp_path)
@@ -373,7 +548,60 @@ def test_auto_does_not_fall_back_where_the_default_is_damaged(tmp_path: Path) ->
         load("auto", tmp_path)
 
 
-def test_an_unknown_default_is_a_programming_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"default must be one of .*'cifar11'"):
-        resolve_dataset("auto", data_root=tmp_path, download=False, default="cifar11")
-    assert set(SOURCES) >= {"cifar10", "eurosat", "digits"}
+def test_auto_falls_back_to_the_embedded_data_set_that_the_task_names(tmp_path: Path) -> None:
+    options = {"data_root": tmp_path, "download": False, "default": "cifar100", "embedded": "digit-pairs"}
+    dataset = load_dataset("auto", **options)
+    assert dataset.name == resolve_dataset("auto", **options).name == "digit-pairs"
+    assert dataset.origin.endswith("; for CIFAR-100 add --dataset cifar100 --download")
+
+
+@pytest.mark.parametrize("option", ["default", "embedded"])
+def test_an_unknown_default_or_embedded_is_a_programming_error(tmp_path: Path, option: str) -> None:
+    with pytest.raises(ValueError, match=rf"{option} must be one of .*'cifar11'"):
+        resolve_dataset("auto", data_root=tmp_path, download=False, **{option: "cifar11"})
+    assert set(SOURCES) == {"cifar10", "cifar100", "eurosat", "digits", "digit-pairs"}
+
+
+# image_size
+
+
+@pytest.mark.parametrize("image_size", [16, 24, 48])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_resized_as_pil_does(tmp_path: Path, image_size: int, channels: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
+    for number, image in enumerate(noise):
+        split = "train" if number < 4 else "test"
+        write_image(tmp_path / split / "ab"[number % 2] / f"{number}.png", image if channels == 3 else image[..., 0])
+    dataset = load_dataset(str(tmp_path), data_root=tmp_path, download=False, image_size=image_size)
+    assert dataset.train_images.shape == (4, image_size, image_size, channels)
+    assert dataset.train_images.dtype == np.uint8
+    for result, number in zip([*dataset.train_images, *dataset.test_images], [0, 2, 1, 3, 4, 5], strict=True):
+        resized = Image.fromarray(noise[number]).resize((image_size, image_size), Image.Resampling.BILINEAR)
+        assert np.abs(result.astype(int) - np.asarray(resized)[..., :channels].astype(int)).max() <= 1
+
+
+def test_a_resized_data_set_has_another_fingerprint_and_says_its_size(tmp_path: Path) -> None:
+    folder = write_cifar100_parquet(tmp_path / "cifar100")
+    dataset = load(folder)
+    resized = resize_dataset(dataset, 40)
+    assert resized.fingerprint not in (dataset.fingerprint, resize_dataset(dataset, 41).fingerprint)
+    assert resized.origin == f"cifar100, read from {folder} (Parquet), resized to 40x40"
+    arrays = {"train_images": dataset.train_images, "test_images": dataset.test_images}
+    names = {"origin": dataset.origin, "fingerprint": dataset.fingerprint}
+    assert vars(replace(resized, **arrays, **names)) == vars(dataset)
+    assert resize_dataset(dataset, 32) is dataset
+
+
+def test_auto_says_the_size_before_the_hint(tmp_path: Path) -> None:
+    dataset = load_dataset("auto", data_root=tmp_path, download=False, image_size=16)
+    assert dataset.train_images.shape == (1297, 16, 16, 3)
+    assert dataset.origin.endswith(
+        "enlarged to 32x32x3), resized to 16x16; for CIFAR-10 add --dataset cifar10 --download"
+    )
+
+
+@pytest.mark.parametrize("image_size", [15, 0, -32])
+def test_an_image_size_below_16_is_refused_before_anything_is_read(tmp_path: Path, image_size: int) -> None:
+    for function in (resolve_dataset, load_dataset):
+        with pytest.raises(DataError, match=f"--image-size must be at least 16 pixels, got {image_size}"):
+            function("auto", data_root=tmp_path, download=False, image_size=image_size)

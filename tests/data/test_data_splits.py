@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -239,7 +240,7 @@ def test_a_smaller_label_fraction_is_part_of_a_larger_one() -> None:
     data = tuning_data(dataset(), thinned=whole, subset_seed=3)
     subsets = [set(label_subset(data, fraction)) for fraction in (0.1, 0.25, 0.5, 1.0)]
     assert [len(subset) for subset in subsets] == [4, 13, 26, 52]
-    assert all(smaller < larger for smaller, larger in zip(subsets, subsets[1:], strict=False))
+    assert all(smaller < larger for smaller, larger in pairwise(subsets))
 
 
 def test_a_label_subset_depends_on_the_subset_seed_and_is_no_thinning_and_no_validation() -> None:

@@ -103,9 +103,9 @@ def randaugment(
 ) -> Tensor:
     """RandAugment (Cubuk et al. 2020) with torchvision's 14 operations. batch: uint8[B, H, W, C].
 
-    torchvision draws one policy a call, and a call for each image would take longer than training on it: so every 8
-    images that follow one another share a policy. As the order is new in every epoch, so are the groups. What comes
-    in from outside the image is black, as in `random_crop`. randaugment_magnitude: 0-30, of torchvision's 31 bins.
+    torchvision draws one policy a call, and a call for each image would take four times as long: so every 8 images that
+    follow one another share a policy. As the order is new in every epoch, so are the groups. What comes in from outside
+    the image is black, as in `random_crop`. randaugment_magnitude: 0-30, of torchvision's 31 bins.
     """
     from torchvision.transforms.v2 import RandAugment  # slow to import, and most trials do without
 

@@ -111,8 +111,8 @@ CIFAR100 = Cifar(
 
 def _superclasses(folder: Path, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Sequence[Any]]:
     """What torchvision leaves out of CIFAR-100's pickles: superclass_of and superclass_names."""
-    coarse_labels = [_unpickle(folder / split)["coarse_labels"] for split in ("train", "test")]
-    superclass_names = _unpickle(folder / "meta")["coarse_label_names"]
+    coarse_labels = [read_pickle(folder / split)["coarse_labels"] for split in ("train", "test")]
+    superclass_names = read_pickle(folder / "meta")["coarse_label_names"]
     superclass_of = nest_classes(
         labels,
         np.concatenate(coarse_labels),
@@ -128,11 +128,10 @@ class _ArrayUnpickler(pickle.Unpickler):
 
     ALLOWED = frozenset(
         {
-            ("_codecs", "encode"),
+            ("_codecs", "encode"),  # how Python 3 writes bytes in protocol 2
             ("numpy", "dtype"),
             ("numpy", "ndarray"),
             ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),  # its name from NumPy 2 on
         }
     )
 
@@ -142,7 +141,8 @@ class _ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module_name, global_name)
 
 
-def _unpickle(path: Path) -> dict[str, Any]:
+def read_pickle(path: Path) -> dict[str, Any]:
+    """One of Krizhevsky's files. Raises UnpicklingError where it holds more than built-in types and arrays."""
     with path.open("rb") as file:
         # latin1: written by Python 2, whose strings are bytes.
         contents: dict[str, Any] = _ArrayUnpickler(file, encoding="latin1").load()

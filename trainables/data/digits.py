@@ -16,7 +16,9 @@ NUM_VAL_PER_CLASS = 20
 TEST_SEED = 0
 
 PAIR_DIGIT_SIZE = 16
-NUM_TRAIN_PER_PAIR, NUM_VAL_PER_PAIR, NUM_TEST_PER_PAIR = 30, 4, 15
+# A digit's distance from the upper and lower border is at least what `random_crop` shifts an image by.
+PAIR_MARGIN = 4
+NUM_TRAIN_PER_PAIR, NUM_VAL_PER_PAIR, NUM_TEST_PER_PAIR = 20, 4, 15
 PAIR_SEED = 0
 
 
@@ -47,7 +49,7 @@ def load_digits() -> ImageDataset:
 
 
 def load_digit_pairs() -> ImageDataset:
-    """Two digits side by side: 3,400 + 1,500 images of 32x32x3 in 100 classes "00" to "99"; needs no download.
+    """Two digits side by side: 2,400 + 1,500 images of 32x32x3 in 100 classes "00" to "99"; needs no download.
 
     Each digit is enlarged to 16x16 and put at a random height of its half; the superclass is the first one. A digit is
     in several pairs, so the digits are split before they are paired: test pairs are made of the test digits of
@@ -103,7 +105,7 @@ def _pair(
     members = [indices[labels[indices] == digit] for digit in range(10)]
     for image, pair in zip(images, pair_labels, strict=True):
         for half, digit in zip(np.hsplit(image, 2), divmod(pair, 10), strict=True):
-            top = generator.integers(0, IMAGE_SIZE - PAIR_DIGIT_SIZE, endpoint=True)
+            top = generator.integers(PAIR_MARGIN, IMAGE_SIZE - PAIR_DIGIT_SIZE - PAIR_MARGIN, endpoint=True)
             half[top : top + PAIR_DIGIT_SIZE] = digits[generator.choice(members[digit])]
     return _with_channels(images), pair_labels
 
