@@ -238,8 +238,8 @@ def _transfer_remarks(tables: Tables) -> list[str]:
         if exact["n"] > 0:
             sentences.append(
                 f"The puzzle net of {arm} puts every tile of {percent(exact['mean'])} % of the test puzzles in its "
-                f"place (chance {chance_percent(exact['chance'])} %; {plural(int(exact['n']), 'seed')}). Solving puzzles "
-                "well is not the aim: shortcuts raise that number and not the classifier's."
+                f"place (chance {chance_percent(exact['chance'])} %; {plural(int(exact['n']), 'seed')}). Solving "
+                "puzzles well is not the aim: shortcuts raise that number and not the classifier's."
             )
     return [*sentences, NOT_THE_SEARCH]
 

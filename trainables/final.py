@@ -64,9 +64,9 @@ def train_and_test(
         write_checkpoint(checkpoint_dir, state, epoch=summary.epoch)
     result = {
         "seed": seed,
-        "num_train": data.num_train,
+        "num_train": len(learner.batches.train_indices),  # a share of the labels may be less than the data
         **task.test(learner, data, test),
-        "train_indices_sha256": index_sha256(data.train_indices),
+        "train_indices_sha256": index_sha256(learner.batches.train_indices.numpy()),
         "weights_sha256": learner.weights_sha256(),
         "train_seconds": sum(epoch["train_seconds"] for epoch in epochs),
     }
