@@ -117,7 +117,7 @@ def _imbalanced(spec: ImbalanceSpec) -> Counts:
 
 
 def _jigsaw_stages(spec: JigsawSpec, data: TuningData) -> tuple[Stage, ...]:
-    """The puzzles, unless they are solved already, then the transfer. --start names the puzzles' arm, or means transfer."""
+    """The puzzles, unless they are solved already, then the transfer. --start means transfer, or names its arm."""
     assert spec.label_fractions
     assert spec.pretext_epochs
     assert spec.pretext_trials

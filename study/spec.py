@@ -179,8 +179,11 @@ class JigsawSpec(StudySpec):
 
     task: Literal["jigsaw"] = "jigsaw"
     grid: int = _option(
-        2, "jigsaw", "2 or 3 tiles a side; of an image that it does not divide, the largest window that it does",
-        ge=2, le=3,
+        2,
+        "jigsaw",
+        "2 or 3 tiles a side; of an image that it does not divide, the largest window that it does",
+        ge=2,
+        le=3,
     )
     pretext_trials: Count | None = _option(None, "jigsaw", "configurations tried for the puzzles", unit="trials")
     pretext_epochs: Count | None = _option(

@@ -178,8 +178,7 @@ def _trial_of(note: dict[str, Any], ledger: Ledger) -> str:
     [trial_id] = [
         trial.trial_id
         for trial in ledger.book.trials.values()
-        if trial.seed == note["seed"]
-        and ImbalanceHparams.model_validate(trial.hparams).model_dump() == note["hparams"]
+        if trial.seed == note["seed"] and ImbalanceHparams.model_validate(trial.hparams).model_dump() == note["hparams"]
     ]
     return trial_id
 

@@ -105,9 +105,7 @@ def test_an_arm_is_not_compared_with_another(ledger):
 def test_rungs_are_at_grace_times_powers_of_the_factor_and_not_at_the_end(ledger):
     ledger.append(asked("none-0000"))
     scheduler = make_scheduler(make_stage(), ledger)  # 9 epochs, grace 1, factor 3
-    answers = [
-        scheduler.on_trial_result(None, ray_trial("none-0000"), result_of(epoch, 0.5)) for epoch in range(1, 10)
-    ]
+    answers = [scheduler.on_trial_result(None, ray_trial("none-0000"), result_of(epoch, 0.5)) for epoch in range(1, 10)]
     trial = ledger.book.trials["none-0000"]
     assert [rung["rung_epoch"] for rung in trial.rungs] == [1, 3]
     assert answers == [CONTINUE] * 8 + [STOP]

@@ -148,9 +148,7 @@ RANGES = {  # docs/design.md
 
 
 def test_proposals_lie_in_the_ranges_and_differ(ledger):
-    searcher = make_searcher(
-        make_stage(arms=tuple(SPACE.arms), trials_per_arm=8, searcher="random"), ledger
-    )
+    searcher = make_searcher(make_stage(arms=tuple(SPACE.arms), trials_per_arm=8, searcher="random"), ledger)
     for k in range(8 * 19):
         searcher.suggest(f"ray-{k}")
     trials = ledger.book.trials.values()
