@@ -48,6 +48,8 @@ def _slices(tables: Tables, knobs: Sequence[str]) -> Slices | None:
     pieces = []
     for knob in knobs:
         column = tuning.get(f"config/{knob}")
+        if column is not None and KNOB_SCALES.get(knob) == "log":
+            column = column.where(column > 0)  # an arm's fixed 0 is not searched, and has no place on such an axis
         if column is not None and column.notna().any():
             piece = tuning.loc[column.notna(), ["arm", "trial_id", "status", "objective"]]
             pieces.append(piece.assign(knob=knob, value=column[column.notna()].astype("object")))

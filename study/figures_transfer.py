@@ -36,7 +36,7 @@ X_STEPS = {SCRATCH: -1, EQUAL_EPOCHS: 0, JIGSAW: 1}
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """points: initialisation, label_fraction (%), mean, low, high (%), n."""
+    """points: initialisation, label_fraction (%), mean, low, high (%, cut at 0 and 100), n."""
 
     ylabel: str
     points: pd.DataFrame
@@ -49,6 +49,8 @@ def transfer_data(tables: Tables) -> Transfer | None:
     points["initialisation"] = points["arm"].map(findings.initialisation)
     points["label_fraction"] = 100 * points["arm"].map(findings.label_fraction)
     points[["mean", "low", "high"]] *= 100
+    # A t-interval of few seeds may leave what is possible, and would take the axis with it.
+    points[["low", "high"]] = points[["low", "high"]].clip(0, 100)
     return Transfer(ylabel=wording.axis_label(tables.score), points=points.sort_values("label_fraction"))
 
 

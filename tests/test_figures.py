@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,19 @@ def test_slices_leave_out_trials_without_a_score_and_know_their_axes(tables: Tab
     assert data.scales == {"learning_rate": "log", "momentum": "linear", "weight_decay": "log"}
     assert len(data.trials) == 3 * 35
     assert "focal-0002" not in set(data.trials["trial_id"])
+
+
+def test_a_knob_that_an_arm_fixes_at_zero_is_not_put_on_a_logarithmic_axis(runs: dict[str, Tables]) -> None:
+    """memorise has no weight decay: its other knobs are shown, and the other arms' decay."""
+    tables = runs["cifar100"]
+    trials = tables.trials.copy()
+    trials.loc[trials["arm"] == "memorise", "config/weight_decay"] = 0.0
+    data = figures_slices.slices_data(replace(tables, trials=trials))
+    assert data is not None
+    shown = data.trials[data.trials["knob"] == "weight_decay"]
+    assert set(shown["arm"]) == set(tables.arms) - {"memorise"}
+    assert "memorise" in set(data.trials.loc[data.trials["knob"] == "learning_rate", "arm"])
+    assert figures_base.render(BY_NAME["slices"], data).startswith(b"\x89PNG")
 
 
 def test_own_slices_show_an_arms_own_knob_and_no_constant(tables: Tables) -> None:
