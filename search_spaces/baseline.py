@@ -35,9 +35,9 @@ RESNET = {"sgd": OptimizerRanges(learning_rate=(0.01, 1.0), weight_decay=(1e-5, 
 SMALL_NET = {"sgd": OptimizerRanges(learning_rate=(0.003, 0.3), weight_decay=(1e-5, 1e-2)), **_ADAPTIVE}
 
 
-def search_space(*, num_train: int, padding: str, flip: bool) -> SearchSpace:
+def search_space(*, num_train: int, image_size: int, padding: str, flip: bool) -> SearchSpace:
     """The space for num_train images. padding: small_cnn's; flip: whether a mirror image is of the same class."""
-    batch_sizes, batch_size = knobs.batch_sizes(num_train)
+    batch_sizes, batch_size = knobs.batch_sizes_to_512(num_train)
     augmentations = [
         "none",
         knobs.crop(flip),
@@ -51,7 +51,7 @@ def search_space(*, num_train: int, padding: str, flip: bool) -> SearchSpace:
             **_schedule(trial),
             "batch_size": trial.suggest_categorical("batch_size", batch_sizes),
             "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
-            **knobs.augmentation(trial, augmentations),
+            **knobs.augmentation(trial, augmentations, image_size=image_size),
         }
 
     arms = {arm.name: arm for arm in ARMS}
@@ -68,7 +68,7 @@ def search_space(*, num_train: int, padding: str, flip: bool) -> SearchSpace:
         "augmentation": knobs.crop(flip),
     }
     # TPE would stay with the optimiser that it saw do well first: each gets a trial before it begins.
-    others = [{"optimizer": name} for name in _ADAPTIVE]
+    others = [{"optimizer": name} for name in SMALL_NET]
     return SearchSpace(arms=arms, suggest=suggest, start=start, alternatives=others)
 
 

@@ -23,9 +23,9 @@ class Part:
     start: Mapping[str, Any]
 
 
-def search_space(*, num_train: int, model: str, deeper: str, flip: bool) -> SearchSpace:
+def search_space(*, num_train: int, image_size: int, model: str, deeper: str, flip: bool) -> SearchSpace:
     """The space for num_train images. deeper: the model of the arm `deeper`; flip: is a mirror image of its class?"""
-    augmentations, regularisations = _augmentations(flip), _regularisations(num_train)
+    augmentations, regularisations = _augmentations(flip, image_size), _regularisations(num_train)
     models = {"model": model, "deeper": deeper}
 
     def filled(arm: Arm) -> Arm:
@@ -56,20 +56,20 @@ def _suggest(trial: optuna.Trial) -> dict[str, Any]:
     }
 
 
-def _augmentations(flip: bool) -> Mapping[str, Part]:
+def _augmentations(flip: bool, image_size: int) -> Mapping[str, Part]:
     strong = [knobs.crop(flip, extra="_randaugment"), knobs.crop(flip, extra="_cutout")]
     return {
         "none": Part(suggest=lambda trial: {"augmentation": "none"}, start={}),
         "standard": Part(suggest=lambda trial: {"augmentation": knobs.crop(flip)}, start={}),
         "strong": Part(
-            suggest=lambda trial: knobs.augmentation(trial, strong),
+            suggest=lambda trial: knobs.augmentation(trial, strong, image_size=image_size),
             start={"augmentation": strong[0], **knobs.AUGMENTATION_START},
         ),
     }
 
 
 def _regularisations(num_train: int) -> Mapping[str, Part]:
-    batch_sizes, batch_size = knobs.batch_sizes(num_train)
+    batch_sizes, batch_size = knobs.batch_sizes_to_512(num_train)
     # The power of two that comes nearest to the source's number of steps.
     memorising = {"batch_size": 2 ** max(4, round(math.log2(num_train / STEPS_TO_MEMORISE))), "weight_decay": 0.0}
 

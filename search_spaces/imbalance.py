@@ -7,15 +7,14 @@ from typing import Any
 
 import optuna
 
+from search_spaces import knobs
 from search_spaces.arms import Arm, SearchSpace
 from trainables.schedules import last_epoch_before
-
-SMALL_DATA = 5000  # images; below it smaller batches, so that an epoch still has a few dozen steps
 
 
 def search_space(*, num_train: int, model: str, augmentation: str) -> SearchSpace:
     """The space for a thinned training set of num_train images."""
-    batch_sizes = (64, 128, 256) if num_train >= SMALL_DATA else (16, 32, 64)
+    batch_sizes, batch_size = knobs.batch_sizes(num_train)
 
     def suggest(trial: optuna.Trial) -> dict[str, Any]:
         return {
@@ -33,7 +32,7 @@ def search_space(*, num_train: int, model: str, augmentation: str) -> SearchSpac
         "momentum": 0.9,
         "weight_decay": 5e-4,
         "schedule": "cosine",
-        "batch_size": batch_sizes[1],
+        "batch_size": batch_size,
     }
     return SearchSpace(arms={arm.name: arm for arm in ARMS}, suggest=suggest, start=start)
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import optuna
 
+from search_spaces import knobs
 from search_spaces.arms import Arm, SearchSpace
 
 INITIALISATIONS = ("scratch", "scratch_equal_epochs", "jigsaw")
 _DESCRIPTIONS = {
     "scratch": "a fresh network",
     "scratch_equal_epochs": "a fresh network, trained longer by as many epochs as the puzzles took",
-    "jigsaw": "convolutions and first fully connected layer of the network that learned to solve puzzles",
+    "jigsaw": "begins with the layers of the network that learned to solve puzzles",
 }
-SMALL_DATA = 5000  # images; below it smaller batches, so that an epoch still has a few dozen steps
 
 
 def pretext_arm(grid: int) -> str:
@@ -29,13 +29,13 @@ def arm_name(initialisation: str, fraction: float) -> str:
 
 def pretext_space(*, num_train: int, grid: int, flip: bool) -> SearchSpace:
     """The puzzles of one grid, tuned by their exact accuracy: one arm."""
-    batch_sizes = _batch_sizes(num_train)
+    batch_sizes, _ = knobs.batch_sizes(num_train)
 
     def suggest(trial: optuna.Trial) -> dict[str, Any]:
         color_jitter = trial.suggest_categorical("color_jitter", [0.0, 0.2, 0.4])
         return {
             **({"color_jitter": color_jitter} if color_jitter else {}),
-            "augmentation": trial.suggest_categorical("augmentation", ["none", "crop_flip" if flip else "crop"]),
+            "augmentation": trial.suggest_categorical("augmentation", ["none", knobs.crop(flip)]),
             "optimizer": "sgd",
             "learning_rate": trial.suggest_float("learning_rate", 3e-4, 0.1, log=True),
             "momentum": trial.suggest_float("momentum", 0.7, 0.97),
@@ -74,19 +74,23 @@ def pretext_space(*, num_train: int, grid: int, flip: bool) -> SearchSpace:
 
 
 def transfer_space(
-    *, num_train: int, initialisations: Sequence[str], fractions: Sequence[float], flip: bool
+    *, num_train: int, grid: int, initialisations: Sequence[str], fractions: Sequence[float], flip: bool
 ) -> SearchSpace:
-    """An arm an initialisation x share of the labels, all with the same knobs; jigsaw's has the trunk's rate too."""
+    """An arm an initialisation x share of the labels, all with the same knobs; jigsaw's has the trunk's rate too.
+
+    grid: the puzzles'; on 3×3 tiles fc1 has another shape than the classifier's, which keeps a fresh one.
+    """
+    batch_sizes, batch_size = knobs.batch_sizes(num_train)
 
     def suggest(trial: optuna.Trial) -> dict[str, Any]:
         return {
             "model": "small_cnn",
-            "augmentation": "crop_flip" if flip else "crop",
+            "augmentation": knobs.crop(flip),
             "learning_rate": trial.suggest_float("learning_rate", 0.003, 0.3, log=True),
             "momentum": trial.suggest_float("momentum", 0.7, 0.97),
             "weight_decay": trial.suggest_float("weight_decay", 1e-5, 1e-2, log=True),
             "schedule": trial.suggest_categorical("schedule", ["cosine", "linear", "multi_step"]),
-            "batch_size": trial.suggest_categorical("batch_size", _batch_sizes(num_train)),
+            "batch_size": trial.suggest_categorical("batch_size", batch_sizes),
         }
 
     start = {
@@ -94,7 +98,7 @@ def transfer_space(
         "momentum": 0.9,
         "weight_decay": 5e-4,
         "schedule": "cosine",
-        "batch_size": _batch_sizes(num_train)[1],
+        "batch_size": batch_size,
     }
     arms = {}
     for fraction in fractions:
@@ -104,8 +108,8 @@ def transfer_space(
             arms[name] = Arm(
                 name=name,
                 description=f"{_DESCRIPTIONS[initialisation]}; {100 * fraction:g} % of the labels",
-                factors={"initialisation": initialisation, "label_fraction": f"{fraction:g}"},
-                fixed={"initialisation": "jigsaw" if is_warm else "scratch", "label_fraction": fraction},
+                factors={"initialisation": initialisation, "label_fraction": str(fraction)},
+                fixed={"label_fraction": fraction, **({"carries_fc1": grid == 2} if is_warm else {})},
                 suggest=_trunk_rate if is_warm else lambda trial: {},
                 start={"trunk_learning_rate_ratio": 1.0} if is_warm else {},
             )
@@ -114,7 +118,3 @@ def transfer_space(
 
 def _trunk_rate(trial: optuna.Trial) -> dict[str, Any]:
     return {"trunk_learning_rate_ratio": trial.suggest_float("trunk_learning_rate_ratio", 0.01, 1.0, log=True)}
-
-
-def _batch_sizes(num_train: int) -> list[int]:
-    return [64, 128, 256] if num_train >= SMALL_DATA else [16, 32, 64]

@@ -14,10 +14,10 @@ import pandas as pd
 from scipy import stats
 
 from study import records
+from study.group import RETESTS, TUNE, Group
 
 LEVEL = 0.95
 MAX_IMAGE_SPREAD = 0.10  # above it, the arms' tuning budgets are not called equal
-TUNE, RETEST = "tune", "retest"  # the stages that answer the study's question
 TEST_METRICS = (
     "test_accuracy",
     "test_balanced_accuracy",
@@ -32,15 +32,6 @@ STATUSES = ("completed", "stopped", "failed", "running", "interrupted")
 _REQUIRED_SUMMARY_KEYS = (
     "name", "task", "state", "dataset", "setting", "arms", "groups", "stages", "score", "objective", "budget",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Arms that are compared with each other. control: the one that the others are judged against; None: none is."""
-
-    title: str
-    control: str | None
-    arms: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +92,11 @@ class Tables:
 
     @property
     def main_retests(self) -> pd.DataFrame:
-        return self.retests[self.retests["stage"] == RETEST]
+        return self.retests[self.retests["stage"] == RETESTS[TUNE]]
 
     @property
     def retest_epochs(self) -> pd.DataFrame:
-        return self.epochs[self.epochs["stage"] == RETEST]
+        return self.epochs[self.epochs["stage"] == RETESTS[TUNE]]
 
     def stage(self, name: str) -> Mapping[str, Any]:
         """What summary.json says of a stage. Raises KeyError where the study has none of that name."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from study import analysis, findings, wording
-from study.analysis import LEVEL, Group, Interval, Tables, Verdict
+from study.analysis import LEVEL, Interval, Tables, Verdict
 from study.findings import JIGSAW, Transfer
+from study.group import Group
 from study.number_text import (
     chance_percent,
     distance_text,
@@ -129,7 +130,8 @@ def _headline_without_retests(tables: Tables) -> str:
     place = wording.of(tables.summary).condition(tables.summary)
     best = analysis.winners(tables.trials).sort_values("objective", ascending=False, kind="stable")
     if best.empty:
-        return f"{place}, there is no answer yet: no trial has completed and nothing was tested."
+        what = "classifier has" if findings.pretext_arms(tables) else "trial has"
+        return f"{place}, there is no answer yet: no {what} been trained to its end and none was tested."
     first = best.iloc[0]
     return (
         f"{place}, there is no answer yet: no arm was retested. The highest {wording.METRIC_NAMES[tables.objective]} "
@@ -229,6 +231,12 @@ def _transfer_remarks(tables: Tables) -> list[str]:
                 f"Adjusted for all {num_comparisons} comparisons (Bonferroni: each interval at {level_text(level)}): "
                 f"{'; '.join(judged)}."
             )
+    num_val, num_classes = int(tables.summary["dataset"]["num_val"]), int(tables.summary["dataset"]["num_classes"])
+    sentences.append(
+        "A share of the labels is what the classifiers train on. Their configurations were chosen, in every arm alike, "
+        f"by {num_val:,} labelled validation images ({num_val // num_classes:,} a class): whoever has no more labels "
+        "than that share could not tune so."
+    )
     sentences.append(
         "“Helps” is said only where both paired intervals, to scratch and to scratch trained for as many epochs, "
         "exclude 0: the second is what the puzzles' epochs are worth when they are spent on labels instead."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from search_spaces import baseline as baseline_space
@@ -12,10 +13,13 @@ from search_spaces import cifar100 as cifar100_space
 from search_spaces import imbalance as imbalance_space
 from search_spaces import jigsaw as jigsaw_space
 from search_spaces.arms import SearchSpace
+from search_spaces.knobs import crop
 from study.errors import StudyError, nearest
+from study.group import PRETEXT, TUNE, Group
 from study.spec import BaselineSpec, Cifar100Spec, ImbalanceSpec, JigsawSpec, StudySpec
-from study.stage import PRETEXT, TUNE, Group, Stage, make_stage
+from study.stage import Stage, make_stage
 from trainables.baseline import BASELINE
+from trainables.checkpoints import read_newest_checkpoint
 from trainables.cifar100 import CIFAR100
 from trainables.data.splits import thinned_counts, whole
 from trainables.data.types import TuningData
@@ -89,7 +93,12 @@ _MODELS = tuple(arm.name for arm in baseline_space.ARMS)
 
 
 def _baseline_stages(spec: BaselineSpec, data: TuningData) -> tuple[Stage, ...]:
-    space = baseline_space.search_space(num_train=data.num_train, padding=spec.padding, flip=data.flip_keeps_label)
+    space = baseline_space.search_space(
+        num_train=data.num_train,
+        image_size=data.image_size,
+        padding=spec.padding,
+        flip=data.flip_keeps_label,
+    )
     return _one_stage(spec, BASELINE, space, "lenet")
 
 
@@ -102,7 +111,7 @@ def _imbalance_stages(spec: ImbalanceSpec, data: TuningData) -> tuple[Stage, ...
     space = imbalance_space.search_space(
         num_train=data.num_train,
         model=spec.model,
-        augmentation="crop_flip" if data.flip_keeps_label else "crop",
+        augmentation=crop(data.flip_keeps_label),
     )
     return _one_stage(spec, IMBALANCE, space, "none")
 
@@ -128,6 +137,7 @@ def _jigsaw_stages(spec: JigsawSpec, data: TuningData) -> tuple[Stage, ...]:
     flip = data.flip_keeps_label
     transfer_space = jigsaw_space.transfer_space(
         num_train=data.num_train,
+        grid=spec.grid,
         initialisations=spec.arms or (),
         fractions=spec.label_fractions,
         flip=flip,
@@ -177,7 +187,18 @@ def _jigsaw_stages(spec: JigsawSpec, data: TuningData) -> tuple[Stage, ...]:
 
 def _jigsaw_defaults(spec: JigsawSpec, dataset: str) -> Mapping[str, Any]:
     # A hundredth of the embedded data would be a few images a class.
-    return {"label_fractions": spec.label_fractions or ((0.1, 1.0) if dataset in _EMBEDDED else (0.01, 0.1, 1.0))}
+    fractions = spec.label_fractions or ((0.1, 1.0) if dataset in _EMBEDDED else (0.01, 0.1, 1.0))
+    return {"label_fractions": fractions, **_epochs_of_checkpoint(spec.pretext_checkpoint)}
+
+
+def _epochs_of_checkpoint(folder: Path | None) -> Mapping[str, Any]:
+    """How long puzzles that are solved already took: so much longer scratch_equal_epochs trains."""
+    if folder is None:
+        return {}
+    state = read_newest_checkpoint(folder)
+    if state is None:
+        raise StudyError(f"--pretext-checkpoint: there is no intact checkpoint in {folder}")
+    return {"pretext_epochs": state["learner"]["epoch"]}
 
 
 def _jigsaw_setting(spec: JigsawSpec) -> Mapping[str, Any]:
@@ -200,7 +221,11 @@ _RECIPES = tuple(arm.name for arm in cifar100_space.ARMS)
 def _cifar100_stages(spec: Cifar100Spec, data: TuningData) -> tuple[Stage, ...]:
     assert spec.model
     space = cifar100_space.search_space(
-        num_train=data.num_train, model=spec.model, deeper=_DEEPER[spec.model], flip=data.flip_keeps_label
+        num_train=data.num_train,
+        image_size=data.image_size,
+        model=spec.model,
+        deeper=_DEEPER[spec.model],
+        flip=data.flip_keeps_label,
     )
     return _one_stage(spec, CIFAR100, space, "memorise")
 

@@ -10,7 +10,8 @@ import shlex
 import sys
 import tomllib
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Union, get_args, get_origin
 
@@ -21,6 +22,20 @@ from trainables.data.types import DataError
 
 GROUPS = ("data", "imbalance", "jigsaw", "budget", "search", "machine", "output")
 _NOT_OPTIONS = {"task", "numerics"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """A command that is told a task and a study's settings.
+
+    takes(name, group): whether a field of the spec is an option of it. options: its own, (type, help) by name.
+    epilog(study): the end of its --help.
+    """
+
+    name: str
+    takes: Callable[[str, str], bool]
+    options: Mapping[str, tuple[type, str]]
+    epilog: Callable[[Study], str]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,26 +64,33 @@ def run_main(main: Callable[[Sequence[str]], int]) -> NoReturn:
 
 def parse_study(argv: Sequence[str]) -> tuple[Study, dict[str, Any]]:
     """The study and the values given: those of --spec, overridden by the options. Raises StudyError."""
+    study, values, _ = parse_verb(RUN, argv)
+    return study, values
+
+
+def parse_verb(verb: Verb, argv: Sequence[str]) -> tuple[Study, dict[str, Any], dict[str, Any]]:
+    """The study, the values given as by parse_study, and those of the verb's own options. Raises StudyError."""
     names = ", ".join(STUDIES)
     if not argv or argv[0] in {"-h", "--help"}:
-        print("usage: python -m study.run TASK [options]\n\ntasks:")
+        print(f"usage: python -m {verb.name} TASK [options]\n\ntasks:")
         for name, study in STUDIES.items():
             print(f"  {name:12} {study.question}")
-        print("\npython -m study.run TASK --help shows a task's options.")
+        print(f"\npython -m {verb.name} TASK --help shows a task's options.")
         sys.exit(0)
     if argv[0].startswith("-"):
         raise StudyError(f"the first argument must be a task, one of {names}, got {argv[0]!r}")
     study = find_study(argv[0])
-    parser = _parser(study)
+    parser = _parser(verb, study)
     given, unknown = parser.parse_known_args(argv[1:])
     if unknown:
         options = [option for action in parser._actions for option in action.option_strings]
         name = unknown[0].split("=")[0]
         raise StudyError(f"unknown option {name!r}{nearest(name, options)}")
-    values = {name: value for name, value in vars(given).items() if name != "spec"}
+    own = {name: value for name, value in vars(given).items() if name in verb.options}
+    values = {name: value for name, value in vars(given).items() if name != "spec" and name not in own}
     if given.spec is not None:
         values = {**read_spec_file(Path(given.spec), study), **values}
-    return study, values
+    return study, values, own
 
 
 def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
@@ -85,9 +107,10 @@ def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
     task = values.pop("task", study.name)
     if task != study.name:
         raise StudyError(f"--spec {path} is of the task {task!r}, not {study.name!r}")
-    # A run's own name and numerics are not a new run's.
+    # A run's own name and numerics are not a new run's; what a range test suggested is in its start.
     if path.name == "spec.json":
         values.pop("name", None)
+        values.pop("start_from_lr_range", None)
     values.pop("numerics", None)
     return {name.replace("-", "_"): value for name, value in values.items()}
 
@@ -111,16 +134,16 @@ def command_line(study: Study, values: dict[str, Any]) -> str:
         elif value is not None and value is not False:
             if isinstance(value, dict):
                 value = [f"{knob}={setting}" for knob, setting in value.items()]
-            text = ",".join(value) if isinstance(value, list | tuple) else str(value)
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             words.append(f"{option_name(name)} {shlex.quote(text)}")
     return " ".join(words)
 
 
-def _parser(study: Study) -> _Parser:
+def _parser(verb: Verb, study: Study) -> _Parser:
     parser = _Parser(
-        prog=f"python -m study.run {study.name}",
+        prog=f"python -m {verb.name} {study.name}",
         description=f"{study.name}: {study.question}",
-        epilog=_presets(study),
+        epilog=verb.epilog(study),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
@@ -131,11 +154,16 @@ def _parser(study: Study) -> _Parser:
         metavar="FILE",
         help="TOML or a run's spec.json with any of these settings; options override it",
     )
+    if verb.options:
+        group = parser.add_argument_group(verb.name.removeprefix("study."))
+        for name, (kind, text) in verb.options.items():
+            option = option_name(name)
+            group.add_argument(option, dest=name, help=text, metavar=_metavar(kind), type=_reader(option, kind))
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     for name, field in study.spec.model_fields.items():
-        if name in _NOT_OPTIONS:
-            continue
         extra: Any = field.json_schema_extra
+        if name in _NOT_OPTIONS or not verb.takes(name, extra["group"]):
+            continue
         options: dict[str, Any] = {"dest": name, "help": _help(study, name, field)}
         if field.annotation is bool:
             options["action"] = argparse.BooleanOptionalAction
@@ -204,3 +232,6 @@ def _reader(option: str, annotation: Any) -> Callable[[str], Any]:
         return text
 
     return read
+
+
+RUN = Verb(name="study.run", takes=lambda name, group: True, options={}, epilog=_presets)

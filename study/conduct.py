@@ -54,8 +54,8 @@ def begin(study: Study, values: Mapping[str, Any], console: StudyConsole) -> int
         stages = study.stages(spec, data)
         require_trainable(stages, data, spec)
         slots = num_slots(spec, cluster)
+        command = command_line(study, dict(values))
         with _new_run(spec), Ledger(spec.run_dir) as ledger:
-            command = command_line(study, dict(values))
             session = _Session(
                 study=study, spec=spec, stages=stages, dataset=dataset, data=data, ledger=ledger, console=console
             )
@@ -98,7 +98,9 @@ def read_spec(run_dir: Path) -> tuple[Study, StudySpec]:
     except (json.JSONDecodeError, KeyError, TypeError):
         raise StudyError(f"{path} is damaged: it is not a study's spec") from None
     # A run directory may have been moved; the data are still looked for from the folder that resume is started in.
-    values |= {"name": run_dir.resolve().name, "output_dir": str(run_dir.parent)}
+    # "." and a link have no name of their own, but what they lead to has.
+    found = run_dir if run_dir.name and not run_dir.is_symlink() else run_dir.resolve()
+    values |= {"name": found.name, "output_dir": str(found.parent)}
     return study, validated(study.spec, values)
 
 
@@ -141,6 +143,8 @@ class _Session:
     def _run_stage(self, stage: Stage, slots: int, seconds: dict[str, float]) -> bool:
         """Tune the stage's arms, then retest their winners. Returns whether that was interrupted."""
         stage = self._startable(stage)
+        if self._is_settled(stage):
+            return self._retest_stage(stage, slots, seconds)
         spec = self._spec
         # Of the time given, the stages share alike; what one leaves goes to the next.
         left = None if spec.time_budget is None else spec.time_budget - seconds["tune_seconds"]
@@ -161,13 +165,22 @@ class _Session:
                 on_event=self._trial_changed,
                 on_interrupt=self._announce_interrupt,
             )
-        if interrupted:
-            return True
+        return interrupted or self._retest_stage(stage, slots, seconds)
+
+    def _retest_stage(self, stage: Stage, slots: int, seconds: dict[str, float]) -> bool:
         with signals_to(_raise_interrupt), _timed(seconds, "retest_seconds"):
             lost = self._retest(stage, slots)
         for line in lost:
             self._console.say(f"retest lost: {line}")
         return bool(lost)
+
+    def _is_settled(self, stage: Stage) -> bool:
+        """Whether trials of another stage have begun with the weights of this one's winner: it must stay the winner."""
+        arms = {trial.arm for trial in self._ledger.book.trials.values()}
+        return any(
+            later.before is not None and later.before.name == stage.name and later.warm_arms & arms
+            for later in self._stages
+        )
 
     def _startable(self, stage: Stage) -> Stage:
         """Without the arms that begin with another stage's weights, where that stage has no winner."""
@@ -260,7 +273,7 @@ class _Session:
             return 130
         say(f"done in {duration(seconds['wall_seconds'])}")
         say(f"report: {page}")
-        if not self._ledger.book.retests:
+        if not self._ledger.book.retested(self._stages[-1].winners(self._ledger.book)):
             say("no arm has a tested winner: see the report for what failed")
             return 1
         return 0

@@ -17,7 +17,8 @@ from study import analysis, findings
 from study.analysis import Tables
 from study.figures_base import BLACK, VERMILLION, WIDTH, Figure, heat_map, legend, set_title
 from study.figures_tuning import Curves, curve_panel, curves, draw_curves
-from study.findings import PRETEXT, PUZZLE_METRICS
+from study.findings import PUZZLE_METRICS
+from study.group import PRETEXT
 
 _NUM_COLUMNS = 2  # puzzles side by side
 
@@ -181,7 +182,7 @@ def pretext_curves_data(tables: Tables) -> Curves | None:
         for metric in PUZZLE_METRICS
         if metric.name in _CURVE_TITLES
     ]  # fmt: skip
-    return curves(tables, PRETEXT, found, ylabel="Validation (%)", num_columns=len(_CURVE_TITLES))
+    return curves(found, ylabel="Validation (%)", num_columns=len(_CURVE_TITLES))
 
 
 PUZZLES = Figure(
@@ -204,7 +205,7 @@ SINKHORN = Figure(
     name="sinkhorn",
     section="pretext",
     title="What the puzzle net is sure of: Sinkhorn matrices",
-    caption="Rows and columns sum to 100 %. Row i says where the tile at place i of the shuffled puzzle belongs; "
+    caption="Rows sum to 100 %, columns nearly. Row i says where the tile at place i of the shuffled puzzle belongs; "
     "places are numbered row by row from the top left. Of the puzzles above, the first that was solved and the first "
     "that was not.",
     alt=lambda data: (

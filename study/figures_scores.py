@@ -14,8 +14,9 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from study import analysis, wording
-from study.analysis import Group, Tables
+from study.analysis import Tables
 from study.figures_base import BLACK, BLUE, GREY, ROLE_COLORS, ROLE_MARKERS, WIDTH, Figure, legend, plain, roles
+from study.group import Group
 
 _Reference = Callable[[pd.DataFrame, Group], pd.Series]  # a group's arms -> where its line stands, or nothing
 _DASHED: dict[str, Any] = {"color": BLACK, "linewidth": 0.9, "linestyle": (0, (4, 3))}

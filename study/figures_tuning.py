@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from study import analysis, wording
-from study.analysis import TUNE, Tables
+from study.analysis import Tables
 from study.figures_base import (
     BLACK,
     BLUE,
@@ -32,6 +32,7 @@ from study.figures_base import (
     set_epoch_axis,
     set_title,
 )
+from study.group import TUNE
 
 CHANCE_LINE: dict[str, Any] = {"color": BLACK, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1}
 OUTCOME_COLORS = {
@@ -45,11 +46,15 @@ OUTCOME_COLORS = {
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePanel:
-    """points: trial_id, epoch, value (%); ends: the last point of each trial, with status, is_winner; chance: in %."""
+    """points: trial_id, epoch, value (%); ends: the last point of each trial, with status, is_winner; chance: in %.
+
+    rung_epochs: of the arm, at which early stopping decided.
+    """
 
     title: str
     points: pd.DataFrame
     ends: pd.DataFrame
+    rung_epochs: tuple[int, ...]
     chance: float | None = None
 
 
@@ -59,13 +64,12 @@ class Curves:
 
     ylabel: str
     panels: tuple[CurvePanel, ...]
-    rung_epochs: tuple[int, ...]
     num_columns: int = 3
 
 
 def curves_data(tables: Tables) -> Curves | None:
     found = [curve_panel(tables, TUNE, arm, tables.objective, title=arm) for arm in tables.arms]
-    return curves(tables, TUNE, found, ylabel=wording.axis_label(tables.objective))
+    return curves(found, ylabel=wording.axis_label(tables.objective))
 
 
 def curve_panel(
@@ -79,17 +83,20 @@ def curve_panel(
     points = epochs[["trial_id", "epoch"]].assign(value=100 * epochs[metric])
     ends = points.drop_duplicates("trial_id", keep="last").merge(tables.trials[["trial_id", "status"]], on="trial_id")
     ends["is_winner"] = ends["trial_id"].isin(set(analysis.winners(tables.trials, stage)["trial_id"]))
-    return CurvePanel(title=title, points=points, ends=ends, chance=None if chance is None else 100 * chance)
+    rungs = tables.rungs[(tables.rungs["stage"] == stage) & (tables.rungs["arm"] == arm)]["rung_epoch"]
+    return CurvePanel(
+        title=title,
+        points=points,
+        ends=ends,
+        rung_epochs=tuple(sorted(int(epoch) for epoch in rungs.unique())),
+        chance=None if chance is None else 100 * chance,
+    )
 
 
-def curves(
-    tables: Tables, stage: str, found: Sequence[CurvePanel | None], *, ylabel: str, num_columns: int = 3
-) -> Curves | None:
-    """The panels that have values, with the stage's rungs; None where none has."""
+def curves(found: Sequence[CurvePanel | None], *, ylabel: str, num_columns: int = 3) -> Curves | None:
+    """The panels that have values; None where none has."""
     present = tuple(panel for panel in found if panel is not None)
-    rungs = tables.rungs.loc[tables.rungs["stage"] == stage, "rung_epoch"]
-    rung_epochs = tuple(sorted(int(epoch) for epoch in rungs.unique()))
-    return Curves(ylabel=ylabel, panels=present, rung_epochs=rung_epochs, num_columns=num_columns) if present else None
+    return Curves(ylabel=ylabel, panels=present, num_columns=num_columns) if present else None
 
 
 # status -> line colour, end marker, label
@@ -105,7 +112,7 @@ CURVE_STYLES = {
 def draw_curves(data: Curves) -> Canvas:
     canvas, axes = panels(len(data.panels), data.num_columns, 1.6, sharex=True, sharey=True)
     for ax, panel in zip(axes, data.panels, strict=True):
-        for rung_epoch in data.rung_epochs:
+        for rung_epoch in panel.rung_epochs:
             ax.axvline(rung_epoch, color=PALE, linewidth=0.9, zorder=0.5)
         if panel.chance is not None:
             ax.axhline(panel.chance, **CHANCE_LINE)
@@ -127,7 +134,7 @@ def draw_curves(data: Curves) -> Canvas:
                 markeredgecolor=marker_color, label=label,
             )
         )  # fmt: skip
-    if data.rung_epochs:
+    if any(panel.rung_epochs for panel in data.panels):
         handles.append(Line2D([], [], color=PALE, linewidth=0.9, label="rung"))
     if any(panel.chance is not None for panel in data.panels):
         handles.append(Line2D([], [], label="chance", **CHANCE_LINE))

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from study import analysis
-from study.analysis import LEVEL, Group, Interval, Tables
+from study.analysis import LEVEL, Interval, Tables
+from study.group import PRETEXT, RETESTS, Group
 
-PRETEXT, PRETEXT_RETEST = "pretext", "pretext_retest"
 SCRATCH, EQUAL_EPOCHS, JIGSAW = "scratch", "scratch_equal_epochs", "jigsaw"
-INITIALISATIONS = (SCRATCH, EQUAL_EPOCHS, JIGSAW)
 
 
 # --- imbalance: logit adjustment after training ---------------------------------------------------------------
@@ -269,7 +268,7 @@ def puzzle_metrics(tables: Tables, arm: str) -> pd.DataFrame:
     winners = analysis.winners(tables.trials, PRETEXT)
     epochs = tables.epochs[tables.epochs["trial_id"].isin(winners.loc[winners["arm"] == arm, "trial_id"])]
     last = epochs.sort_values("epoch").tail(1)
-    retests = tables.retests[(tables.retests["stage"] == PRETEXT_RETEST) & (tables.retests["arm"] == arm)]
+    retests = tables.retests[(tables.retests["stage"] == RETESTS[PRETEXT]) & (tables.retests["arm"] == arm)]
     found = []
     for metric in PUZZLE_METRICS:
         test = retests[f"test_{metric.name}"].dropna()

@@ -165,8 +165,14 @@ class Ledger:
             raise StudyError(f"{self.path} is not a ledger that can be read ({error})") from None
 
     def append(self, *events: Event) -> None:
-        """Commit all events, or none; when it returns they are on disk and in the book."""
+        """Commit all events, or none; when it returns they are on disk and in the book.
+
+        Raises ValueError, and commits nothing, for a trial that is there already.
+        """
         with self._lock:
+            for event in events:  # a ledger that holds a trial twice could not be opened again
+                if event.kind == ASKED and event.trial_id in self.book.trials:
+                    raise ValueError(f"the ledger has a trial {event.trial_id} already")
             started = time.perf_counter()
             now = time.time()
             rows = [(now, e.kind, e.trial_id, json.dumps(dict(e.payload))) for e in events]

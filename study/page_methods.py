@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from study import analysis, wording
-from study.analysis import TUNE, Tables
+from study.analysis import Tables
+from study.group import TUNE
 from study.number_text import NOTHING, config_value, duration, is_missing, plural
 
 

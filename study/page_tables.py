@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from study import analysis, findings, wording
-from study.analysis import MAX_IMAGE_SPREAD, TUNE, Interval, Tables
+from study.analysis import MAX_IMAGE_SPREAD, Interval, Tables
+from study.group import TUNE
 from study.number_text import (
     NOTHING,
     chance_percent,
@@ -301,10 +302,15 @@ def _puzzle_table(arm: str, num_tiles: int, metrics: pd.DataFrame) -> Table:
 
 
 def not_retested(tables: Tables) -> list[tuple[str, str]]:
+    """Arms whose winner was retested on no seed, or not on all, and why."""
     reasons = dict(tables.summary.get("not_retested") or {})
     retested = set(tables.retests["arm"])
     default = "the study is not finished" if tables.summary["state"] != "complete" else "no reason was recorded"
-    return [(arm, str(reasons.get(arm, default))) for arm in staged_arms(tables.summary) if arm not in retested]
+    return [
+        (arm, str(reasons.get(arm, default)))
+        for arm in staged_arms(tables.summary)
+        if arm not in retested or arm in reasons
+    ]
 
 
 def descriptions(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -363,19 +369,22 @@ def budget_warning(tables: Tables) -> str | None:
         reasons.append("the time budget was spent")
     if tables.summary["state"] != "complete":
         reasons.append("the study was interrupted")
+    if (budgets["num_trials"] == 0).any():
+        reasons.append("no trial of some arms could begin")
     return (
         f"Budgets were not equal in images: tuning drew {int(least['num_images']):,} training images in "
         f"{least['arm']} and {int(most['num_images']):,} in {most['arm']}, a spread of {percent(spread)} % "
-        f"of the larger (limit {percent(MAX_IMAGE_SPREAD, 0)} %), although every arm is given the same "
+        f"of the larger (limit {percent(MAX_IMAGE_SPREAD, 0)} %), although both are given the same "
         "number of trials and of epochs a trial, because "
         f"{listed(reasons) if reasons else 'some trials ran fewer epochs'}."
     )
 
 
 def budget_sentences(tables: Tables) -> list[str]:
+    before = _budgets_before(tables)
     budgets = analysis.arm_budgets(tables)
     if budgets["num_trials"].sum() == 0:
-        return ["No trial was run."]
+        return [*before, "No trial of the arms below was run." if before else "No trial was run."]
     spent, saved = budgets["seconds"].sum(), budgets["saved_seconds"].sum()
     spread = analysis.image_spread(analysis.least_equal_budgets(budgets))
     decisions = tables.tuning_rungs["decision"]
@@ -388,20 +397,27 @@ def budget_sentences(tables: Tables) -> list[str]:
         f"{plural(int(budgets['saved_epochs'].sum()), 'epoch')} unrun, about {duration(saved)}, or "
         f"{percent(saved / (spent + saved) if spent + saved > 0 else 0, 0)} % of what the same trials "
         "would have taken in full.",
+        *before,
     ]
-    for stage in tables.summary["stages"]:
-        trials = tables.trials[tables.trials["stage"] == stage["name"]]
-        if stage["name"] != TUNE and len(trials):
-            sentences.append(
-                f"Before it, the {stage['name']} ran {plural(len(trials), 'trial')} and drew "
-                f"{int(trials['images'].sum()):,} images in {duration(trials['train_seconds'].sum())} of training, "
-                "which are not in the table below."
-            )
     if spread <= MAX_IMAGE_SPREAD:
         sentences.append(
             f"The images of arms that were to spend alike differ by at most {percent(spread)} % of the largest (limit "
             f"{percent(MAX_IMAGE_SPREAD, 0)} %)."
         )
+    return sentences
+
+
+def _budgets_before(tables: Tables) -> list[str]:
+    """What the stages before the main one spent, a sentence each."""
+    sentences = []
+    for stage in tables.summary["stages"]:
+        trials = tables.trials[tables.trials["stage"] == stage["name"]]
+        if stage["name"] != TUNE and len(trials):
+            sentences.append(
+                f"The {stage['name']} ran {plural(len(trials), 'trial')} and drew "
+                f"{int(trials['images'].sum()):,} images in {duration(trials['train_seconds'].sum())} of training, "
+                "which are not in the table below."
+            )
     return sentences
 
 

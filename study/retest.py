@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ def retest(
     repeats it.
     """
     best = stage.winners(ledger.book)
+    _fail_without_weights(stage, ledger, best)
     known = [*ledger.book.retested(best), *ledger.book.failed_retests(best)]
     over = {(row["arm"], row["seed"]) for row in known}
     waiting = [(arm, seed) for seed in retest_seeds(spec) for arm in best if (arm, seed) not in over]
@@ -87,6 +88,18 @@ def retest(
         for future in running:
             ray.cancel(future, force=True)
     return lost
+
+
+def _fail_without_weights(stage: Stage, ledger: Ledger, best: Mapping[str, TrialRecord]) -> None:
+    """A seed on which the stage before failed has left half-trained weights: nothing may begin with them."""
+    if stage.before is None:
+        return
+    over = {(row["arm"], row["seed"]) for row in ledger.book.failed_retests(best)}
+    for failure in ledger.book.failed_retests(stage.before.winners(ledger.book)):
+        for arm in stage.warm_arms & set(best):
+            if (arm, failure["seed"]) not in over:
+                message = f"{failure['arm']} failed on this seed: {failure['message']}"
+                _record(ledger, seed=failure["seed"], winner=best[arm], outcome=message)
 
 
 def _folder(run_dir: Path, winner: TrialRecord, seed: int) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,7 +27,7 @@ MakeConfig = Callable[[TrialRecord], dict[str, Any]]
 class ArmSearcher(Searcher):
     """Deals the arms out in turn, one trial each, and asks the arm's own Optuna study for its configuration.
 
-    Trial k is number k // num_arms of arm k % num_arms. A proposal is a function of the study's seed, the arm, the
+    The next trial is of the first arm that has the fewest. A proposal is a function of the study's seed, the arm, the
     number and what the ledger said before it, so a resumed study asks what an uninterrupted one would have.
     """
 
@@ -55,8 +55,8 @@ class ArmSearcher(Searcher):
             return Searcher.FINISHED
         if self._unfinished:
             record = self._unfinished.popleft()
-        elif (k := len(self._stage.trials(self._ledger.book))) < self._stage.num_trials:
-            record = self._ask(k)
+        elif (arm := self._next_arm()) is not None:
+            record = self._ask(*arm)
         else:
             return Searcher.FINISHED
         self._record_of_ray_id[trial_id] = record
@@ -89,9 +89,13 @@ class ArmSearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
-    def _ask(self, k: int) -> TrialRecord:
-        arm = self._arms[k % len(self._arms)]
-        number = k // len(self._arms)
+    def _next_arm(self) -> tuple[Arm, int] | None:
+        """(the arm whose turn it is, how many trials it has); None where all have theirs."""
+        counts = Counter(trial.arm for trial in self._stage.trials(self._ledger.book))
+        arm = min(self._arms, key=lambda arm: counts[arm.name])  # of equals the first
+        return (arm, counts[arm.name]) if counts[arm.name] < self._stage.trials_per_arm else None
+
+    def _ask(self, arm: Arm, number: int) -> TrialRecord:
         trial_id = f"{arm.name}-{number:04d}"
         params, hparams = self._proposers[arm.name].ask(number, trial_id)
         # The same seed for the same number in every arm: initialisation and order are paired across the arms.

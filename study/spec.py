@@ -72,6 +72,12 @@ class StudySpec(BaseModel):
         "with --trials-per-arm 1, the only one",
         metavar="KNOB=VALUE,...",
     )
+    start_from_lr_range: Path | None = _option(
+        None,
+        "search",
+        "a folder that study.lr_range wrote: arms start at the learning rate suggested there, where --start has none",
+        metavar="DIR",
+    )
     seed: int = _option(0, "search", "the study's seed: all others follow from it", ge=0, le=MAX_SEED)
 
     cpus_per_trial: float | None = _option(None, "machine", "CPUs a trial; default 1", unit="CPUs", gt=0)
@@ -190,7 +196,10 @@ class JigsawSpec(StudySpec):
         None, "jigsaw", "length of the puzzles' training, and what scratch_equal_epochs trains longer", unit="epochs"
     )
     pretext_checkpoint: Path | None = _option(
-        None, "jigsaw", "a folder of checkpoints to begin with, in place of puzzles solved here", metavar="DIR"
+        None,
+        "jigsaw",
+        "a folder of checkpoints to begin with, in place of puzzles solved here; --pretext-epochs is then its own",
+        metavar="DIR",
     )
     label_fractions: tuple[float, ...] | None = _option(
         None,
@@ -211,7 +220,7 @@ class JigsawSpec(StudySpec):
             return None
         if not value or not all(0 < fraction <= 1 for fraction in value):
             raise ValueError(f"must be shares above 0 and up to 1, such as 0.1,1, got {', '.join(map(str, value))}")
-        if len(set(value)) < len(value):
+        if len({f"{100 * fraction:g}" for fraction in value}) < len(value):  # as arms are named
             raise ValueError(f"must name each share once, got {', '.join(map(str, value))}")
         return tuple(sorted(value))
 

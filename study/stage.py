@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from search_spaces.arms import SearchSpace
+from study.group import RETESTS, TUNE, Group, StageName
 from study.ledger import Book, TrialRecord
 from study.spec import Searcher, StudySpec
 from trainables.task import Task
-
-StageName = Literal["tune", "pretext"]
-TUNE: StageName = "tune"  # every study's main stage: the page's tables and verdicts are of it
-PRETEXT: StageName = "pretext"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Arms that answer one question, and the one that the others are compared with. title: '' where there is one."""
-
-    title: str
-    control: str
-    arms: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +48,7 @@ class Stage:
     @property
     def retest_name(self) -> str:
         """The stage column of its retests."""
-        return "retest" if self.name == TUNE else f"{self.name}_retest"
+        return RETESTS[self.name]
 
     def num_epochs(self, arm: str) -> int:
         """Of a full trial of the arm, and of its retest."""

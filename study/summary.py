@@ -154,7 +154,7 @@ def _winner(spec: StudySpec, study: Study, stage: Stage, trial: TrialRecord, boo
 
 # Groups of options that say what a study is about: a winner's command repeats those that are not the default.
 _TOPICS = frozenset({"data", "imbalance", "jigsaw"})
-_NOT_REPEATED = frozenset({"download", "label_fractions", "pretext_trials"})
+_NOT_REPEATED = frozenset({"download", "pretext_trials"})
 
 
 def _settings_of(spec: StudySpec, study: Study, stage: Stage, trial: TrialRecord, book: Book) -> dict[str, Any]:
@@ -175,10 +175,10 @@ def _settings_of(spec: StudySpec, study: Study, stage: Stage, trial: TrialRecord
     assert spec.numerics is not None
     start = dict(trial.params)
     arm = trial.arm
-    if stage.before is not None or stage.is_followed:
+    factors = stage.space.arms[trial.arm].factors
+    if stage.is_followed or "initialisation" in factors:
         # The arms of --arms are initialisations: each stands for an arm a share of the labels.
         start = {f"{trial.arm}.{knob}": value for knob, value in start.items()}
-        factors = stage.space.arms[trial.arm].factors
         arm = factors.get("initialisation", "jigsaw")
         settings |= {"pretext_trials": 1}
         if "label_fraction" in factors:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from study.analysis import TUNE, Tables
-from study.findings import EQUAL_EPOCHS, JIGSAW, PRETEXT, SCRATCH, pretext_arms
+from study.analysis import Tables
+from study.findings import EQUAL_EPOCHS, JIGSAW, SCRATCH, pretext_arms
+from study.group import PRETEXT, TUNE
 from study.number_text import plural, word
 
 DATASET_TITLES = {
@@ -158,7 +159,11 @@ def _pretext_note(tables: Tables) -> list[str]:
         "BatchNorm statistics are estimated again."
     )
     if setting.get("pretext_checkpoint"):
-        return [f"Pretext. No puzzle was solved here: the checkpoint {setting['pretext_checkpoint']} {inherited}"]
+        return [
+            f"Pretext. No puzzle was solved here: the checkpoint {setting['pretext_checkpoint']} {inherited} "
+            "All trials and seeds begin with it, so the intervals do not cover the randomness of its training; "
+            "whether it has seen validation or test images is not known here."
+        ]
     if not pretext_arms(tables):
         return []
     pretext = tables.stage(PRETEXT)
@@ -166,7 +171,8 @@ def _pretext_note(tables: Tables) -> list[str]:
         f"Pretext. {plural(int(pretext['trials_per_arm']), 'trial')} of at most "
         f"{plural(int(pretext['max_epochs']), 'epoch')} solved puzzles of the training images, of which no label was "
         "used, each view shuffled anew. They were tuned by the share of validation puzzles solved exactly. "
-        f"The winner of {setting['pretext_arm']} {inherited}"
+        f"The winner of {setting['pretext_arm']} {inherited} In the retest it is retrained with each seed, on training "
+        "and validation images without their labels, and a classifier begins with that of its own seed."
     ]
 
 
@@ -231,8 +237,7 @@ WORDINGS: dict[str, Wording] = {
         split="The labels of a fraction are those of a stratified subset of the training part, a smaller one within a "
         "larger; validation and test are the same for all. " + _WHOLE_SPLIT,
         epoch="Arms of one label fraction draw equally many images an epoch.",
-        retest="training and validation images joined, the seed choosing the labelled subset, initialisation and "
-        f"order, and a {JIGSAW} arm starting from the puzzle net retrained with that seed",
+        retest="training and validation images joined, the seed choosing the labelled subset, initialisation and order",
         shared="same labelled subset, same seed of initialisation and order",
         metrics=_CLASSIFIER_METRICS,
         notes=_transfer_notes,

@@ -7,9 +7,10 @@ from typing import Any
 
 from learner_cases import SPACE
 
+from study.group import TUNE, Group
 from study.ledger import ASKED, CHECKPOINT, EPOCH, Event, Ledger
 from study.scheduler import ArmScheduler
-from study.stage import TUNE, Group, Stage
+from study.stage import Stage
 from trainables.imbalance import IMBALANCE
 
 METRIC = "val_balanced_accuracy"

@@ -38,15 +38,17 @@ ROOT = Path(__file__).resolve().parent.parent
 ARMS = SPACE.arms
 TABLES = {"loss": LOSSES, "class_weighting": CLASS_WEIGHTINGS, "sampler": SAMPLERS, "mixing": {"none": None, **MIXINGS}}
 SPACES = {
-    "baseline": (baseline.search_space(num_train=1000, padding="same", flip=True), BaselineHparams),
+    "baseline": (baseline.search_space(num_train=1000, image_size=32, padding="same", flip=True), BaselineHparams),
     "imbalance": (SPACE, ImbalanceHparams),
     "pretext": (jigsaw.pretext_space(num_train=1000, grid=2, flip=True), JigsawHparams),
     "transfer": (
-        jigsaw.transfer_space(num_train=1000, initialisations=jigsaw.INITIALISATIONS, fractions=(0.1, 1.0), flip=True),
+        jigsaw.transfer_space(
+            num_train=1000, grid=2, initialisations=jigsaw.INITIALISATIONS, fractions=(0.1, 1.0), flip=True
+        ),
         TransferHparams,
     ),
     "cifar100": (
-        cifar100.search_space(num_train=1000, model="resnet20", deeper="resnet32", flip=True),
+        cifar100.search_space(num_train=1000, image_size=32, model="resnet20", deeper="resnet32", flip=True),
         Cifar100Hparams,
     ),
 }

@@ -132,7 +132,7 @@ def test_curves_end_where_the_trial_ended(tables: Tables) -> None:
     assert (ends.loc[ends["status"] == "completed", "epoch"] == 9).all()
     assert set(ends.loc[ends["status"] == "stopped", "epoch"]) <= {1, 3}
     assert ends["is_winner"].sum() == 6
-    assert data.rung_epochs == (1, 3)
+    assert {panel.rung_epochs for panel in data.panels} == {(1, 3)}
 
 
 def test_survivors_sum_to_the_trials_of_each_arm(tables: Tables) -> None:

@@ -9,7 +9,7 @@ import torch
 from learner_cases import digits
 
 from trainables.data.splits import thin, tuning_data, whole
-from trainables.hparams import JigsawHparams, Numerics
+from trainables.hparams import JigsawHparams, Numerics, TransferHparams
 from trainables.jigsaw import (
     PRETEXT_TASK,
     TRANSFER,
@@ -130,9 +130,9 @@ def test_the_pretext_goes_on_bit_for_bit(few, grid):
 
 
 def test_convolutions_and_fc1_are_carried_over_and_the_rest_is_fresh(few):
-    source, target, fresh = pretext(few), transfer(few, initialisation="jigsaw"), transfer(few)
+    source, target, fresh = pretext(few), transfer(few), transfer(few)
     source.train_epoch()
-    begin_with_trunk(target, source.state_dict())
+    begin_with_trunk(target, source.state_dict(), TransferHparams())
     weights, carried, untouched = (learner.model.state_dict() for learner in (source, target, fresh))
     for name in carried:
         layer = name.partition(".")[0]
@@ -144,9 +144,9 @@ def test_convolutions_and_fc1_are_carried_over_and_the_rest_is_fresh(few):
 
 def test_batch_norm_s_statistics_are_those_of_the_carried_trunk(data):
     """The mean over the training images of what conv3 gives, worked out here layer by layer."""
-    source, target = pretext(data), transfer(data, initialisation="jigsaw")
+    source, target = pretext(data), transfer(data)
     source.train_epoch()
-    begin_with_trunk(target, source.state_dict())
+    begin_with_trunk(target, source.state_dict(), TransferHparams())
     model, batches = target.model, target.batches
     with torch.no_grad():
         pixels = batches.normalised(batches.images[batches.train_indices])
@@ -161,10 +161,17 @@ def test_batch_norm_s_statistics_are_those_of_the_carried_trunk(data):
 
 
 def test_of_a_three_by_three_pretext_the_convolutions_alone_fit(few):
-    source, target, fresh = pretext(few, grid=3), transfer(few, initialisation="jigsaw"), transfer(few)
-    begin_with_trunk(target, source.state_dict())
+    hparams = {"carries_fc1": False, "trunk_learning_rate_ratio": 0.1}
+    source, target, fresh = pretext(few, grid=3), transfer(few, **hparams), transfer(few)
+    begin_with_trunk(target, source.state_dict(), TransferHparams(**hparams))
     assert torch.equal(target.model.conv3.weight, source.model.conv3.weight)
     assert torch.equal(target.model.fc1.weight, fresh.model.fc1.weight)
+    # What is fresh learns at the head's rate.
+    scales = {p: group["lr_scale"] for group in target._optimizer.param_groups for p in group["params"]}
+    assert (scales[target.model.conv3.weight], scales[target.model.fc1.weight]) == (0.1, 1.0)
+    message = r"fc1.weight is \[64, 256\] and must be \[64, 1024\]"
+    with pytest.raises(ValueError, match=message):
+        begin_with_trunk(transfer(few), source.state_dict(), TransferHparams())
 
 
 def test_a_checkpoint_of_another_architecture_is_refused_with_the_layers_that_differ(data):
@@ -173,16 +180,16 @@ def test_a_checkpoint_of_another_architecture_is_refused_with_the_layers_that_di
     del state["model"]["conv3.bias"]
     message = r"conv2.weight is \[64, 32, 5, 5\] and must be \[64, 32, 3, 3\]; conv3.bias is missing and must be \[64\]"
     with pytest.raises(ValueError, match=message):
-        begin_with_trunk(transfer(data), state)
+        begin_with_trunk(transfer(data), state, TransferHparams())
 
 
 def test_a_folder_without_an_intact_checkpoint_is_refused(data, tmp_path):
     with pytest.raises(ValueError, match="there is no intact checkpoint in"):
-        transfer(data, initialisation="jigsaw", start_from=str(tmp_path))
+        transfer(data, start_from=str(tmp_path))
 
 
 def test_the_trunk_s_rate_is_a_share_of_the_head_s(few):
-    learner = transfer(few, initialisation="jigsaw", trunk_learning_rate_ratio=0.1, learning_rate=0.2)
+    learner = transfer(few, trunk_learning_rate_ratio=0.1, learning_rate=0.2)
     learner.train_epoch()
     rates = {}
     for group in learner._optimizer.param_groups:
@@ -208,7 +215,7 @@ def test_a_small_share_of_the_labels_is_gone_over_more_often(data, fraction, pas
 
 def test_a_share_of_the_labels_is_the_same_images_in_every_arm_and_trial(data):
     first, second = (transfer(data, label_fraction=0.1, seed=seed) for seed in (1, 2))
-    warm = transfer(data, label_fraction=0.1, seed=3, initialisation="jigsaw", trunk_learning_rate_ratio=0.5)
+    warm = transfer(data, label_fraction=0.1, seed=3, trunk_learning_rate_ratio=0.5)
     indices = first.batches.train_indices
     assert torch.equal(indices, second.batches.train_indices)
     assert torch.equal(indices, warm.batches.train_indices)

@@ -225,3 +225,12 @@ def test_the_retests_of_an_earlier_winner_are_not_those_of_its_successor():
     book.apply(Event(kind=RETEST, payload={"arm": "none", "seed": 1003, "trial_id": "none-0001"}))
     assert book.failed_retests(winners) == []
     assert [row["seed"] for row in book.retested(winners)] == [1001, 1003]
+
+
+def test_a_trial_is_not_written_twice_and_the_ledger_stays_readable(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger.append(asked("none-0000"))
+        with pytest.raises(ValueError, match="the ledger has a trial none-0000 already"):
+            ledger.append(asked("none-0001"), asked("none-0000"))
+    with Ledger(tmp_path) as again:
+        assert list(again.book.trials) == ["none-0000"]  # all of an append or nothing

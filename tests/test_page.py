@@ -176,7 +176,7 @@ def test_headline_without_retests_and_without_trials(tmp_path: Path) -> None:
     tables = analysis.load_tables(write_run(tmp_path / "a", interrupted=True))
     assert "there is no answer yet: no arm was retested" in headline(tables)
     tables = analysis.load_tables(write_run(tmp_path / "b", with_trials=False, interrupted=True))
-    assert "there is no answer yet: no trial has completed" in headline(tables)
+    assert "there is no answer yet: no trial has been trained to its end and none was tested" in headline(tables)
 
 
 def test_remarks_adjust_for_comparisons_and_name_who_cannot_be_told_apart(tmp_path: Path) -> None:

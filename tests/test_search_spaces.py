@@ -19,8 +19,8 @@ from trainables.models import MODELS
 from trainables.optimizers import OPTIMIZERS
 from trainables.schedules import SCHEDULES
 
-BASELINE_SPACE = baseline.search_space(num_train=45_000, padding="valid", flip=True)
-CIFAR100_SPACE = cifar100.search_space(num_train=45_000, model="resnet18", deeper="resnet34", flip=True)
+BASELINE_SPACE = baseline.search_space(num_train=45_000, image_size=32, padding="valid", flip=True)
+CIFAR100_SPACE = cifar100.search_space(num_train=45_000, image_size=32, model="resnet18", deeper="resnet34", flip=True)
 SPACES = {
     "imbalance": (IMBALANCE_SPACE, ImbalanceHparams),
     "baseline": (BASELINE_SPACE, BaselineHparams),
@@ -161,7 +161,7 @@ def test_images_whose_mirror_image_is_of_another_class_are_never_flipped(make):
     options = {"padding": "same"} if make is baseline.search_space else {"model": "resnet20", "deeper": "resnet32"}
     seen = {}
     for flip in (True, False):
-        space = make(num_train=1000, flip=flip, **options)
+        space = make(num_train=1000, image_size=32, flip=flip, **options)
         seen[flip] = {h["augmentation"] for arm in space.arms for _, h in proposals(space, arm)}
     assert not any("flip" in name for name in seen[False])
     assert {name.replace("_flip", "") for name in seen[True]} == seen[False]
@@ -173,7 +173,7 @@ def test_images_whose_mirror_image_is_of_another_class_are_never_flipped(make):
     [(4999, {16, 32, 64}, 32), (5000, {64, 128, 256}, 128), (20_000, {128, 256, 512}, 128)],
 )
 def test_more_images_come_in_larger_batches(num_train, sizes, start):
-    space = baseline.search_space(num_train=num_train, padding="same", flip=True)
+    space = baseline.search_space(num_train=num_train, image_size=32, padding="same", flip=True)
     assert set(space.knobs(space.arms["lenet"])["batch_size"].choices) == sizes
     assert space.start_point(space.arms["lenet"])["batch_size"] == start
 
@@ -285,7 +285,7 @@ def test_memorise_has_nothing_that_helps_to_generalise():
 
 @pytest.mark.parametrize(("num_train", "batch_size"), [(45_000, 2048), (1000, 32), (100, 16)])
 def test_memorise_takes_about_24_steps_an_epoch(num_train, batch_size):
-    space = cifar100.search_space(num_train=num_train, model="resnet20", deeper="resnet32", flip=False)
+    space = cifar100.search_space(num_train=num_train, image_size=32, model="resnet20", deeper="resnet32", flip=False)
     assert proposals(space, "memorise", num=1)[0][1]["batch_size"] == batch_size
 
 
@@ -314,3 +314,18 @@ def test_no_trial_is_stopped_before_its_late_phase_has_had_an_epoch(arm):
 @pytest.mark.parametrize("arm", ["none", "progressive_sampler", "logit_adjustment"])
 def test_trials_without_a_late_phase_may_be_stopped_from_the_first_epoch(arm):
     assert IMBALANCE_SPACE.arms[arm].first_stoppable_epoch({}, 9) == 1
+
+
+@pytest.mark.parametrize(("image_size", "lengths"), [(32, [8, 12, 16]), (16, [4, 6, 8]), (64, [16, 24, 32])])
+def test_cutout_hides_as_large_a_part_of_an_image_of_any_size(image_size, lengths):
+    space = baseline.search_space(num_train=1000, image_size=image_size, padding="same", flip=False)
+    arm = space.starting_at({"augmentation": "crop_cutout"}, ("lenet",)).arms["lenet"]
+    assert list(space.knobs(arm)["cutout_length"].choices) == lengths
+
+
+def test_every_optimiser_is_tried_first_whichever_one_starts():
+    for first in ("sgd", "adamw"):
+        space = BASELINE_SPACE.starting_at({"optimizer": first}, ("lenet",))
+        tried = [point["optimizer"] for point in space.start_points(space.arms["lenet"])]
+        assert tried[0] == first
+        assert sorted(tried) == ["adam", "adamw", "rmsprop", "sgd"]

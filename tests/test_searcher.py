@@ -93,6 +93,21 @@ def test_the_first_trial_of_every_arm_is_its_start_point(ledger, sampler):
         assert config["hparams"]["schedule"] == "cosine"
 
 
+def test_an_arm_that_joins_late_gets_its_trials_and_no_trial_is_asked_for_twice(ledger):
+    """copy could not begin in an earlier session, which ended when the other arms had 3 trials each."""
+    make = {"trials_per_arm": 3, "searcher": "random"}
+    earlier = make_searcher(make_stage(arms=("none", "focal"), **make), ledger)
+    for k in range(6):
+        earlier.suggest(f"ray-{k}")
+    assert earlier.suggest("ray-6") == Searcher.FINISHED
+    for trial_id in list(ledger.book.trials):
+        ledger.append(finished(trial_id, "completed"))
+    later = make_searcher(make_stage(arms=("none", "copy", "focal"), **make), ledger)
+    asked = [later.suggest(f"ray-{k}")["trial_id"] for k in range(3)]
+    assert asked == ["copy-0000", "copy-0001", "copy-0002"]
+    assert later.suggest("ray-3") == Searcher.FINISHED
+
+
 OWN_KNOBS = {
     "none": set(),
     "copy": set(),

@@ -345,6 +345,12 @@ def test_a_name_of_a_hundred_characters_is_allowed():
 # --- round trip, help, and the whole way through a process
 
 
+def test_a_spec_file_s_shares_of_the_labels_are_repeated_in_the_command(tmp_path):
+    (tmp_path / "study.toml").write_text("label_fractions = [0.1, 1]\n")
+    values = parsed("--spec study.toml", "jigsaw")
+    assert command_line(STUDIES["jigsaw"], values) == "python -m study.run jigsaw --label-fractions 0.1,1"
+
+
 @pytest.mark.parametrize(
     "line",
     [

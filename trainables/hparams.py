@@ -95,22 +95,22 @@ class ImbalanceHparams(ClassifierHparams):
 class TransferHparams(ClassifierHparams):
     """A classifier whose trunk is fresh or has solved puzzles, on a share of the labels.
 
-    label_fraction: the share of each class's training images; trunk_learning_rate_ratio: the trunk's learning rate
-    over the head's, None where the trunk is fresh.
+    label_fraction: the share of each class's training images. Where the trunk has solved puzzles,
+    trunk_learning_rate_ratio is its learning rate over the head's, and carries_fc1 whether fc1 belongs to it.
     """
 
-    initialisation: Annotated[Literal["scratch", "jigsaw"], Field(json_schema_extra=STATIC)] = "scratch"
     # A number, but one that decides how many images and so how many steps there are.
     label_fraction: Annotated[float, Field(gt=0, le=1, json_schema_extra=STATIC)] = 1.0
     trunk_learning_rate_ratio: Annotated[float | None, Field(gt=0, allow_inf_nan=False, json_schema_extra=SCALAR)] = (
         None
     )
+    carries_fc1: Annotated[bool, Field(json_schema_extra=STATIC)] = True
 
 
 class JigsawHparams(Hparams):
     """A net that puts the shuffled tiles of an image back in place. gap: pixels; the rest as in permutations.py."""
 
-    model: Annotated[str, Field(json_schema_extra=STATIC)] = "jigsaw_net"
+    model: Annotated[Literal["jigsaw_net"], Field(json_schema_extra=STATIC)] = "jigsaw_net"
     grid: Annotated[int, Field(ge=2, json_schema_extra=STATIC)] = 2
     gap: Annotated[int, Field(ge=0, json_schema_extra=STATIC)] = 0
     color_jitter: Annotated[float | None, Field(gt=0, lt=1, json_schema_extra=SCALAR)] = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,8 +35,7 @@ from trainables.seeds import derive_seed
 from trainables.task import Task
 
 NUM_SHOWN = 8  # puzzles of the test split that a page shows
-TRUNK = ("conv1", "conv2", "conv3")
-"""The layers that a classifier begins with; fc1 too, where its shape fits (on 2×2 tiles)."""
+CONVOLUTIONS = ("conv1", "conv2", "conv3")
 NUM_STATISTICS_IMAGES = 2048  # from which BatchNorm's statistics are estimated again
 
 
@@ -186,18 +186,23 @@ def build_transfer(
         device=device,
         train_indices=indices,
         plan=plan,
-        lr_scales=dict.fromkeys((*TRUNK, "fc1"), ratio) if ratio is not None else None,
+        lr_scales=dict.fromkeys(trunk_layers(hparams), ratio) if ratio is not None else None,
     )
 
 
-def begin_with_trunk(learner: Learner, state: Mapping[str, Any]) -> None:
+def trunk_layers(hparams: TransferHparams) -> tuple[str, ...]:
+    """The layers that a classifier takes over from the puzzles, and that learn at the trunk's rate."""
+    return (*CONVOLUTIONS, "fc1") if hparams.carries_fc1 else CONVOLUTIONS
+
+
+def begin_with_trunk(learner: Learner, state: Mapping[str, Any], hparams: TransferHparams) -> None:
     """Take the trunk over from a pretext's checkpoint, then estimate BatchNorm's statistics again.
 
-    The convolutions, and fc1 where its shape fits; BatchNorm's weights and the head stay fresh, as in the source
-    system. Raises ValueError naming the layers that differ, where the checkpoint is of another architecture.
+    BatchNorm's weights and the head stay fresh, as in the source system. Raises ValueError naming the layers that
+    differ, where the checkpoint is of another architecture.
     """
-    model, weights = learner.model, state["model"]
-    wanted = {name: tensor for name, tensor in model.state_dict().items() if name.partition(".")[0] in TRUNK}
+    model, weights, layers = learner.model, state["model"], trunk_layers(hparams)
+    wanted = {name: tensor for name, tensor in model.state_dict().items() if name.partition(".")[0] in layers}
     differing = [
         f"{name} is {_shape(weights.get(name))} and must be {_shape(tensor)}"
         for name, tensor in wanted.items()
@@ -205,16 +210,13 @@ def begin_with_trunk(learner: Learner, state: Mapping[str, Any]) -> None:
     ]
     if differing:
         raise ValueError(f"the pretext's checkpoint is of another architecture: {'; '.join(differing)}")
-    fc1 = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("fc1.")}
-    if all(name in weights and weights[name].shape == tensor.shape for name, tensor in fc1.items()):
-        wanted |= fc1
     model.load_state_dict({name: weights[name] for name in wanted}, strict=False)
     _estimate_statistics(learner, model)
 
 
 def _estimate_statistics(learner: Learner, model: nn.Module) -> None:
     indices = learner.batches.train_indices
-    stride = max(1, len(indices) // NUM_STATISTICS_IMAGES)
+    stride = math.ceil(len(indices) / NUM_STATISTICS_IMAGES)
     images = learner.batches.images[indices[::stride].to(learner.device)]
     with torch.no_grad():
         update_bn([learner.batches.normalised(part) for part in images.split(EVAL_BATCH_SIZE)], model)

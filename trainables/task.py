@@ -33,7 +33,7 @@ class Task:
 
     validate(learner, data): the val_* columns of epochs.parquet after an epoch, without their prefix. test(learner,
     data, test): columns of retests.parquet. metric: the column of epochs.parquet that is tuned; score: the column of
-    retests.parquet by which arms are judged. warm_start(learner, state): begin from another learner's checkpoint.
+    retests.parquet by which arms are judged. warm_start(learner, state, hparams): begin with another learner's weights.
     follow(learner, data, test): columns of epochs.parquet for each epoch of the retest, to look at, never to choose by.
     at_end(learner, data): columns of epochs.parquet for a trial's last epoch.
     """
@@ -46,7 +46,7 @@ class Task:
     metric: str
     mode: Literal["max", "min"]
     score: str
-    warm_start: Callable[[Learner, Mapping[str, Any]], None] | None = None
+    warm_start: Callable[[Learner, Mapping[str, Any], Any], None] | None = None
     follow: Callable[[Learner, TuningData, TestData], Mapping[str, float]] | None = None
     at_end: Callable[[Learner, TuningData], Mapping[str, Any]] | None = None
 
@@ -66,8 +66,9 @@ class Task:
         Raises pydantic's ValidationError for hparams that do not hold, ValueError where start_from has no intact
         checkpoint or one of another architecture.
         """
+        validated = self.hparams.model_validate(hparams)
         learner = self.build_learner(
-            self.hparams.model_validate(hparams),
+            validated,
             data,
             num_epochs=num_epochs,
             seed=seed,
@@ -79,5 +80,5 @@ class Task:
             state = read_newest_checkpoint(start_from)
             if state is None:
                 raise ValueError(f"there is no intact checkpoint in {start_from} to start from")
-            self.warm_start(learner, state["learner"])
+            self.warm_start(learner, state["learner"], validated)
         return learner

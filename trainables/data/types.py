@@ -67,6 +67,11 @@ class TuningData:
         return len(self.class_names)
 
     @property
+    def image_size(self) -> int:
+        """The side of the square images, in pixels."""
+        return int(self.images.shape[1])
+
+    @property
     def num_train(self) -> int:
         """N: the images that one epoch draws in every arm."""
         return len(self.train_indices)

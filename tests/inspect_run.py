@@ -1,0 +1,67 @@
+"""A run directory with one trained trial, as a study leaves it, made without Ray."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from study.catalog import find_study
+from study.conduct import _load
+from study.ledger import ASKED, CHECKPOINT, EPOCH, SESSION, Event, Ledger, finished
+from study.resolve import resolved
+from study.summary import write_json
+from trainables.checkpoints import write_checkpoint
+
+SEED = 5
+
+
+def write_trained_run(run_dir: Path, task: str, trial_id: str, *, stage: str = "tune", **values: Any) -> None:
+    """Train the trial as StudyTrainable does, for values["max_epochs"]; values: the spec's.
+
+    trial_id "none-0003" is number 3 of the arm none, with the arm's first configuration.
+    """
+    study = find_study(task)
+    own = {"name": run_dir.name, "output_dir": run_dir.parent, "precision": "float32", "grace_epochs": 1}
+    spec = resolved(study, {**own, **values}, dataset=values["dataset"], num_gpus=0)
+    assert spec.numerics
+    _, data, _ = _load(study, spec)
+    found = next(known for known in study.stages(spec, data) if known.name == stage)
+    arm, number = trial_id.rsplit("-", 1)
+    hparams = found.space.start_hparams(found.space.arms[arm])
+    learner = found.task.learner(
+        hparams,
+        data,
+        num_epochs=found.num_epochs(arm),
+        seed=SEED,
+        numerics=spec.numerics,
+        device=torch.device("cpu"),
+    )
+    run_dir.mkdir(parents=True)
+    write_json(run_dir / "spec.json", spec.model_dump(mode="json"))
+    asked = {"arm": arm, "number": int(number), "seed": SEED, "params": {}, "hparams": hparams}
+    with Ledger(run_dir) as ledger:
+        ledger.append(
+            Event(kind=SESSION, payload={"dataset": {"fingerprint": data.fingerprint}}),
+            Event(kind=ASKED, trial_id=trial_id, payload=asked),
+        )
+        for _ in range(found.num_epochs(arm)):
+            summary = learner.train_epoch()
+            validation = found.task.validate(learner, data)
+            row = {
+                "epoch": summary.epoch,
+                "images": summary.images,
+                "train_loss": summary.train_loss,
+                **{f"val_{name}": value for name, value in validation.items()},
+                "weights_sha256": learner.weights_sha256(),
+            }
+            state = {"learner": learner.state_dict(), "result": json.dumps(row)}
+            path, sha256 = write_checkpoint(run_dir / "checkpoints" / trial_id, state, epoch=summary.epoch)
+            checkpoint = {"epoch": summary.epoch, "file": path.name, "sha256": sha256}
+            ledger.append(
+                Event(kind=EPOCH, trial_id=trial_id, payload=row),
+                Event(kind=CHECKPOINT, trial_id=trial_id, payload=checkpoint),
+            )
+        ledger.append(finished(trial_id, "completed"))
