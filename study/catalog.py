@@ -16,13 +16,15 @@ from search_spaces.arms import SearchSpace
 from search_spaces.knobs import crop
 from study.errors import StudyError, nearest
 from study.group import PRETEXT, TUNE, Group
+from study.lr_range_files import start_refused
 from study.spec import BaselineSpec, Cifar100Spec, ImbalanceSpec, JigsawSpec, StudySpec
 from study.stage import Stage, make_stage
 from trainables.baseline import BASELINE
 from trainables.checkpoints import read_newest_checkpoint
 from trainables.cifar100 import CIFAR100
-from trainables.data.splits import thinned_counts, whole
-from trainables.data.types import TuningData
+from trainables.data.sources import load_dataset, resolve_dataset
+from trainables.data.splits import thinned_counts, tuning_data, whole
+from trainables.data.types import ImageDataset, TuningData
 from trainables.imbalance import IMBALANCE
 from trainables.jigsaw import PRETEXT_TASK, TRANSFER, passes_per_epoch
 
@@ -76,15 +78,19 @@ def _one_stage(spec: StudySpec, task: Any, space: SearchSpace, control: str) -> 
     arms = spec.arms or ()
     group = Group(title="", control=control, arms=arms)
     return (
-        make_stage(spec, name=TUNE, task=task, space=_starting(space, spec.start, arms), arms=arms, groups=(group,)),
+        make_stage(
+            spec, name=TUNE, task=task, space=_starting(spec, space, spec.start, arms), arms=arms, groups=(group,)
+        ),
     )
 
 
-def _starting(space: SearchSpace, start: Mapping[str, str] | None, arms: tuple[str, ...]) -> SearchSpace:
+def _starting(
+    spec: StudySpec, space: SearchSpace, start: Mapping[str, str] | None, arms: tuple[str, ...]
+) -> SearchSpace:
     try:
         return space.starting_at(start, arms) if start else space
     except ValueError as error:
-        raise StudyError(f"--start: {error}") from None
+        raise StudyError(start_refused(spec, str(error))) from None
 
 
 # --- baseline -----------------------------------------------------------------------------------------------
@@ -164,7 +170,7 @@ def _jigsaw_stages(spec: JigsawSpec, data: TuningData) -> tuple[Stage, ...]:
             spec,
             name=PRETEXT,
             task=PRETEXT_TASK,
-            space=_starting(space, of_puzzles, (puzzles,)),
+            space=_starting(spec, space, of_puzzles, (puzzles,)),
             arms=(puzzles,),
             groups=(),
             trials_per_arm=spec.pretext_trials,
@@ -174,7 +180,7 @@ def _jigsaw_stages(spec: JigsawSpec, data: TuningData) -> tuple[Stage, ...]:
         spec,
         name=TUNE,
         task=TRANSFER,
-        space=_starting(transfer_space, of_transfer, arms),
+        space=_starting(spec, transfer_space, of_transfer, arms),
         arms=arms,
         groups=groups,
         extra_epochs=equal,
@@ -341,3 +347,21 @@ def chosen_arms(study: Study, names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise StudyError(f"--arms must name each arm once, got {', '.join(names)}")
     return names
+
+
+def load_data(study: Study, spec: StudySpec) -> tuple[ImageDataset, TuningData, str]:
+    """The data set, what tuning is given of it, and its name or path. Raises StudyError or DataError."""
+    options: dict[str, Any] = {
+        "data_root": spec.data_root,
+        "download": spec.download,
+        "default": study.default_dataset,
+        "embedded": study.embedded_dataset,
+        "image_size": spec.image_size,
+    }
+    found = resolve_dataset(spec.dataset, **options)
+    dataset = load_dataset(spec.dataset, **options)
+    try:
+        data = tuning_data(dataset, thinned=study.thinned(spec), subset_seed=spec.seed)
+    except ValueError as error:
+        raise StudyError(f"{dataset.name}: {error}") from None
+    return dataset, data, found.name or str(found.path)

@@ -17,7 +17,7 @@ from typing import Any
 import filelock
 import torch
 
-from study.catalog import Study, find_study
+from study.catalog import Study, find_study, load_data
 from study.cli import command_line
 from study.console import StudyConsole, duration, plural
 from study.errors import StudyError, last_line
@@ -37,8 +37,7 @@ from study.summary import (
     write_json,
     write_summary,
 )
-from trainables.data.sources import load_dataset, resolve_dataset
-from trainables.data.splits import retest_data, test_data, tuning_data
+from trainables.data.splits import retest_data, test_data
 from trainables.data.types import ImageDataset, TuningData
 
 LOCK = ".lock"
@@ -48,7 +47,7 @@ WRITE_FREELY_SECONDS = 0.25
 def begin(study: Study, values: Mapping[str, Any], console: StudyConsole) -> int:
     """Make a run directory and work on it. Returns the exit status. Raises StudyError or DataError before that."""
     spec = checked(study, values)
-    dataset, data, found = _load(study, spec)
+    dataset, data, found = load_data(study, spec)
     with connected(spec.address) as cluster:
         spec = resolved(study, values, dataset=found, num_gpus=cluster.gpus)
         stages = study.stages(spec, data)
@@ -66,7 +65,7 @@ def resume(run_dir: Path, console: StudyConsole) -> int:
     """Continue a run from its ledger. Returns the exit status. Raises StudyError or DataError."""
     study, spec = read_spec(run_dir)
     with _locked(run_dir), Ledger(run_dir) as ledger:
-        dataset, data, _ = _load(study, spec)
+        dataset, data, _ = load_data(study, spec)
         known = ledger.book.sessions[0]["dataset"]["fingerprint"] if ledger.book.sessions else data.fingerprint
         if data.fingerprint != known:
             raise StudyError(
@@ -312,23 +311,6 @@ def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec
                 )
             except ValueError as error:
                 raise StudyError(f"{arm} cannot be trained: {last_line(error)}") from None
-
-
-def _load(study: Study, spec: StudySpec) -> tuple[ImageDataset, TuningData, str]:
-    options: dict[str, Any] = {
-        "data_root": spec.data_root,
-        "download": spec.download,
-        "default": study.default_dataset,
-        "embedded": study.embedded_dataset,
-        "image_size": spec.image_size,
-    }
-    found = resolve_dataset(spec.dataset, **options)
-    dataset = load_dataset(spec.dataset, **options)
-    try:
-        data = tuning_data(dataset, thinned=study.thinned(spec), subset_seed=spec.seed)
-    except ValueError as error:
-        raise StudyError(f"{dataset.name}: {error}") from None
-    return dataset, data, found.name or str(found.path)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import torch
 
 from study.catalog import Study, chosen_arms
 from study.errors import StudyError, nearest
+from study.lr_range_files import starting_from_lr_range
 from study.spec import StudySpec, validated
 from trainables.hparams import Numerics, Precision
 
@@ -30,6 +31,7 @@ def checked(study: Study, values: Mapping[str, Any]) -> StudySpec:
         )
     if spec.name is not None:
         _require_free(spec.run_dir)
+    starting_from_lr_range(spec)
     _require_writable(spec.output_dir)
     return spec
 
@@ -48,6 +50,7 @@ def resolved(study: Study, values: Mapping[str, Any], *, dataset: str, num_gpus:
     gpus = spec.gpus_per_trial if spec.gpus_per_trial is not None else (GPU_SHARE if num_gpus else 0.0)
     settings |= {
         **study.defaults(spec, dataset),
+        **starting_from_lr_range(spec),
         "arms": chosen_arms(study, spec.arms or ()),
         "cpus_per_trial": cpus,
         "gpus_per_trial": gpus,

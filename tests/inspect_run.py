@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from study.catalog import find_study
-from study.conduct import _load
+from study.catalog import find_study, load_data
 from study.ledger import ASKED, CHECKPOINT, EPOCH, SESSION, Event, Ledger, finished
 from study.resolve import resolved
 from study.summary import write_json
@@ -27,7 +26,7 @@ def write_trained_run(run_dir: Path, task: str, trial_id: str, *, stage: str = "
     own = {"name": run_dir.name, "output_dir": run_dir.parent, "precision": "float32", "grace_epochs": 1}
     spec = resolved(study, {**own, **values}, dataset=values["dataset"], num_gpus=0)
     assert spec.numerics
-    _, data, _ = _load(study, spec)
+    _, data, _ = load_data(study, spec)
     found = next(known for known in study.stages(spec, data) if known.name == stage)
     arm, number = trial_id.rsplit("-", 1)
     hparams = found.space.start_hparams(found.space.arms[arm])

@@ -1,0 +1,61 @@
+"""python -m study.inspect RUN TRIAL: feature maps, filters, confusions and t-SNE of a completed trial."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from study.cli import _Parser, run_main
+from study.errors import StudyError, nearest
+
+
+def main(argv: Sequence[str]) -> int:
+    given = parse(argv)
+    from study.inspection import inspect_trial
+
+    found = inspect_trial(Path(given.run), given.trial, layers=given.layers, image=given.image, num_tsne=given.num_tsne)
+    for warning in found.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(*found.lines, *found.files, sep="\n")
+    return 0
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """run, trial, layers (None: the telling ones), image, num_tsne. Raises StudyError."""
+    parser = _Parser(
+        prog="python -m study.inspect",
+        description="Looks into a completed trial: writes RUN/inspect/TRIAL/ with feature maps, first-layer filters, "
+        "the confusion matrix and t-SNE on validation images. No test image is used.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="a run directory, such as reports/NAME")
+    parser.add_argument("trial", metavar="TRIAL", help="a completed trial of it, such as none-0003")
+    parser.add_argument(
+        "--layers",
+        metavar="A,B",
+        type=lambda text: tuple(part.strip() for part in text.split(",")),
+        help="whose feature maps to show [default: the first convolution and the last convolutional stage]",
+    )
+    parser.add_argument(
+        "--image",
+        metavar="N|FILE",
+        default="0",
+        help="which image the maps are of: the index of a validation image, or a file [default 0]",
+    )
+    parser.add_argument(
+        "--num-tsne", metavar="N", default="1000", help="at most so many images in t-SNE [default 1000]"
+    )
+    given, unknown = parser.parse_known_args(argv)
+    if unknown:
+        options = [option for action in parser._actions for option in action.option_strings]
+        raise StudyError(f"unknown argument {unknown[0]!r}{nearest(unknown[0].split('=')[0], options)}")
+    if not given.num_tsne.isdecimal():
+        raise StudyError(f"--num-tsne must be a whole number, got {given.num_tsne!r}")
+    given.num_tsne = int(given.num_tsne)
+    return given
+
+
+if __name__ == "__main__":
+    run_main(main)

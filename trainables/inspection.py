@@ -1,0 +1,94 @@
+"""What a trained model shows of itself: the maps of its layers, its first filters, its penultimate features."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+BATCH_SIZE = 250
+
+
+def feature_maps(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """What layers put out for a few inputs, float[B, C, h, w] each on the CPU, in the order of layers.
+
+    Layers are named as in `map_layers`. Leaves the model in evaluation mode. Raises ValueError, listing the layers,
+    for a name that is not among them.
+    """
+    outputs = _outputs(model, inputs)
+    for layer in layers:
+        if layer not in outputs:
+            raise ValueError(f"there is no layer {layer!r} with feature maps; the layers are {', '.join(outputs)}")
+    return {layer: outputs[layer] for layer in layers}
+
+
+def map_layers(model: nn.Module, inputs: Tensor) -> tuple[str, ...]:
+    """The modules that put out feature maps for these inputs, in the order in which they are done.
+
+    Their names are those of named_modules; of one that is used k times, such as a shared ReLU, "relu:1" to "relu:k".
+    """
+    return tuple(_outputs(model, inputs))
+
+
+def telling_layers(model: nn.Module) -> tuple[str, ...]:
+    """The first convolution and the last convolutional stage: the last of model.stages, else the last convolution."""
+    convolutions = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    stages = getattr(model, "stages", None)
+    last = convolutions[-1] if stages is None else f"stages.{len(stages) - 1}"
+    return tuple(dict.fromkeys((convolutions[0], last)))
+
+
+def first_filters(model: nn.Module) -> tuple[str, Tensor]:
+    """(name of the first convolution, its weights, float32[filters, C, k, k] on the CPU)."""
+    name = telling_layers(model)[0]
+    return name, model.get_submodule(name).get_parameter("weight").detach().float().cpu()
+
+
+def scaled_by_filter(weights: Tensor) -> Tensor:
+    """A filter's least weight becomes 0 and its largest 1, over all of its channels; one of equal weights, 1/2.
+
+    weights: float[filters, C, k, k]; returns the same.
+    """
+    low, high = weights.amin(dim=(1, 2, 3), keepdim=True), weights.amax(dim=(1, 2, 3), keepdim=True)
+    spread = high - low
+    return torch.where(spread > 0, (weights - low) / spread.where(spread > 0, 1.0), 0.5)
+
+
+@torch.inference_mode()
+def penultimate_features(model: nn.Module, inputs: Tensor) -> Tensor:
+    """What the head is given: float32[B, D] on the CPU. inputs: float32[B, C, H, W], where the model is.
+
+    Leaves the model in evaluation mode.
+    """
+    assert callable(model.features)
+    model.eval()
+    return torch.cat([model.features(part).float().cpu() for part in inputs.split(BATCH_SIZE)])
+
+
+@torch.inference_mode()
+def _outputs(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
+    calls: list[tuple[str, Tensor]] = []
+
+    def keep_of(name: str) -> torch.utils.hooks.RemovableHandle:
+        def keep(module: nn.Module, arguments: object, output: object) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4:
+                # Copied at once: an in-place ReLU that follows would overwrite it.
+                calls.append((name, output.detach().cpu().clone()))
+
+        return model.get_submodule(name).register_forward_hook(keep)
+
+    model.eval()
+    hooks = [keep_of(name) for name, _ in model.named_modules() if name]
+    try:
+        model(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    uses, used = Counter(name for name, _ in calls), Counter[str]()
+    outputs = {}
+    for name, output in calls:
+        used[name] += 1
+        outputs[name if uses[name] == 1 else f"{name}:{used[name]}"] = output
+    return outputs
