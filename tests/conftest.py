@@ -11,7 +11,9 @@ from typing import IO, Any
 import pytest
 import torch
 
-LONGEST = ("test_resume.py", "test_ray_facts.py", "test_end_to_end.py", "test_learner.py")
+LONGEST = (
+    "test_resume.py", "test_studies.py", "test_ray_facts.py", "test_end_to_end.py", "test_models.py", "test_learner.py",
+)  # fmt: skip
 
 torch.set_num_threads(1)
 
