@@ -314,7 +314,7 @@ STUDIES: Mapping[str, Study] = {
             embedded_dataset="digit-pairs",
             models=tuple(_DEEPER),
             presets={
-                "quick": _budget(_RECIPES[:5], 3, 5, 2, 3, model="resnet20"),
+                "quick": _budget(_RECIPES[:5], 3, 8, 2, 3, model="resnet20"),
                 "standard": _budget(_RECIPES, 12, 54, 6, 3, model="resnet18"),
                 "full": _budget(_RECIPES, 24, 200, 8, 5, model="resnet18"),
             },

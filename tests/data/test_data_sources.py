@@ -358,8 +358,8 @@ def test_digits_are_the_same_at_every_load_and_no_image_is_in_both_splits() -> N
 
 def test_digit_pairs_are_embedded_with_the_first_digit_as_superclass() -> None:
     dataset = load("digit-pairs")
-    assert dataset.train_images.shape == (2400, 32, 32, 3)
-    assert np.bincount(dataset.train_labels).tolist() == [24] * 100
+    assert dataset.train_images.shape == (3400, 16, 16, 3)
+    assert np.bincount(dataset.train_labels).tolist() == [34] * 100
     assert np.bincount(dataset.test_labels).tolist() == [15] * 100
     assert (dataset.class_names[0], dataset.class_names[7], dataset.class_names[99]) == ("00", "07", "99")
     assert dataset.superclass_names == ("0x", "1x", "2x", "3x", "4x", "5x", "6x", "7x", "8x", "9x")
@@ -367,9 +367,9 @@ def test_digit_pairs_are_embedded_with_the_first_digit_as_superclass() -> None:
     assert (dataset.superclass_of[7], dataset.superclass_of[42], dataset.superclass_of[99]) == (0, 4, 9)
     assert not dataset.flip_keeps_label
     assert (dataset.train_images[..., 0] == dataset.train_images[..., 2]).all()
-    # A crop's shift of 4 pixels up or down keeps a digit whole.
-    assert not dataset.train_images[:, :4].any()
-    assert not dataset.train_images[:, 28:].any()
+    # A crop's shift of 2 pixels up or down keeps a digit whole.
+    assert not dataset.train_images[:, :2].any()
+    assert not dataset.train_images[:, 14:].any()
     assert dataset.fingerprint == load("digit-pairs").fingerprint
 
 
@@ -383,25 +383,25 @@ def test_pairs_of_train_validation_and_test_have_no_digit_in_common() -> None:
     dataset = load("digit-pairs")
     data = tuning_data(dataset, thinned=whole, subset_seed=0)
     assert np.bincount(data.labels[data.val_indices]).tolist() == [4] * 100
-    assert np.bincount(data.labels[data.train_indices]).tolist() == [20] * 100
+    assert np.bincount(data.labels[data.train_indices]).tolist() == [30] * 100
     splits = [dataset.train_images[data.train_indices], dataset.train_images[data.val_indices], dataset.test_images]
     train, val, test = ({digit for pair in digits_within(images) for digit in pair} for images in splits)
     assert not train & val
     assert not train & test
     assert not val & test
-    # 1,097 digits are drawn 4,000 times: but for e^-3.6 of them, each is in a pair.
-    assert len(train) > 1040
+    # 1,097 digits are drawn 6,000 times: but for e^-5.5 of them, each is in a pair.
+    assert len(train) > 1080
 
 
 def test_test_pairs_are_made_of_the_test_digits_of_the_digits_data_set() -> None:
-    """scikit-learn's 8x8 digits, found again by enlarging the test images' originals as the pairs do."""
+    """scikit-learn's 8x8 digits, found again in the pairs, and by enlarging them in the digits data set."""
     sklearn_digits = datasets.load_digits()
     large = {image.tobytes(): number for number, image in enumerate(load("digits").test_images[..., 0])}
     labels_of_small, is_test = {}, {}
     for image, label in zip(sklearn_digits.images, sklearn_digits.target, strict=True):
         gray = Image.fromarray(np.rint(image * 255 / 16).astype(np.uint8))
-        enlarged = np.asarray(gray.resize((16, 16), Image.Resampling.BILINEAR))
-        small = enlarged[enlarged.any(axis=1)].tobytes()
+        pixels = np.asarray(gray)
+        small = pixels[pixels.any(axis=1)].tobytes()
         labels_of_small[small] = int(label)
         is_test[small] = np.asarray(gray.resize((32, 32), Image.Resampling.BILINEAR)).tobytes() in large
     dataset = load("digit-pairs")
