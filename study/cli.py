@@ -38,7 +38,7 @@ class Verb:
     epilog: Callable[[Study], str]
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """argparse, but an error is a StudyError."""
 
     def error(self, message: str) -> NoReturn:
@@ -139,8 +139,8 @@ def command_line(study: Study, values: dict[str, Any]) -> str:
     return " ".join(words)
 
 
-def _parser(verb: Verb, study: Study) -> _Parser:
-    parser = _Parser(
+def _parser(verb: Verb, study: Study) -> Parser:
+    parser = Parser(
         prog=f"python -m {verb.name} {study.name}",
         description=f"{study.name}: {study.question}",
         epilog=verb.epilog(study),

@@ -50,7 +50,8 @@ def draw_recalls(data: Recalls) -> Canvas:
         ax.set_xlabel(f"Class ({data.counted})")
     else:
         low, high = min(data.class_counts), max(data.class_counts)
-        ax.set_xlabel(f"Class, by its index ({data.counted}: {low:,} to {high:,})")
+        each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        ax.set_xlabel(f"Class, by its index ({data.counted}: {each})")
     bar = canvas.colorbar(image, ax=ax, label="Test recall (%)", pad=0.015, aspect=14, fraction=0.05)
     bar.outline.set_visible(False)
     return canvas

@@ -77,11 +77,13 @@ def tau_sweeps(tables: Tables) -> list[TauSweep]:
 
 
 def models_by_optimizer(tables: Tables) -> pd.DataFrame:
-    """A row a model x optimiser that completed a trial: arm, optimizer, best (validation score, 0-1), num_trials."""
-    completed = tables.tuning[(tables.tuning["status"] == "completed") & tables.tuning["objective"].notna()]
-    completed = completed.assign(optimizer=analysis.knob(completed, "optimizer"))
-    by_cell = completed.dropna(subset=["optimizer"]).groupby(["arm", "optimizer"])["objective"]
-    return by_cell.agg(best="max", num_trials="count").reset_index()
+    """A row a model x optimiser that was tried: arm, optimizer, best, num_completed, num_trials.
+
+    best: the validation score, 0-1, of the best of the completed trials; NaN where none was.
+    """
+    tried = tables.tuning.assign(optimizer=analysis.knob(tables.tuning, "optimizer")).dropna(subset=["optimizer"])
+    by_cell = tried.assign(score=tried["objective"].where(tried["status"] == "completed")).groupby(["arm", "optimizer"])
+    return by_cell["score"].agg(best="max", num_completed="count", num_trials="size").reset_index()
 
 
 # --- cifar100 -------------------------------------------------------------------------------------------------

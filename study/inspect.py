@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.cli import _Parser, run_main
+from study.cli import Parser, run_main
 from study.errors import StudyError, nearest
 
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> Namespace:
     """run, trial, layers (None: the telling ones), image, num_tsne. Raises StudyError."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m study.inspect",
         description="Looks into a completed trial: writes RUN/inspect/TRIAL/ with feature maps, first-layer filters, "
         "the confusion matrix and t-SNE on validation images. No test image is used.",

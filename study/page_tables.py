@@ -135,7 +135,7 @@ def _trials(row: Mapping[Any, Any]) -> str:
 
 
 def optimizers_table(tables: Tables) -> Table | None:
-    """The best validation score of each model with each optimiser, and of how many completed trials."""
+    """The best validation score of each model with each optimiser, and of how many trials."""
     cells = findings.models_by_optimizer(tables)
     if cells.empty:
         return None
@@ -148,12 +148,13 @@ def optimizers_table(tables: Tables) -> Table | None:
         for optimizer in optimizers:
             cell = by_cell.get((arm, optimizer))
             mark = " *" if cell is not None and cell.best == best[arm] else ""
-            texts.append(NOTHING if cell is None else f"{percent(cell.best)}{mark} (of {cell.num_trials:,})")
+            trials = "" if cell is None else f" ({cell.num_completed:,} of {cell.num_trials:,})"
+            texts.append(NOTHING if cell is None else f"{percent(cell.best)}{mark}{trials}")
         found.append(tuple(texts))
     return Table(
-        caption=f"Best {wording.METRIC_NAMES[tables.objective]} (%) by model and optimiser, with the number of "
-        "completed trials it is the best of; * the model's best. Exploratory: the searcher chose how often to try an "
-        "optimiser, so the budgets of a row's cells are not equal, and a cell of more trials has had more chances.",
+        caption=f"Best {wording.METRIC_NAMES[tables.objective]} (%) by model and optimiser, and how many of its "
+        "trials ran to the end; * the model's best. Exploratory: the searcher chose how often to try an optimiser, so "
+        "the budgets of a row's cells are not equal, and a cell of more trials has had more chances.",
         columns=("Model", *(wording.optimizer_name(str(optimizer)) for optimizer in optimizers)),
         rows=tuple(found),
     )

@@ -75,7 +75,7 @@ def test_a_run_without_taus_has_no_sweeps(tmp_path: Path) -> None:
 # --- baseline
 
 
-def test_models_by_optimizer_counts_completed_trials_alone(tmp_path: Path) -> None:
+def test_models_by_optimizer_judges_completed_trials_and_counts_all(tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "run", task="baseline", early_stopping=False, failed=["lenet-0003"])
     scores = {"lenet-0000": 0.61, "lenet-0001": 0.9, "lenet-0003": None}
 
@@ -84,8 +84,8 @@ def test_models_by_optimizer_counts_completed_trials_alone(tmp_path: Path) -> No
 
     # The fake deals sgd, adam, adamw in turn: trials 0 and 3 are sgd, 3 failed.
     cells = findings.models_by_optimizer(change(run_dir, "trials.parquet", set_score)).set_index(["arm", "optimizer"])
-    assert tuple(cells.loc[("lenet", "sgd")]) == (0.61, 1)
-    assert tuple(cells.loc[("lenet", "adam")]) == (0.9, 2)
+    assert tuple(cells.loc[("lenet", "sgd")]) == (0.61, 1, 2)
+    assert tuple(cells.loc[("lenet", "adam")]) == (0.9, 2, 2)
     assert len(cells) == 9
 
 

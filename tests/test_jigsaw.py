@@ -167,7 +167,7 @@ def test_of_a_three_by_three_pretext_the_convolutions_alone_fit(few):
     assert torch.equal(target.model.conv3.weight, source.model.conv3.weight)
     assert torch.equal(target.model.fc1.weight, fresh.model.fc1.weight)
     # What is fresh learns at the head's rate.
-    scales = {p: group["lr_scale"] for group in target._optimizer.param_groups for p in group["params"]}
+    scales = {p: group["lr_scale"] for group in target.optimizer.param_groups for p in group["params"]}
     assert (scales[target.model.conv3.weight], scales[target.model.fc1.weight]) == (0.1, 1.0)
     message = r"fc1.weight is \[64, 256\] and must be \[64, 1024\]"
     with pytest.raises(ValueError, match=message):
@@ -192,7 +192,7 @@ def test_the_trunk_s_rate_is_a_share_of_the_head_s(few):
     learner = transfer(few, trunk_learning_rate_ratio=0.1, learning_rate=0.2)
     learner.train_epoch()
     rates = {}
-    for group in learner._optimizer.param_groups:
+    for group in learner.optimizer.param_groups:
         for parameter in group["params"]:
             rates[parameter] = group["lr"]
     names = {name: rates[parameter] for name, parameter in learner.model.named_parameters()}

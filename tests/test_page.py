@@ -401,7 +401,7 @@ def test_models_and_optimisers_give_the_number_of_trials(tmp_path: Path) -> None
     _, html = undrawn(run_dir)
     found = {row[0]: row[1:] for row in table_with(html, "Model")}
     assert found["Model"] == ["Adam", "AdamW", "SGD"]
-    assert found["lenet"] == ["70.0 * (of 2)", "40.0 (of 2)", "61.1 (of 2)"]
+    assert found["lenet"] == ["70.0 * (2 of 2)", "40.0 (2 of 2)", "61.1 (2 of 2)"]
 
 
 def test_tau_table_gives_gain_scores_and_paired_difference(tmp_path: Path) -> None:

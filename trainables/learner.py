@@ -116,7 +116,7 @@ class Learner:
         self.num_epochs = num_epochs
         self.batches = batches
         self._loss = loss
-        self._optimizer = optimizer
+        self.optimizer = optimizer
         self._learning_rate = learning_rate
         self._adjust_logits = adjust_logits
         self._begin_epoch = begin_epoch
@@ -134,19 +134,12 @@ class Learner:
         num_batches = len(plan.batch_sizes)
         learning_rate = math.nan
         losses = []
-        self.model.train()
-        self._begin_epoch(epoch)
+        self.begin_epoch(epoch)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(derive_seed(self.batches.seed, "model", epoch))  # dropout and the like
             for batch, (inputs, targets, loss_scale) in enumerate(self.batches.draw(plan, epoch)):
                 learning_rate = self._learning_rate((epoch - 1 + batch / num_batches) / self.num_epochs)
-                for group in self._optimizer.param_groups:
-                    group["lr"] = learning_rate * group.get("lr_scale", 1.0)
-                loss = self._loss(self._outputs(inputs), targets, epoch)
-                self._optimizer.zero_grad(set_to_none=True)
-                (loss * loss_scale).backward()
-                self._optimizer.step()
-                losses.append(loss.detach())
+                losses.append(self.step(inputs, targets, loss_scale, learning_rate=learning_rate, epoch=epoch))
         # One transfer an epoch, not one a batch: a GPU is never made to wait for the check.
         epoch_losses = torch.stack(losses).double().cpu()
         self._require_finite(epoch_losses, epoch)
@@ -158,6 +151,21 @@ class Learner:
             learning_rate=learning_rate,
             train_seconds=time.perf_counter() - started,
         )
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Put the model into training mode, with whatever changes in this epoch."""
+        self.model.train()
+        self._begin_epoch(epoch)
+
+    def step(self, inputs: Tensor, targets: Tensor, loss_scale: float, *, learning_rate: float, epoch: int) -> Tensor:
+        """Change the weights by one batch. Returns its loss before that, 0-dim, not scaled."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate * group.get("lr_scale", 1.0)
+        loss = self._loss(self._outputs(inputs), targets, epoch)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss * loss_scale).backward()
+        self.optimizer.step()
+        return loss.detach()
 
     @torch.inference_mode()
     def infer(self, inputs: Tensor) -> Tensor:
@@ -180,7 +188,7 @@ class Learner:
             "epoch": self.epoch,
             "seed": self.batches.seed,
             "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -188,7 +196,7 @@ class Learner:
         if state["seed"] != self.batches.seed:
             raise ValueError(f"a checkpoint of seed {state['seed']} cannot go on with seed {self.batches.seed}")
         self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
 
     def weights_sha256(self) -> str:

@@ -151,17 +151,10 @@ def _lowest(losses: np.ndarray) -> int:
 
 def _losses(learner: Learner, learning_rates: Iterable[float]) -> Iterator[float]:
     """Take a step at each of the rates and yield its loss, as Learner.train_epoch does."""
-    optimizer, epoch = learner._optimizer, learner.epoch + 1
-    learner.model.train()
-    learner._begin_epoch(epoch)
+    epoch = learner.epoch + 1
+    learner.begin_epoch(epoch)
     for learning_rate, (inputs, targets, loss_scale) in zip(learning_rates, _batches(learner, epoch), strict=False):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * group.get("lr_scale", 1.0)
-        loss = learner._loss(learner._outputs(inputs), targets, epoch)
-        optimizer.zero_grad(set_to_none=True)
-        (loss * loss_scale).backward()
-        optimizer.step()
-        yield loss.item()
+        yield learner.step(inputs, targets, loss_scale, learning_rate=learning_rate, epoch=epoch).item()
 
 
 def _batches(learner: Learner, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
@@ -176,7 +169,7 @@ def _batches(learner: Learner, epoch: int) -> Iterator[tuple[Tensor, Tensor, flo
 @contextlib.contextmanager
 def _put_back(learner: Learner) -> Iterator[None]:
     """Whatever the block does to the model, the optimiser and torch's random numbers is undone after it."""
-    model, optimizer = learner.model, learner._optimizer
+    model, optimizer = learner.model, learner.optimizer
     tensors = [*model.parameters(), *model.buffers()]
     values = [tensor.detach().clone() for tensor in tensors]
     trained = [(parameter, parameter.requires_grad) for parameter in model.parameters()]

@@ -19,7 +19,7 @@ DIGIT_SIZE = 8
 PAIR_SIZE = 2 * DIGIT_SIZE
 # A digit's distance from the upper and lower border is at least what `random_crop` shifts an image by.
 PAIR_MARGIN = PAIR_SIZE // 8
-NUM_TRAIN_PER_PAIR, NUM_VAL_PER_PAIR, NUM_TEST_PER_PAIR = 30, 4, 15
+NUM_TRAIN_PER_PAIR, NUM_VAL_PER_PAIR, NUM_TEST_PER_PAIR = 20, 4, 15
 PAIR_SEED = 0
 
 
@@ -50,7 +50,7 @@ def load_digits() -> ImageDataset:
 
 
 def load_digit_pairs() -> ImageDataset:
-    """Two digits side by side: 3,400 + 1,500 images of 16x16x3 in 100 classes "00" to "99"; needs no download.
+    """Two digits side by side: 2,400 + 1,500 images of 16x16x3 in 100 classes "00" to "99"; needs no download.
 
     Each digit stands, as it is, at a random height of its half; the superclass is the first one. A digit is
     in several pairs, so the digits are split before they are paired: test pairs are made of the test digits of
