@@ -249,7 +249,7 @@ STUDIES: Mapping[str, Study] = {
             embedded_dataset="digits",
             models=(),
             presets={
-                "quick": _budget(("lenet", "small_cnn", "resnet9"), 6, 9, 3, 3),
+                "quick": _budget(("lenet", "small_cnn", "resnet9"), 6, 6, 2, 3),
                 "standard": _budget(_MODELS, 16, 27, 3, 5),
                 "full": _budget(_MODELS, 48, 81, 3, 10),
             },
