@@ -138,7 +138,7 @@ def test_learning_rate_momentum_and_weight_decay_are_knobs_of_every_space(space)
         assert "weight_decay" in found.start_hparams(arm)
 
 
-@pytest.mark.parametrize("hparams", {found for _, found in SPACES.values()}, ids=lambda hparams: hparams.__name__)
+@pytest.mark.parametrize("hparams", [found for _, found in SPACES.values()], ids=lambda hparams: hparams.__name__)
 def test_every_hyperparameter_is_marked_static_or_scalar(hparams):
     for name, field in hparams.model_fields.items():
         kind = field.json_schema_extra["kind"]
