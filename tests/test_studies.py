@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,12 @@ from study_process import (
     trials_in_their_middle,
     without,
 )
+
+from study.catalog import load_data
+from study.cli import parse_study
+from study.conduct import require_trainable
+from study.errors import StudyError
+from study.resolve import checked, resolved
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -83,21 +90,29 @@ def test_the_objective_is_the_stage_s_metric_at_the_last_epoch(task):
         assert trial["objective"] == last[trial["trial_id"]][objective[trial["stage"]]]
 
 
-def test_a_winner_s_command_is_understood_and_trains_that_configuration(tmp_path):
-    """The transfer's winner with puzzles first: its command names both configurations."""
-    run_dir, _ = study_of("jigsaw")
-    winner = read_summary(run_dir)["winners"]["jigsaw_50pct"]
-    words = winner["command"].split()[3:]
-    status, stdout, stderr = run_to_end("study.run", *words, "--output-dir", str(tmp_path), "--name", "again")
-    assert status == 0, stdout + stderr
-    again = read_rows(tmp_path / "again", "trials")
-    assert [(trial["stage"], trial["arm"]) for trial in again] == [("pretext", "jigsaw_2x2"), ("tune", "jigsaw_50pct")]
-    before = {trial["trial_id"]: trial for trial in read_rows(run_dir, "trials")}
-    for trial in again:
-        original = before[read_summary(run_dir)["winners"][trial["arm"]]["trial_id"]]
-        # A configuration of a later trial has another seed: the numbers, not the weights, are the same.
-        knobs = {name: value for name, value in trial.items() if name.startswith("config/") and value is not None}
-        assert knobs == {name: original[name] for name in knobs}
+def test_a_winner_s_command_is_understood_and_starts_at_its_configuration():
+    """Of every stage: the transfer's winner with puzzles first names both configurations."""
+    for task in OPTIONS:
+        run_dir, _ = study_of(task)
+        winners = read_summary(run_dir)["winners"]
+        for arm, winner in winners.items():
+            study, values = parse_study(shlex.split(winner["command"])[3:])
+            spec, stages = stages_of(study, values)
+            assert (spec.trials_per_arm, spec.retest_seeds) == (1, 2)
+            spaces = {name: stage.space for stage in stages for name in stage.arms}
+            starts = {name: space.start_hparams(space.arms[name]) for name, space in spaces.items()}
+            assert starts[arm] == winner["config"]
+            if arm.startswith("jigsaw_") and arm.endswith("pct"):
+                assert starts["jigsaw_2x2"] == winners["jigsaw_2x2"]["config"]
+
+
+def stages_of(study, values):
+    """(spec, stages) of a study with these settings, as study.run makes them."""
+    _, data, found = load_data(study, checked(study, values))
+    spec = resolved(study, values, dataset=found, num_gpus=0)
+    stages = study.stages(spec, data)
+    require_trainable(stages, data, spec)
+    return spec, stages
 
 
 def test_puzzles_and_transfer_are_stages_of_one_run():
@@ -170,14 +185,11 @@ def test_a_checkpoint_of_one_s_own_takes_the_place_of_the_puzzles(tmp_path):
     assert (status, stderr) == (0, ""), stdout + stderr
     assert {trial["stage"] for trial in read_rows(tmp_path / "given", "trials")} == {"tune"}
     # lenet's convolutions have the same names, and 5 × 5 pixels.
-    lenet = (
-        study_of("baseline")[0] / "checkpoints" / read_summary(study_of("baseline")[0])["winners"]["lenet"]["trial_id"]
-    )
-    status, stdout, stderr = run_to_end("study.run", *arguments, "--pretext-checkpoint", str(lenet), "--name", "other")
-    assert (status, stdout) == (2, "")
-    assert_one_sentence(stderr)
-    assert "conv1.weight is [6, 3, 5, 5] and must be [32, 3, 3, 3]" in stderr
-    assert not (tmp_path / "other").exists()
+    baseline, _ = study_of("baseline")
+    lenet = baseline / "checkpoints" / read_summary(baseline)["winners"]["lenet"]["trial_id"]
+    study, values = parse_study([*arguments, "--pretext-checkpoint", str(lenet), "--name", "other"])
+    with pytest.raises(StudyError, match=r"conv1.weight is \[6, 3, 5, 5\] and must be \[32, 3, 3, 3\]"):
+        stages_of(study, values)
 
 
 def test_the_retest_of_cifar100_is_followed_on_training_and_test_images():
@@ -204,7 +216,7 @@ def test_satellite_images_with_a_long_tail(tmp_path):
     status, stdout, stderr = run_to_end(
         "study.run", "imbalance", "--dataset", "eurosat", "--data-root", str(tmp_path / "data"), "--imbalance",
         "exponential", "--imbalance-ratio", "100", "--imbalance-classes", "last", "--model", "ultranet18", "--arms",
-        "none,crt", "--trials-per-arm", "1", "--max-epochs", "2", "--retest-seeds", "1", "--output-dir", str(tmp_path),
+        "crt", "--trials-per-arm", "1", "--max-epochs", "2", "--retest-seeds", "1", "--output-dir", str(tmp_path),
         "--name", "eurosat",
     )  # fmt: skip
     assert (status, stderr) == (0, ""), stdout + stderr
@@ -218,21 +230,23 @@ def test_satellite_images_with_a_long_tail(tmp_path):
     assert "EuroSAT" in page_of(tmp_path / "eurosat")
 
 
-@pytest.mark.parametrize(
-    ("words", "part"),
-    [
-        (("jigsaw", "--label-fractions", "0.001,1"), "label fraction 0.001 leaves class"),
-        (("jigsaw", "--pretext-checkpoint", "nowhere"), "there is no intact checkpoint in"),
-        (
-            ("baseline", "--image-size", "16", "--padding", "valid"),
-            "padding 'valid' needs an image_size of at least 22",
-        ),
-    ],
-    ids=["label fraction", "no checkpoint", "padding"],
-)
-def test_what_would_fail_in_every_trial_is_refused_before_the_first(tmp_path, words, part):
-    status, stdout, stderr = run_to_end("study.run", *words, "--dataset", "digits", "--output-dir", str(tmp_path / "r"))
+def test_what_would_fail_in_every_trial_is_refused_before_the_first(tmp_path):
+    words = ("jigsaw", "--label-fractions", "0.001,1", "--dataset", "digits", "--output-dir", str(tmp_path / "r"))
+    status, stdout, stderr = run_to_end("study.run", *words)
     assert (status, stdout) == (2, "")
     assert_one_sentence(stderr)
-    assert part in stderr
+    assert "label fraction 0.001 leaves class" in stderr
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("jigsaw", "--pretext-checkpoint", "nowhere"), "there is no intact checkpoint in nowhere"),
+        (("baseline", "--image-size", "16", "--padding", "valid"), "padding 'valid' needs an image_size of at least"),
+    ],
+    ids=["no checkpoint", "padding"],
+)
+def test_so_is_a_checkpoint_that_is_not_there_and_a_padding_that_leaves_nothing(words, message):
+    with pytest.raises(StudyError, match=message):
+        stages_of(*parse_study([*words, "--dataset", "digits"]))
