@@ -23,12 +23,11 @@ from trainables.baseline import BASELINE
 from trainables.checkpoints import read_newest_checkpoint
 from trainables.cifar100 import CIFAR100
 from trainables.data.sources import load_dataset, resolve_dataset
-from trainables.data.splits import thinned_counts, tuning_data, whole
+from trainables.data.splits import Thinned, thinned_counts, tuning_data, whole
 from trainables.data.types import ImageDataset, TuningData
 from trainables.imbalance import IMBALANCE
 from trainables.jigsaw import PRETEXT_TASK, TRANSFER, passes_per_epoch
 
-Counts = Callable[[Any], Any]
 _EMBEDDED = frozenset({"digits", "digit-pairs"})
 
 
@@ -57,7 +56,7 @@ class Study:
     models: tuple[str, ...]
     presets: Mapping[str, Mapping[str, Any]]
     stages: Callable[[Any, TuningData], tuple[Stage, ...]]
-    thinned: Callable[[Any], Counts]
+    thinned: Callable[[Any], Thinned]
     setting: Callable[[Any], Mapping[str, Any]]
     defaults: Callable[[Any, str], Mapping[str, Any]] = _no_defaults
 
@@ -111,6 +110,7 @@ def _baseline_stages(spec: BaselineSpec, data: TuningData) -> tuple[Stage, ...]:
 # --- imbalance ----------------------------------------------------------------------------------------------
 
 _REMEDIES = tuple(arm.name for arm in imbalance_space.ARMS)
+_QUICK_REMEDIES = ("none", "copy", "weighted_loss", "class_balanced", "weighted_sampler", "balanced_softmax")
 
 
 def _imbalance_stages(spec: ImbalanceSpec, data: TuningData) -> tuple[Stage, ...]:
@@ -122,7 +122,7 @@ def _imbalance_stages(spec: ImbalanceSpec, data: TuningData) -> tuple[Stage, ...
     return _one_stage(spec, IMBALANCE, space, "none")
 
 
-def _imbalanced(spec: ImbalanceSpec) -> Counts:
+def _imbalanced(spec: ImbalanceSpec) -> Thinned:
     return partial(
         thinned_counts, imbalance=spec.imbalance, ratio=spec.imbalance_ratio, minority=spec.imbalance_classes
     )
@@ -267,13 +267,7 @@ STUDIES: Mapping[str, Study] = {
             embedded_dataset="digits",
             models=("small_cnn", "resnet18", "resnet32", "ultranet18"),
             presets={
-                "quick": _budget(
-                    ("none", "copy", "weighted_loss", "class_balanced", "weighted_sampler", "balanced_softmax"),
-                    6,
-                    9,
-                    3,
-                    3,
-                ),
+                "quick": _budget(_QUICK_REMEDIES, 6, 9, 3, 3),
                 "standard": _budget(_REMEDIES, 16, 27, 3, 5),
                 "full": _budget(_REMEDIES, 48, 81, 3, 10),
             },

@@ -125,9 +125,9 @@ def run_directory(verb: str, argv: Sequence[str]) -> Path:
     return Path(argv[0])
 
 
-def command_line(study: Study, values: dict[str, Any]) -> str:
+def command_line(study: Study, values: dict[str, Any], verb: str = "study.run") -> str:
     """The command that gives these settings."""
-    words = [f"python -m study.run {study.name}"]
+    words = [f"python -m {verb} {study.name}"]
     for name, value in values.items():
         if value is True:
             words.append(option_name(name))

@@ -130,7 +130,10 @@ class _Session:
         self._open_session(cluster, command)
         seconds = {"tune_seconds": 0.0, "retest_seconds": 0.0}
         try:
-            interrupted = any(self._run_stage(stage, slots, seconds) for stage in self._stages)
+            interrupted = any(
+                self._run_stage(stage, slots, seconds, num_left=len(self._stages) - position)
+                for position, stage in enumerate(self._stages)
+            )
         except KeyboardInterrupt:
             interrupted = True
         except Exception:
@@ -139,15 +142,16 @@ class _Session:
         state: State = "interrupted" if interrupted else "complete"
         return self._conclude(state, {**seconds, "wall_seconds": time.monotonic() - started})
 
-    def _run_stage(self, stage: Stage, slots: int, seconds: dict[str, float]) -> bool:
-        """Tune the stage's arms, then retest their winners. Returns whether that was interrupted."""
+    def _run_stage(self, stage: Stage, slots: int, seconds: dict[str, float], *, num_left: int) -> bool:
+        """Tune the stage's arms, then retest their winners. Returns whether that was interrupted.
+
+        num_left: the stages that are still to come, with this one. They share alike what is left of the time given.
+        """
         stage = self._startable(stage)
         if self._is_settled(stage):
             return self._retest_stage(stage, slots, seconds)
         spec = self._spec
-        # Of the time given, the stages share alike; what one leaves goes to the next.
         left = None if spec.time_budget is None else spec.time_budget - seconds["tune_seconds"]
-        num_left = len(self._stages) - [known.name for known in self._stages].index(stage.name)
         with (
             signals_to(_raise_interrupt),
             _timed(seconds, "tune_seconds"),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from trainables.nearest import nearest as nearest
 
 
 class StudyError(ValueError):
@@ -14,9 +13,3 @@ def last_line(error: BaseException | str) -> str:
     """The last line of an error's text, where Python puts what happened; its type where it has no text."""
     lines = str(error).strip().splitlines()
     return lines[-1][:500] if lines else type(error).__name__
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """'; did you mean X?' or '', to end an error message with."""
-    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -136,7 +136,7 @@ def _searched(space: SearchSpace, arm: str) -> tuple[float, float]:
 
 def _command(study: Study, values: dict[str, Any], own: Mapping[str, Any]) -> str:
     words = [f"{option_name(name)} {shlex.quote(str(value))}" for name, value in own.items()]
-    return " ".join([command_line(study, values).replace("study.run", VERB.name, 1), *words])
+    return " ".join([command_line(study, values, VERB.name), *words])
 
 
 def _require_free(spec: StudySpec) -> None:

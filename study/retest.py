@@ -96,8 +96,8 @@ def _fail_without_weights(stage: Stage, ledger: Ledger, best: Mapping[str, Trial
         return
     over = {(row["arm"], row["seed"]) for row in ledger.book.failed_retests(best)}
     for failure in ledger.book.failed_retests(stage.before.winners(ledger.book)):
-        for arm in stage.warm_arms & set(best):
-            if (arm, failure["seed"]) not in over:
+        for arm in best:
+            if arm in stage.warm_arms and (arm, failure["seed"]) not in over:
                 message = f"{failure['arm']} failed on this seed: {failure['message']}"
                 _record(ledger, seed=failure["seed"], winner=best[arm], outcome=message)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainables.classifier import build_classifier
-from trainables.evaluation import test_classifier, validate_classifier
+from trainables.evaluation import judge_classifier, validate_classifier
 from trainables.hparams import BaselineHparams
 from trainables.task import Task
 
@@ -12,7 +12,7 @@ BASELINE = Task(
     hparams=BaselineHparams,
     build_learner=build_classifier,
     validate=validate_classifier,
-    test=test_classifier,
+    test=judge_classifier,
     metric="val_accuracy",
     mode="max",
     score="test_accuracy",

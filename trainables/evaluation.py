@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from trainables import metrics
 from trainables.data.types import TestData, TuningData
 from trainables.learner import Learner
 from trainables.losses import post_hoc_adjustment
+
+Judge = Callable[[Tensor, Tensor, TuningData], Mapping[str, Any]]
+"""(logits float32[T, C], targets int64[T], of the test images on the CPU; data) -> columns of retests.parquet."""
 
 TAUS = tuple(round(0.1 * step, 1) for step in range(21))
 """The τ of post-hoc logit adjustment that are tried, 0 (none) to 2."""
@@ -30,8 +34,13 @@ def validate_classifier(learner: Learner, data: TuningData) -> dict[str, float]:
     }
 
 
-def test_classifier(learner: Learner, data: TuningData, test: TestData) -> dict[str, Any]:
-    """The test_* columns of a classifier's row in retests.parquet, its recalls and its confusion matrix."""
+def judge_classifier(
+    learner: Learner, data: TuningData, test: TestData, further: Sequence[Judge] = ()
+) -> dict[str, Any]:
+    """The test_* columns of a classifier's row in retests.parquet, its recalls and its confusion matrix.
+
+    further: what else a task asks of the same logits.
+    """
     logits, targets = _test(learner, test)
     confusion = metrics.confusion_matrix(logits, targets, data.num_classes)
     return {
@@ -43,19 +52,15 @@ def test_classifier(learner: Learner, data: TuningData, test: TestData) -> dict[
         "test_ece": float(metrics.expected_calibration_error(logits, targets)),
         "per_class_recall": metrics.per_class_recall(confusion).tolist(),
         "confusion_matrix": confusion.tolist(),
+        **{name: value for judge in further for name, value in judge(logits, targets, data).items()},
     }
 
 
-# Imported into a test module, the name would be collected as a test.
-test_classifier.__test__ = False  # type: ignore[attr-defined]
-
-
-def top_five_and_superclass(learner: Learner, data: TuningData, test: TestData) -> dict[str, float | None]:
+def top_five_and_superclass(logits: Tensor, targets: Tensor, data: TuningData) -> dict[str, float | None]:
     """Top-5 accuracy (None below six classes) and accuracy over superclasses (None where there are none), 0-1.
 
     An image counts for its superclass where the predicted class belongs to it.
     """
-    logits, targets = _test(learner, test)
     top_five = superclass = None
     if data.num_classes > 5:
         top_five = float((logits.topk(5, dim=1).indices == targets[:, None]).any(dim=1).double().mean())
@@ -85,9 +90,9 @@ def sweep_on_validation(learner: Learner, data: TuningData) -> dict[str, list[fl
     return {"val_balanced_accuracy_by_tau": _sweep(*_validation(learner, data), data)}
 
 
-def sweep_on_test(learner: Learner, data: TuningData, test: TestData) -> dict[str, list[float]]:
+def sweep_on_test(logits: Tensor, targets: Tensor, data: TuningData) -> dict[str, list[float]]:
     """The same on the test images; which τ counts was chosen on validation."""
-    return {"test_balanced_accuracy_by_tau": _sweep(*_test(learner, test), data)}
+    return {"test_balanced_accuracy_by_tau": _sweep(logits, targets, data)}
 
 
 def _sweep(logits: Tensor, targets: Tensor, data: TuningData) -> list[float]:

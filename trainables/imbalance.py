@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from trainables.class_weights import CLASS_WEIGHTINGS
 from trainables.classifier import BeginEpoch, MakeBeginEpoch, build_classifier, no_phases
-from trainables.data.types import TestData, TuningData
-from trainables.evaluation import sweep_on_test, sweep_on_validation, test_classifier, validate_classifier
+from trainables.data.types import TuningData
+from trainables.evaluation import judge_classifier, sweep_on_test, sweep_on_validation, validate_classifier
 from trainables.hparams import ImbalanceHparams, Numerics
 from trainables.learner import Learner
 from trainables.losses import LOSS_HEADS, LOSSES, post_hoc_adjustment
@@ -133,16 +133,12 @@ def _adjustment(hparams: ImbalanceHparams, class_counts: Tensor) -> Callable[[Te
     return lambda logits: logits
 
 
-def _test(learner: Learner, data: TuningData, test: TestData) -> dict[str, Any]:
-    return {**test_classifier(learner, data, test), **sweep_on_test(learner, data, test)}
-
-
 IMBALANCE = Task(
     name="imbalance",
     hparams=ImbalanceHparams,
     build_learner=build_learner,
     validate=validate_classifier,
-    test=_test,
+    test=partial(judge_classifier, further=(sweep_on_test,)),
     metric="val_balanced_accuracy",
     mode="max",
     score="test_balanced_accuracy",

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import update_bn
 from trainables.classifier import build_classifier, build_learner_of
 from trainables.data.splits import label_subset
 from trainables.data.types import TestData, TuningData
-from trainables.evaluation import test_classifier, validate_classifier
+from trainables.evaluation import judge_classifier, validate_classifier
 from trainables.hparams import JigsawHparams, Numerics, TransferHparams
 from trainables.learner import EVAL_BATCH_SIZE, Learner
 from trainables.models.jigsaw_net import JigsawNet
@@ -126,7 +126,7 @@ def validate_puzzles(learner: Learner, data: TuningData) -> dict[str, float]:
     return _judged(learner, log_y, permutations)
 
 
-def test_puzzles(learner: Learner, data: TuningData, test: TestData) -> dict[str, Any]:
+def judge_puzzles(learner: Learner, data: TuningData, test: TestData) -> dict[str, Any]:
     """The same on the test images, and some of these puzzles to look at."""
     images = torch.from_numpy(test.images.copy())
     log_y, permutations = _solved(learner, images)
@@ -144,10 +144,6 @@ def test_puzzles(learner: Learner, data: TuningData, test: TestData) -> dict[str
         for number in shown.tolist()
     ]
     return {**judged, "puzzles": puzzles}
-
-
-# Imported into a test module, the name would be collected as a test.
-test_puzzles.__test__ = False  # type: ignore[attr-defined]
 
 
 def passes_per_epoch(label_fraction: float) -> int:
@@ -259,7 +255,7 @@ PRETEXT_TASK = Task(
     hparams=JigsawHparams,
     build_learner=build_pretext,
     validate=validate_puzzles,
-    test=test_puzzles,
+    test=judge_puzzles,
     metric="val_exact_accuracy",
     mode="max",
     score="test_exact_accuracy",
@@ -270,7 +266,7 @@ TRANSFER = Task(
     hparams=TransferHparams,
     build_learner=build_transfer,
     validate=validate_classifier,
-    test=test_classifier,
+    test=judge_classifier,
     metric="val_accuracy",
     mode="max",
     score="test_accuracy",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.data.nearest import did_you_mean
+from trainables.nearest import nearest
 
 VIEWS = ("as_is", "horizontal_flip", "vertical_flip", "brightness", "contrast")
 # ITU-R 601-2, as in torchvision's adjust_contrast.
@@ -150,7 +150,7 @@ def augmenter(
     """
     if name not in AUGMENTATIONS:
         known = list(AUGMENTATIONS)
-        raise ValueError(f"augmentation must be one of {known}, got {name!r}{did_you_mean(name, known)}")
+        raise ValueError(f"augmentation must be one of {known}, got {name!r}{nearest(name, known)}")
     values = {
         "cutout_length": cutout_length,
         "randaugment_num_ops": randaugment_num_ops,

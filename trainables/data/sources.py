@@ -12,9 +12,9 @@ from trainables.data.digits import load_digit_pairs, load_digits
 from trainables.data.eurosat import eurosat_lies_under, load_eurosat
 from trainables.data.folder import load_folder
 from trainables.data.images import MIN_IMAGE_SIZE
-from trainables.data.nearest import did_you_mean
 from trainables.data.resize import resize_dataset
 from trainables.data.types import DataError, ImageDataset
+from trainables.nearest import nearest
 
 AUTO = "auto"
 
@@ -136,5 +136,5 @@ def _checked_folder(name_or_path: str) -> Path:
     known = [AUTO, *sorted(SOURCES)]
     raise DataError(
         f"unknown data set {name_or_path!r}: allowed are {', '.join(known)} and a path to a folder"
-        f"{did_you_mean(name_or_path.lower(), known)}"
+        f"{nearest(name_or_path.lower(), known)}"
     )
