@@ -29,6 +29,9 @@ SETTINGS = (
     "--retest-seeds", str(RETEST_SEEDS), "--precision", "float32",
 )  # fmt: skip
 SECONDS_TO_WAIT = 240.0
+# A worker that was speaking to Ray's GCS when the driver was killed waits 60 s for it to come back; it then may take long
+# to leave a loaded machine.
+WORKERS_LEAVE_SECONDS = 150.0
 
 
 class StudyProcess:
@@ -79,7 +82,7 @@ class StudyProcess:
         """
         self._process.kill()
         self._process.wait()
-        wait_until(lambda: not self._workers(), "workers outlived their driver", seconds=40)
+        wait_until(lambda: not self._workers(), "workers outlived their driver", seconds=WORKERS_LEAVE_SECONDS)
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for condition while the process runs; AssertionError with its output if it ends before."""
