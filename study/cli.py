@@ -17,11 +17,10 @@ from typing import Any, NoReturn, Union, get_args, get_origin
 
 from study.catalog import STUDIES, Study, find_study
 from study.errors import StudyError, nearest
-from study.spec import literal_choices, option_name
+from study.spec import RunSpec, literal_choices, option_name
 from trainables.data.types import DataError
 
 GROUPS = ("data", "imbalance", "jigsaw", "budget", "search", "machine", "output")
-_NOT_OPTIONS = {"task", "numerics"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +81,7 @@ def parse_verb(verb: Verb, argv: Sequence[str]) -> tuple[Study, dict[str, Any], 
     study = find_study(argv[0])
     parser = _parser(verb, study)
     given, unknown = parser.parse_known_args(argv[1:])
-    if unknown:
-        options = [option for action in parser._actions for option in action.option_strings]
-        name = unknown[0].split("=")[0]
-        raise StudyError(f"unknown option {name!r}{nearest(name, options)}")
+    require_known(parser, unknown)
     own = {name: value for name, value in vars(given).items() if name in verb.options}
     values = {name: value for name, value in vars(given).items() if name != "spec" and name not in own}
     if given.spec is not None:
@@ -125,9 +121,14 @@ def run_directory(verb: str, argv: Sequence[str]) -> Path:
     return Path(argv[0])
 
 
-def command_line(study: Study, values: dict[str, Any], verb: str = "study.run") -> str:
+def command_line(study: Study, values: Mapping[str, Any], verb: str = "study.run") -> str:
     """The command that gives these settings."""
-    words = [f"python -m {verb} {study.name}"]
+    return " ".join([f"python -m {verb} {study.name}", *option_words(values)])
+
+
+def option_words(values: Mapping[str, Any]) -> list[str]:
+    """The options that give these settings, each with its value."""
+    words = []
     for name, value in values.items():
         if value is True:
             words.append(option_name(name))
@@ -136,7 +137,7 @@ def command_line(study: Study, values: dict[str, Any], verb: str = "study.run") 
                 value = [f"{knob}={setting}" for knob, setting in value.items()]
             text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             words.append(f"{option_name(name)} {shlex.quote(text)}")
-    return " ".join(words)
+    return words
 
 
 def _parser(verb: Verb, study: Study) -> Parser:
@@ -159,12 +160,24 @@ def _parser(verb: Verb, study: Study) -> Parser:
         for name, (kind, text) in verb.options.items():
             option = option_name(name)
             group.add_argument(option, dest=name, help=text, metavar=_metavar(kind), type=_reader(option, kind))
+    add_options(parser, study.spec, takes=verb.takes, notes=lambda name: _notes(study, name))
+    return parser
+
+
+def add_options(
+    parser: Parser,
+    spec: type[RunSpec],
+    *,
+    takes: Callable[[str, str], bool],
+    notes: Callable[[str], tuple[tuple[str, ...], str]],
+) -> None:
+    """An option a field that takes(name, group), in its group. notes(name): its choices, and what sets its default."""
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
-    for name, field in study.spec.model_fields.items():
+    for name, field in spec.model_fields.items():
         extra: Any = field.json_schema_extra
-        if name in _NOT_OPTIONS or not verb.takes(name, extra["group"]):
+        if extra is None or not takes(name, extra["group"]):
             continue
-        options: dict[str, Any] = {"dest": name, "help": _help(study, name, field)}
+        options: dict[str, Any] = {"dest": name, "help": _help(field, *notes(name))}
         if field.annotation is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
@@ -174,22 +187,33 @@ def _parser(verb: Verb, study: Study) -> Parser:
     for group in list(parser._action_groups):
         if not group._group_actions:
             parser._action_groups.remove(group)
-    return parser
 
 
-def _help(study: Study, name: str, field: Any) -> str:
+def _notes(study: Study, name: str) -> tuple[tuple[str, ...], str]:
+    is_preset = any(name in preset for preset in study.presets.values())
+    return study.models if name == "model" else (), "by --budget, see below" if is_preset else ""
+
+
+def _help(field: Any, choices: tuple[str, ...], set_by: str) -> str:
     text = field.description.replace("%", "%%")
-    choices = study.models if name == "model" else literal_choices(field.annotation)
-    if choices:
+    if choices := choices or literal_choices(field.annotation):
         text += f": {', '.join(choices)}"
     notes = []
     if unit := field.json_schema_extra["unit"]:
         notes.append(f"in {unit}")
-    if field.default is not None and field.annotation is not bool:
+    if isinstance(field.default, str | int | float | Path) and field.annotation is not bool:
         notes.append(f"default {field.default}")
-    elif any(name in preset for preset in study.presets.values()):
-        notes.append("default by --budget, see below")
+    elif set_by:
+        notes.append(f"default {set_by}")
     return text + (f" [{'; '.join(notes)}]" if notes else "")
+
+
+def require_known(parser: Parser, unknown: Sequence[str]) -> None:
+    """Raises StudyError, with the nearest option, for what a parser did not know."""
+    if unknown:
+        options = [option for action in parser._actions for option in action.option_strings]
+        name = unknown[0].split("=")[0]
+        raise StudyError(f"unknown option {name!r}{nearest(name, options)}")
 
 
 def _presets(study: Study) -> str:

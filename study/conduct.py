@@ -26,7 +26,7 @@ from study.ledger import LEDGER, SESSION, SESSION_END, Event, Ledger, TrialRecor
 from study.records import write_records
 from study.resolve import checked, resolved
 from study.retest import retest, retest_seeds
-from study.spec import StudySpec, validated
+from study.spec import RunSpec, StudySpec, validated
 from study.stage import Stage
 from study.summary import (
     State,
@@ -54,7 +54,7 @@ def begin(study: Study, values: Mapping[str, Any], console: StudyConsole) -> int
         require_trainable(stages, data, spec)
         slots = num_slots(spec, cluster)
         command = command_line(study, dict(values))
-        with _new_run(spec), Ledger(spec.run_dir) as ledger:
+        with new_run(spec), Ledger(spec.run_dir) as ledger:
             session = _Session(
                 study=study, spec=spec, stages=stages, dataset=dataset, data=data, ledger=ledger, console=console
             )
@@ -64,7 +64,7 @@ def begin(study: Study, values: Mapping[str, Any], console: StudyConsole) -> int
 def resume(run_dir: Path, console: StudyConsole) -> int:
     """Continue a run from its ledger. Returns the exit status. Raises StudyError or DataError."""
     study, spec = read_spec(run_dir)
-    with _locked(run_dir), Ledger(run_dir) as ledger:
+    with locked(run_dir), Ledger(run_dir) as ledger:
         dataset, data, _ = load_data(study, spec)
         known = ledger.book.sessions[0]["dataset"]["fingerprint"] if ledger.book.sessions else data.fingerprint
         if data.fingerprint != known:
@@ -153,7 +153,7 @@ class _Session:
         spec = self._spec
         left = None if spec.time_budget is None else spec.time_budget - seconds["tune_seconds"]
         with (
-            signals_to(_raise_interrupt),
+            signals_to(raise_interrupt),
             _timed(seconds, "tune_seconds"),
             self._console.tuning(stage, self._ledger.book, slots),
         ):
@@ -171,7 +171,7 @@ class _Session:
         return interrupted or self._retest_stage(stage, slots, seconds)
 
     def _retest_stage(self, stage: Stage, slots: int, seconds: dict[str, float]) -> bool:
-        with signals_to(_raise_interrupt), _timed(seconds, "retest_seconds"):
+        with signals_to(raise_interrupt), _timed(seconds, "retest_seconds"):
             lost = self._retest(stage, slots)
         for line in lost:
             self._console.say(f"retest lost: {line}")
@@ -215,7 +215,7 @@ class _Session:
 
     def _open_session(self, cluster: Cluster, command: str) -> None:
         payload = {
-            "started": _now(),
+            "started": now(),
             "ended": None,
             "command": command,
             "dataset": describe_dataset(self._dataset, self._data),
@@ -263,7 +263,7 @@ class _Session:
         )
 
     def _conclude(self, state: State, seconds: Mapping[str, float]) -> int:
-        self._ledger.append(Event(kind=SESSION_END, payload={"ended": _now(), "state": state, **seconds}))
+        self._ledger.append(Event(kind=SESSION_END, payload={"ended": now(), "state": state, **seconds}))
         self._write(state)
         from study.page import write_page  # matplotlib and pandas: not before they are needed
 
@@ -318,7 +318,8 @@ def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec
 
 
 @contextlib.contextmanager
-def _new_run(spec: StudySpec) -> Iterator[None]:
+def new_run(spec: RunSpec) -> Iterator[None]:
+    """Make the run directory, locked while the block lasts, with its spec.json. Raises StudyError."""
     try:
         spec.output_dir.mkdir(parents=True, exist_ok=True)
         spec.run_dir.mkdir()  # atomic: of two processes with one name, one gets it
@@ -329,13 +330,14 @@ def _new_run(spec: StudySpec) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise StudyError(f"--output-dir {spec.output_dir} cannot be written to: {error.strerror}") from None
-    with _locked(spec.run_dir):
+    with locked(spec.run_dir):
         write_json(spec.run_dir / "spec.json", spec.model_dump(mode="json"))
         yield
 
 
 @contextlib.contextmanager
-def _locked(run_dir: Path) -> Iterator[None]:
+def locked(run_dir: Path) -> Iterator[None]:
+    """Raises StudyError where another process works on it."""
     lock = filelock.FileLock(run_dir / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -357,9 +359,10 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
         seconds[name] += time.monotonic() - started
 
 
-def _raise_interrupt(number: int, frame: FrameType | None) -> None:
+def raise_interrupt(number: int, frame: FrameType | None) -> None:
+    """A signal's handler."""
     raise KeyboardInterrupt
 
 
-def _now() -> str:
+def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

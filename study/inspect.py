@@ -7,8 +7,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.cli import Parser, run_main
-from study.errors import StudyError, nearest
+from study.cli import Parser, require_known, run_main
+from study.errors import StudyError
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,9 +48,7 @@ def parse(argv: Sequence[str]) -> Namespace:
         "--num-tsne", metavar="N", default="1000", help="at most so many images in t-SNE [default 1000]"
     )
     given, unknown = parser.parse_known_args(argv)
-    if unknown:
-        options = [option for action in parser._actions for option in action.option_strings]
-        raise StudyError(f"unknown argument {unknown[0]!r}{nearest(unknown[0].split('=')[0], options)}")
+    require_known(parser, unknown)
     if not given.num_tsne.isdecimal():
         raise StudyError(f"--num-tsne must be a whole number, got {given.num_tsne!r}")
     given.num_tsne = int(given.num_tsne)

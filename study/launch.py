@@ -24,7 +24,7 @@ from study.errors import StudyError
 from study.ledger import Book, Ledger, TrialRecord
 from study.scheduler import ArmScheduler
 from study.searcher import ArmSearcher
-from study.spec import StudySpec
+from study.spec import RunSpec, StudySpec
 from study.stage import Stage
 from trainables.base import TrialConfig, trainable_class
 from trainables.data.types import TuningData
@@ -79,7 +79,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
             ray.shutdown()
 
 
-def num_slots(spec: StudySpec, cluster: Cluster) -> int:
+def num_slots(spec: RunSpec, cluster: Cluster) -> int:
     """Trials at once. Raises StudyError if the cluster cannot run a single one."""
     cpus, gpus = spec.cpus_per_trial or 0.0, spec.gpus_per_trial or 0.0
     if cpus > cluster.cpus:

@@ -119,6 +119,50 @@ RETESTS = pa.schema(
 )
 
 
+_FOLLOWED = (
+    _field("train_eval_loss", pa.float64(), "nats, of training images as they are", nullable=True),
+    _field("test_loss", pa.float64(), "nats", nullable=True),
+    *_shares("train_eval_accuracy", "test_accuracy", *(f"test_{name}" for name in _PUZZLE_SHARES)),
+)
+
+# A row a run x seed of a reproduction, at its last epoch. Lists are in the order of the data set's class_names.
+RUNS = pa.schema(
+    [
+        _field("run", pa.string()),  # RECIPE, or RECIPE.VARIANT
+        _field("recipe", pa.string()),
+        _field("kind", pa.string()),  # recipe | corrected | ablation | cause
+        _field("seed", pa.int64()),
+        _field("num_epochs", pa.int64()),
+        _field("num_train", pa.int64(), "training images"),
+        *_FOLLOWED,
+        *_shares("test_balanced_accuracy", "test_worst_class_recall"),
+        _field("test_nll", pa.float64(), "nats", nullable=True),
+        _field("per_class_recall", pa.list_(pa.float64()), "0-1", nullable=True),
+        _field(
+            "confusion_matrix", pa.list_(pa.list_(pa.int64())), "rows: true class, columns: predicted", nullable=True
+        ),
+        _field("drawn_per_class", pa.list_(pa.int64()), "images, repeats counted, at full loss scale", nullable=True),
+        _field("distinct_per_class", pa.list_(pa.int64()), "different images", nullable=True),
+        _field("train_indices_sha256", pa.string()),
+        _field("weights_sha256", pa.string()),
+        _field("train_seconds", pa.float64(), "s"),
+    ]
+)
+
+# A row an epoch of a run x seed.
+RUN_EPOCHS = pa.schema(
+    [
+        _field("run", pa.string()),
+        _field("seed", pa.int64()),
+        _field("epoch", pa.int64(), "from 1"),
+        _field("images", pa.int64(), "training images drawn in this epoch"),
+        _field("train_loss", pa.float64(), "mean over the epoch's batches"),
+        _field("learning_rate", pa.float64(), "at the epoch's last step"),
+        *_FOLLOWED,
+        _field("train_seconds", pa.float64(), "s"),
+    ]
+)
+
 # A row a puzzle of the test split, as the pretext of the first retest seed solved it.
 PUZZLES = pa.schema(
     [

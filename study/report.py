@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 from study.cli import run_directory, run_main
 from study.errors import StudyError
+from study.spec import REPRODUCE, task_of
 
 
 def main(argv: Sequence[str]) -> int:
     run_dir = run_directory("study.report", argv)
-    from study.page import write_page
-
+    if task_of(run_dir) == REPRODUCE:
+        from study.reproduction_page import write_reproduction_page as write
+    else:
+        from study.page import write_page as write
     try:
-        print(write_page(run_dir))
+        print(write(run_dir))
     except (ValueError, OSError) as error:
         raise StudyError(str(error)) from None
     return 0

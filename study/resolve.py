@@ -13,7 +13,7 @@ import torch
 from study.catalog import Study, chosen_arms
 from study.errors import StudyError, nearest
 from study.lr_range_files import starting_from_lr_range
-from study.spec import StudySpec, validated
+from study.spec import RunSpec, StudySpec, validated
 from trainables.hparams import Numerics, Precision
 
 GPU_SHARE = 0.25  # of a GPU, for a trial: these models leave most of one idle
@@ -29,11 +29,16 @@ def checked(study: Study, values: Mapping[str, Any]) -> StudySpec:
         raise StudyError(
             f"--model must be one of {', '.join(study.models)}, got {model!r}{nearest(model, study.models)}"
         )
+    require_place(spec)
+    starting_from_lr_range(spec)
+    return spec
+
+
+def require_place(spec: RunSpec) -> None:
+    """Raises StudyError where the run directory exists or cannot be made."""
     if spec.name is not None:
         _require_free(spec.run_dir)
-    starting_from_lr_range(spec)
     _require_writable(spec.output_dir)
-    return spec
 
 
 def resolved(study: Study, values: Mapping[str, Any], *, dataset: str, num_gpus: float) -> StudySpec:
@@ -46,22 +51,29 @@ def resolved(study: Study, values: Mapping[str, Any], *, dataset: str, num_gpus:
     if "grace_epochs" not in given:  # the preset's may be longer than the trials asked for
         settings["grace_epochs"] = min(settings["grace_epochs"], settings["max_epochs"])
     spec = validated(study.spec, settings)
-    cpus = spec.cpus_per_trial or 1.0
-    gpus = spec.gpus_per_trial if spec.gpus_per_trial is not None else (GPU_SHARE if num_gpus else 0.0)
     settings |= {
         **study.defaults(spec, dataset),
         **starting_from_lr_range(spec),
         "arms": chosen_arms(study, spec.arms or ()),
-        "cpus_per_trial": cpus,
-        "gpus_per_trial": gpus,
         "dataset": dataset if spec.dataset == "auto" else spec.dataset,
-        "name": spec.name or _dated_name(study, dataset),
-        "numerics": Numerics(precision=_precision(spec, gpus), num_threads=max(1, int(cpus))),
+        "name": spec.name or dated_name(study.name, dataset),
+        **machine_settings(spec, num_gpus),
     }
     return validated(study.spec, settings)
 
 
-def _precision(spec: StudySpec, gpus: float) -> Precision:
+def machine_settings(spec: RunSpec, num_gpus: float) -> dict[str, Any]:
+    """What a trial gets of the machine, and the numerics that follow from that."""
+    cpus = spec.cpus_per_trial or 1.0
+    gpus = spec.gpus_per_trial if spec.gpus_per_trial is not None else (GPU_SHARE if num_gpus else 0.0)
+    return {
+        "cpus_per_trial": cpus,
+        "gpus_per_trial": gpus,
+        "numerics": Numerics(precision=_precision(spec, gpus), num_threads=max(1, int(cpus))),
+    }
+
+
+def _precision(spec: RunSpec, gpus: float) -> Precision:
     if spec.precision != "auto":
         return spec.precision
     if gpus and torch.cuda.is_available():
@@ -70,9 +82,9 @@ def _precision(spec: StudySpec, gpus: float) -> Precision:
     return "bfloat16" if not gpus and torch.cpu._is_amx_tile_supported() else "float32"
 
 
-def _dated_name(study: Study, dataset: str) -> str:
+def dated_name(task: str, dataset: str) -> str:
     stem = Path(dataset).name if "/" in dataset else dataset
-    return f"{study.name}-{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    return f"{task}-{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
 def _require_free(run_dir: Path) -> None:

@@ -1,26 +1,28 @@
-"""The winners retrained on fresh seeds and tested. The only code that hands the test split to a worker."""
+"""The winners retrained on fresh seeds and tested."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import ray
 
-from study.errors import last_line
 from study.launch import CHECKPOINTS, retest_folder, start_folder
 from study.ledger import RETEST, RETEST_FAILED, Event, Ledger, TrialRecord
 from study.spec import StudySpec
 from study.stage import Stage
-from trainables.base import train_and_test_in_worker
+from study.training import Job, Outcome, run_jobs
 from trainables.data.types import TestData, TuningData
 
 
 def retest_seeds(spec: StudySpec) -> list[int]:
     """Fresh seeds, the same in all arms: of the subset, the initialisation and the order."""
-    return [1000 * (spec.seed + 1) + k for k in range(spec.retest_seeds or 0)]
+    return fresh_seeds(spec.seed, spec.retest_seeds or 0)
+
+
+def fresh_seeds(seed: int, number: int) -> list[int]:
+    """The seeds of the last trainings of a run with this seed; none of them is a tuning trial's."""
+    return [1000 * (seed + 1) + k for k in range(number)]
 
 
 def retest(
@@ -49,45 +51,28 @@ def retest(
     if not waiting:
         return []
     pool_ref, test_ref = ray.put(data), ray.put(test)
-    lost: list[str] = []
-    worker = ray.remote(train_and_test_in_worker).options(
-        num_cpus=spec.cpus_per_trial, num_gpus=spec.gpus_per_trial, max_retries=2
-    )
-    running: dict[Any, tuple[str, int]] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < num_slots:
-                arm, seed = waiting.pop(0)
-                future = worker.remote(
-                    stage.task,
-                    pool_ref,
-                    cut(seed),
-                    test_ref,
-                    hparams=best[arm].hparams,
-                    num_epochs=stage.num_epochs(arm),
-                    seed=seed,
-                    numerics=spec.numerics,
-                    checkpoint_dir=_folder(run_dir, best[arm], seed),
-                    start_from=start_folder(stage, ledger.book, run_dir, arm, seed),
-                )
-                running[future] = (arm, seed)
-            done, _ = ray.wait(list(running), num_returns=1)
-            arm, seed = running.pop(done[0])
-            try:
-                outcome = ray.get(done[0])
-            except ray.exceptions.RayTaskError as error:  # raised in our code: again would end alike
-                outcome = last_line(error)
-            except ray.exceptions.RayError as error:  # its worker or node was lost
-                lost.append(f"{arm}, seed {seed}: {last_line(error)}")
-                continue
-            _record(ledger, seed=seed, winner=best[arm], outcome=outcome)
-            if not stage.is_followed:
-                shutil.rmtree(_folder(run_dir, best[arm], seed), ignore_errors=True)
-            on_done(arm, seed)
-    finally:
-        for future in running:
-            ray.cancel(future, force=True)
-    return lost
+    jobs = [
+        Job(
+            name=arm,
+            seed=seed,
+            task=stage.task,
+            hparams=best[arm].hparams,
+            num_epochs=stage.num_epochs(arm),
+            pool=pool_ref,
+            cut=cut(seed),
+            test=test_ref,
+            folder=run_dir.resolve() / CHECKPOINTS / retest_folder(best[arm], seed),
+            keeps_folder=stage.is_followed,
+            start_from=start_folder(stage, ledger.book, run_dir, arm, seed),
+        )
+        for arm, seed in waiting
+    ]
+
+    def record(job: Job, outcome: Outcome) -> None:
+        record_outcome(ledger, arm=job.name, trial_id=best[job.name].trial_id, seed=job.seed, outcome=outcome)
+        on_done(job.name, job.seed)
+
+    return run_jobs(jobs, spec=spec, num_slots=num_slots, failed={}, on_outcome=record)
 
 
 def _fail_without_weights(stage: Stage, ledger: Ledger, best: Mapping[str, TrialRecord]) -> None:
@@ -99,15 +84,12 @@ def _fail_without_weights(stage: Stage, ledger: Ledger, best: Mapping[str, Trial
         for arm in best:
             if arm in stage.warm_arms and (arm, failure["seed"]) not in over:
                 message = f"{failure['arm']} failed on this seed: {failure['message']}"
-                _record(ledger, seed=failure["seed"], winner=best[arm], outcome=message)
+                record_outcome(ledger, arm=arm, trial_id=best[arm].trial_id, seed=failure["seed"], outcome=message)
 
 
-def _folder(run_dir: Path, winner: TrialRecord, seed: int) -> Path:
-    return run_dir.resolve() / CHECKPOINTS / retest_folder(winner, seed)
-
-
-def _record(ledger: Ledger, *, seed: int, winner: TrialRecord, outcome: Any) -> None:
-    common = {"arm": winner.arm, "trial_id": winner.trial_id, "seed": seed}
+def record_outcome(ledger: Ledger, *, arm: str, trial_id: str, seed: int, outcome: Outcome) -> None:
+    """Commit what came of a training on a fresh seed."""
+    common = {"arm": arm, "trial_id": trial_id, "seed": seed}
     if isinstance(outcome, str):
         ledger.append(Event(kind=RETEST_FAILED, payload={**common, "message": outcome}))
     else:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -17,6 +18,9 @@ Searcher = Literal["tpe", "random", "gp", "cmaes", "qmc", "grid"]
 Budget = Literal["quick", "standard", "full"]
 MAX_NAME_LENGTH = 100
 MAX_SEED = 2**32 - 1  # a retest's are a thousandfold, in 64 bits
+OWN_DATASET = "own"
+REPRODUCE: Literal["reproduce"] = "reproduce"
+Spec = TypeVar("Spec", bound="RunSpec")
 
 
 def _option(default: Any, group: str, help: str, *, unit: str = "", metavar: str = "", **limits: Any) -> Any:
@@ -28,8 +32,8 @@ def _option(default: Any, group: str, help: str, *, unit: str = "", metavar: str
 Count = Annotated[int, Field(ge=1)]
 
 
-class StudySpec(BaseModel):
-    """What every study is told. A field that is None is set by the budget's preset or by the machine at hand."""
+class RunSpec(BaseModel):
+    """What every run directory is told: its data, its machine and its name. None: set by the machine at hand."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,6 +50,55 @@ class StudySpec(BaseModel):
     image_size: int | None = _option(
         None, "data", "resize the images to this side; default as they are", unit="pixels", ge=16
     )
+
+    seed: int = _option(0, "search", "the study's seed: all others follow from it", ge=0, le=MAX_SEED)
+
+    cpus_per_trial: float | None = _option(None, "machine", "CPUs a trial; default 1", unit="CPUs", gt=0)
+    gpus_per_trial: float | None = _option(
+        None, "machine", "GPUs a trial, fractions allowed; default 0.25 with a GPU, else 0", unit="GPUs", ge=0
+    )
+    max_concurrent: Count | None = _option(None, "machine", "trials at once; default as many as fit", unit="trials")
+    precision: Literal["auto", "float32", "bfloat16"] = _option(
+        "auto", "machine", "auto takes bfloat16 where the processor has units for it"
+    )
+    address: str | None = _option(None, "machine", "an existing Ray cluster, e.g. auto or HOST:6379")
+
+    name: str | None = _option(None, "output", "name of the run; default TASK-DATASET-DATE")
+    output_dir: Path = _option(Path("reports"), "output", "folder for runs")
+
+    # Chosen once a run and kept through resume and retest; not an option.
+    numerics: Numerics | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.strip():
+            raise ValueError("must not be empty")
+        if "/" in value or "\\" in value or value.startswith((".", "-")):
+            raise ValueError(f"must be a plain folder name without slashes or a leading dot or dash, got {value!r}")
+        if len(value) > MAX_NAME_LENGTH:
+            raise ValueError(f"must be at most {MAX_NAME_LENGTH} characters long, got {len(value)}")
+        if not value.isprintable():
+            raise ValueError(f"must be of printable characters, got {value!r}")
+        return value
+
+    @field_validator("cpus_per_trial", "gpus_per_trial")
+    @classmethod
+    def _finite(cls, value: float | None) -> float | None:
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"must be finite, got {value}")
+        return value
+
+    @property
+    def run_dir(self) -> Path:
+        assert self.name is not None
+        return self.output_dir / self.name
+
+
+class StudySpec(RunSpec):
+    """What every study is told. A field that is None is set by the budget's preset or by the machine at hand."""
 
     budget: Budget | None = _option(
         None, "budget", "preset for the values below; quick without a GPU, standard with one"
@@ -78,23 +131,6 @@ class StudySpec(BaseModel):
         "a folder that study.lr_range wrote: arms start at the learning rate suggested there, where --start has none",
         metavar="DIR",
     )
-    seed: int = _option(0, "search", "the study's seed: all others follow from it", ge=0, le=MAX_SEED)
-
-    cpus_per_trial: float | None = _option(None, "machine", "CPUs a trial; default 1", unit="CPUs", gt=0)
-    gpus_per_trial: float | None = _option(
-        None, "machine", "GPUs a trial, fractions allowed; default 0.25 with a GPU, else 0", unit="GPUs", ge=0
-    )
-    max_concurrent: Count | None = _option(None, "machine", "trials at once; default as many as fit", unit="trials")
-    precision: Literal["auto", "float32", "bfloat16"] = _option(
-        "auto", "machine", "auto takes bfloat16 where the processor has units for it"
-    )
-    address: str | None = _option(None, "machine", "an existing Ray cluster, e.g. auto or HOST:6379")
-
-    name: str | None = _option(None, "output", "name of the run; default TASK-DATASET-DATE")
-    output_dir: Path = _option(Path("reports"), "output", "folder for runs")
-
-    # Chosen once a study and kept through resume and retest; not an option.
-    numerics: Numerics | None = None
 
     @field_validator("arms", mode="before")
     @classmethod
@@ -125,24 +161,9 @@ class StudySpec(BaseModel):
             raise ValueError(f"must be seconds or a number with s, m or h such as 20m, got {value!r}")
         return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
-    @field_validator("name")
+    @field_validator("time_budget")
     @classmethod
-    def _plain_name(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if not value.strip():
-            raise ValueError("must not be empty")
-        if "/" in value or "\\" in value or value.startswith((".", "-")):
-            raise ValueError(f"must be a plain folder name without slashes or a leading dot or dash, got {value!r}")
-        if len(value) > MAX_NAME_LENGTH:
-            raise ValueError(f"must be at most {MAX_NAME_LENGTH} characters long, got {len(value)}")
-        if not value.isprintable():
-            raise ValueError(f"must be of printable characters, got {value!r}")
-        return value
-
-    @field_validator("time_budget", "cpus_per_trial", "gpus_per_trial")
-    @classmethod
-    def _finite(cls, value: float | None) -> float | None:
+    def _finite_time(cls, value: float | None) -> float | None:
         if value is not None and not math.isfinite(value):
             raise ValueError(f"must be finite, got {value}")
         return value
@@ -152,11 +173,6 @@ class StudySpec(BaseModel):
         if self.grace_epochs is not None and self.max_epochs is not None and self.grace_epochs > self.max_epochs:
             raise ValueError(f"grace_epochs must be at most max_epochs ({self.max_epochs}), got {self.grace_epochs}")
         return self
-
-    @property
-    def run_dir(self) -> Path:
-        assert self.name is not None
-        return self.output_dir / self.name
 
 
 class ImbalanceSpec(StudySpec):
@@ -232,7 +248,64 @@ class Cifar100Spec(StudySpec):
     model: str | None = _option(None, "search", "the network; the arm deeper takes the next deeper one")
 
 
-def validated(spec_type: type[StudySpec], values: Mapping[str, Any]) -> StudySpec:
+class ReproductionSpec(RunSpec):
+    """A reproduction: which recipes, on how many seeds, at which scale, and what their numbers are set beside.
+
+    scale: of a run, a recipe or a source (s0 to s4) by name, and of "all" others.
+    """
+
+    task: Literal["reproduce"] = REPRODUCE
+    recipes: tuple[str, ...] = ()  # the command's own arguments
+    dataset: str = _option(
+        OWN_DATASET,
+        "data",
+        "own: each recipe's own; else a name or PATH to take in its place, such as digits: its numbers do not compare "
+        "with the reports'",
+    )
+    seeds: Count = _option(3, "budget", "how often each run is trained, every time from fresh weights", unit="seeds")
+    scale: dict[str, float] = _option(
+        {"all": 1.0},
+        "budget",
+        "share of the epochs and of the images of each class: a number, or 1,s0=0.1 for one and a source, recipe or "
+        "run otherwise; never below one epoch and 20 images a class before thinning",
+        metavar="SHARE",
+    )
+    variants: bool = _option(True, "budget", "also train the corrected recipes and the cells of the ablations")
+    tuned: tuple[Path, ...] = _option(
+        (), "budget", "run directories of studies whose tuned arms stand beside the recipes", metavar="RUN,RUN"
+    )
+
+    @field_validator("scale", mode="before")
+    @classmethod
+    def _split_scale(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().rpartition("=") for part in value.split(",")]
+        return {name or "all": share for name, _, share in pairs}
+
+    @field_validator("scale")
+    @classmethod
+    def _true_scale(cls, value: dict[str, float]) -> dict[str, float]:
+        if not all(0 < share <= 1 for share in value.values()):
+            raise ValueError(f"must be shares above 0 and up to 1, got {', '.join(map(str, value.values()))}")
+        return {"all": 1.0, **value}
+
+    @field_validator("tuned", mode="before")
+    @classmethod
+    def _split_tuned(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def task_of(run_dir: Path) -> str | None:
+    """The task in a run directory's spec.json; None where there is none that can be read."""
+    try:
+        values = json.loads((run_dir / "spec.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return values.get("task") if isinstance(values, dict) else None
+
+
+def validated(spec_type: type[Spec], values: Mapping[str, Any]) -> Spec:
     """The spec of these values. Raises StudyError: the first thing wrong, in one sentence."""
     try:
         return spec_type.model_validate(dict(values))
@@ -240,7 +313,7 @@ def validated(spec_type: type[StudySpec], values: Mapping[str, Any]) -> StudySpe
         raise StudyError(_sentence(spec_type, error)) from None
 
 
-def _sentence(spec_type: type[StudySpec], error: ValidationError) -> str:
+def _sentence(spec_type: type[RunSpec], error: ValidationError) -> str:
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
@@ -260,7 +333,7 @@ def _sentence(spec_type: type[StudySpec], error: ValidationError) -> str:
     return f"{option} must be {rule}, got {value!r}"
 
 
-def _choices(spec_type: type[StudySpec], name: str) -> list[str]:
+def _choices(spec_type: type[RunSpec], name: str) -> list[str]:
     return list(literal_choices(spec_type.model_fields[name].annotation))
 
 

@@ -29,8 +29,8 @@ SETTINGS = (
     "--retest-seeds", str(RETEST_SEEDS), "--precision", "float32",
 )  # fmt: skip
 SECONDS_TO_WAIT = 240.0
-# A worker that was speaking to Ray's GCS when the driver was killed waits 60 s for it to come back; it then may take long
-# to leave a loaded machine.
+# A worker that was speaking to Ray's GCS when the driver was killed waits 60 s for it to come back; on a loaded
+# machine it then takes its time to leave.
 WORKERS_LEAVE_SECONDS = 150.0
 
 

@@ -45,6 +45,12 @@ def read_newest_checkpoint(directory: Path | str) -> dict[str, Any] | None:
     return None
 
 
+def newest_epoch(directory: Path) -> int:
+    """The epoch of the newest checkpoint that lies there, intact or not; 0 where there is none."""
+    newest = _newest_first(directory)
+    return int(_NAME.fullmatch(newest[0].name)[1]) if newest else 0  # type: ignore[index]
+
+
 def written_checkpoint(directory: Path, *, epoch: int) -> tuple[Path, str]:
     """What write_checkpoint returned for that epoch: path and SHA-256, from the checksum file."""
     path = _path(directory, epoch)

@@ -52,13 +52,14 @@ def build_learner_of(
     adjust_logits: Callable[[Tensor], Tensor] = lambda logits: logits,
     begin_epoch: MakeBeginEpoch = no_phases,
     lr_scales: Mapping[str, float] | None = None,
+    decays_everything: bool = False,
 ) -> Learner:
     """A learner at epoch 0. What it will do is a function of the arguments alone.
 
     make_model(in_channels, image_size): under torch's generator, seeded here. augment: hparams' augmentation where
     None; train_indices: int64[M], the images to train on, all of data's; plan: shuffled epochs of them; schedule: the
     one that hparams name, a multiplier of their learning rate. begin_epoch(model, optimizer) makes what the learner
-    calls in each epoch; lr_scales: see decay_groups.
+    calls in each epoch; lr_scales, decays_everything: see decay_groups.
     """
     pool = resident(data, device)
     positions = torch.from_numpy((data.train_indices if train_indices is None else train_indices).copy())
@@ -69,7 +70,9 @@ def build_learner_of(
     memory_format = torch.channels_last if numerics.channels_last else torch.contiguous_format
     model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
     optimizer = OPTIMIZERS[hparams.optimizer](
-        decay_groups(model, hparams.weight_decay, lr_scales), hparams.learning_rate, hparams.momentum
+        decay_groups(model, hparams.weight_decay, lr_scales, decays_everything=decays_everything),
+        hparams.learning_rate,
+        hparams.momentum,
     )
     multiplier = schedule or schedule_of(hparams)
     return Learner(

@@ -1,4 +1,4 @@
-"""The last training of a winner, and its test: what a worker of the retest does. Called by study/retest.py alone."""
+"""The last training of a winner, and its test: what a worker of the retest does. Called by study/training.py alone."""
 
 from __future__ import annotations
 

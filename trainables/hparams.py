@@ -92,6 +92,20 @@ class ImbalanceHparams(ClassifierHparams):
         return self
 
 
+class RecipeHparams(ImbalanceHparams):
+    """A source system's classifier as its report states it, faults included: loss and sampler are of recipe's tables.
+
+    decays_everything: weight decay on biases and normalisation too, as torch's optimisers do. vertical_flip: whether
+    it is among the views of augment_all; doubles_tail: whether that set then holds the tail classes twice.
+    full_batch_share: the probability with which mask_in_loop leaves a batch whole.
+    """
+
+    decays_everything: Annotated[bool, Field(json_schema_extra=STATIC)] = True
+    vertical_flip: Annotated[bool, Field(json_schema_extra=STATIC)] = True
+    doubles_tail: Annotated[bool, Field(json_schema_extra=STATIC)] = True
+    full_batch_share: Annotated[float | None, Field(gt=0, le=1, json_schema_extra=SCALAR)] = None
+
+
 class TransferHparams(ClassifierHparams):
     """A classifier whose trunk is fresh or has solved puzzles, on a share of the labels.
 
@@ -118,6 +132,12 @@ class JigsawHparams(Hparams):
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False, json_schema_extra=SCALAR)] = 1.0
     sinkhorn_iterations: Annotated[int, Field(ge=1, json_schema_extra=STATIC)] = 20
     puzzle_loss: Annotated[str, Field(json_schema_extra=STATIC)] = "row_nll"
+
+
+class RecipePuzzleHparams(JigsawHparams):
+    """A source system's puzzles. fixed_permutations: each training image is always shuffled in one and the same way."""
+
+    fixed_permutations: Annotated[bool, Field(json_schema_extra=STATIC)] = False
 
 
 Precision = Literal["float32", "bfloat16"]

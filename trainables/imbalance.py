@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,8 @@ from trainables.data.types import TuningData
 from trainables.evaluation import judge_classifier, sweep_on_test, sweep_on_validation, validate_classifier
 from trainables.hparams import ImbalanceHparams, Numerics
 from trainables.learner import Learner
-from trainables.losses import LOSS_HEADS, LOSSES, post_hoc_adjustment
-from trainables.samplers import SAMPLERS, Epoch, EpochPlan
+from trainables.losses import LOSS_HEADS, LOSSES, Loss, post_hoc_adjustment
+from trainables.samplers import SAMPLERS, Epoch, EpochPlan, Sampler
 from trainables.schedules import last_epoch_before, restarted, schedule_of
 from trainables.seeds import derive_seed
 from trainables.task import Task
@@ -29,13 +30,16 @@ def build_learner(
     seed: int,
     numerics: Numerics,
     device: torch.device,
+    samplers: Mapping[str, Sampler] = SAMPLERS,
+    losses: Mapping[str, Loss] = LOSSES,
+    **options: Any,
 ) -> Learner:
-    """A learner at epoch 0. What it will do is a function of the arguments alone."""
+    """A learner at epoch 0. What it will do is a function of the arguments alone; options: of build_classifier."""
     train_labels = torch.from_numpy(data.labels[data.train_indices])
     class_counts = torch.from_numpy(data.class_counts.copy())
 
     def plan(epoch: int, generator: torch.Generator) -> EpochPlan:
-        return SAMPLERS[hparams.sampler](
+        return samplers[hparams.sampler](
             Epoch(
                 labels=train_labels,
                 class_counts=class_counts,
@@ -60,12 +64,13 @@ def build_learner(
         numerics=numerics,
         device=device,
         plan=plan,
-        loss=_loss(hparams, class_counts.to(device), num_epochs),
+        loss=_loss(losses[hparams.loss], hparams, class_counts.to(device), num_epochs),
         schedule=schedule,
         head=LOSS_HEADS.get(hparams.loss, "linear"),
         photometric_strength=hparams.photometric_strength,
         adjust_logits=_adjustment(hparams, class_counts.to(device)),
         begin_epoch=begin_epoch,
+        **options,
     )
 
 
@@ -104,7 +109,9 @@ def _restart(head: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> No
         optimizer.state.pop(parameter, None)
 
 
-def _loss(hparams: ImbalanceHparams, class_counts: Tensor, num_epochs: int) -> Callable[[Tensor, Tensor, int], Tensor]:
+def _loss(
+    loss: Loss, hparams: ImbalanceHparams, class_counts: Tensor, num_epochs: int
+) -> Callable[[Tensor, Tensor, int], Tensor]:
     weights = CLASS_WEIGHTINGS[hparams.class_weighting](class_counts, hparams)
     uniform = torch.ones_like(weights)
     deferred_until = last_epoch_before(hparams.reweight_start or 0.0, num_epochs)
@@ -113,7 +120,6 @@ def _loss(hparams: ImbalanceHparams, class_counts: Tensor, num_epochs: int) -> C
         for name, value in hparams
         if isinstance(value, float)
     }
-    loss = LOSSES[hparams.loss]
 
     def weighted_loss(logits: Tensor, targets: Tensor, epoch: int) -> Tensor:
         class_weights = weights if epoch > deferred_until else uniform

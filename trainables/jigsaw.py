@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from trainables.learner import EVAL_BATCH_SIZE, Learner
 from trainables.models.jigsaw_net import JigsawNet
 from trainables.permutations import (
     PUZZLE_LOSSES,
+    all_permutations,
     assign,
     cut_tiles,
     log_sinkhorn,
@@ -47,11 +48,13 @@ class Puzzles:
 
     def __call__(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """(tiles [B, n, C, s, s] in a fresh random order, permutations int64[B, n]); the labels are not used."""
-        return self._shuffled(images, generator, cut_at_random=generator, color_jitter=self.hparams.color_jitter)
+        tiles = self._tiles(images, generator, cut_at_random=generator, color_jitter=self.hparams.color_jitter)
+        return _shuffled(tiles, random_permutations(len(tiles), tiles.shape[1], generator))
 
     def posed(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The same for judging: tiles cut at the centre, colours as they are."""
-        return self._shuffled(images, generator, cut_at_random=None, color_jitter=None)
+        tiles = self._tiles(images, generator, cut_at_random=None, color_jitter=None)
+        return _shuffled(tiles, random_permutations(len(tiles), tiles.shape[1], generator))
 
     def solved(self, scores: Tensor) -> Tensor:
         """log Y, float32[B, n, n]."""
@@ -62,21 +65,34 @@ class Puzzles:
     def loss(self, scores: Tensor, permutations: Tensor, epoch: int) -> Tensor:
         return PUZZLE_LOSSES[self.hparams.puzzle_loss](self.solved(scores), permutations)
 
-    def _shuffled(
+    def _tiles(
         self,
         images: Tensor,
         generator: torch.Generator,
         *,
         cut_at_random: torch.Generator | None,
         color_jitter: float | None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         tiles = cut_tiles(images, grid=self.hparams.grid, gap=self.hparams.gap, generator=cut_at_random)
         if color_jitter is not None:
             tiles = jittered(tiles, color_jitter, generator)
         if self.hparams.tile_normalisation:
             tiles = normalised_tiles(tiles)
-        permutations = random_permutations(len(tiles), tiles.shape[1], generator).to(tiles.device)
-        return shuffle_tiles(tiles, permutations), permutations
+        return tiles
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedPuzzles(Puzzles):
+    """Every training image is shuffled in one way that never changes: its label is the number of its permutation."""
+
+    def __call__(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        tiles = self._tiles(images, generator, cut_at_random=generator, color_jitter=self.hparams.color_jitter)
+        return _shuffled(tiles, all_permutations(tiles.shape[1])[labels.cpu()])
+
+
+def _shuffled(tiles: Tensor, permutations: Tensor) -> tuple[Tensor, Tensor]:
+    permutations = permutations.to(tiles.device)
+    return shuffle_tiles(tiles, permutations), permutations
 
 
 def jittered(tiles: Tensor, strength: float, generator: torch.Generator) -> Tensor:
@@ -105,17 +121,21 @@ def build_pretext(
     device: torch.device,
 ) -> Learner:
     """A learner of puzzles. It is given the images of the training set, and no label."""
-    puzzles = Puzzles(hparams=hparams)
+    return puzzle_learner(
+        Puzzles(hparams=hparams), data, num_epochs=num_epochs, seed=seed, numerics=numerics, device=device
+    )
+
+
+def puzzle_learner(puzzles: Puzzles, data: TuningData, **options: Any) -> Learner:
+    """options: of build_learner_of."""
+    hparams = puzzles.hparams
     return build_learner_of(
         lambda in_channels, image_size: JigsawNet(grid=hparams.grid, in_channels=in_channels, image_size=image_size),
         hparams,
         data,
-        num_epochs=num_epochs,
-        seed=seed,
-        numerics=numerics,
-        device=device,
         loss=puzzles.loss,
         prepare=puzzles,
+        **options,
     )
 
 
@@ -130,7 +150,7 @@ def judge_puzzles(learner: Learner, data: TuningData, test: TestData) -> dict[st
     """The same on the test images, and some of these puzzles to look at."""
     images = torch.from_numpy(test.images.copy())
     log_y, permutations = _solved(learner, images)
-    judged = {f"test_{name}": value for name, value in _judged(learner, log_y, permutations).items()}
+    judged = _judged_on_test(learner, log_y, permutations)
     shown = torch.linspace(0, len(images) - 1, min(NUM_SHOWN, len(images))).long()
     puzzles = [
         {
@@ -144,6 +164,15 @@ def judge_puzzles(learner: Learner, data: TuningData, test: TestData) -> dict[st
         for number in shown.tolist()
     ]
     return {**judged, "puzzles": puzzles}
+
+
+def follow_puzzles(learner: Learner, data: TuningData, test: TestData) -> dict[str, float]:
+    """What judge_puzzles measures on the test images, without the pictures."""
+    return _judged_on_test(learner, *_solved(learner, torch.from_numpy(test.images.copy())))
+
+
+def _judged_on_test(learner: Learner, log_y: Tensor, permutations: Tensor) -> dict[str, float]:
+    return {f"test_{name}": value for name, value in _judged(learner, log_y, permutations).items()}
 
 
 def passes_per_epoch(label_fraction: float) -> int:
@@ -192,12 +221,17 @@ def trunk_layers(hparams: TransferHparams) -> tuple[str, ...]:
 
 
 def begin_with_trunk(learner: Learner, state: Mapping[str, Any], hparams: TransferHparams) -> None:
-    """Take the trunk over from a pretext's checkpoint, then estimate BatchNorm's statistics again.
+    """Take the trunk over from a pretext's checkpoint. See carry_over."""
+    carry_over(learner, state, trunk_layers(hparams))
+
+
+def carry_over(learner: Learner, state: Mapping[str, Any], layers: Sequence[str]) -> None:
+    """Take these layers over from a pretext's checkpoint, then estimate BatchNorm's statistics again.
 
     BatchNorm's weights and the head stay fresh, as in the source system. Raises ValueError naming the layers that
     differ, where the checkpoint is of another architecture.
     """
-    model, weights, layers = learner.model, state["model"], trunk_layers(hparams)
+    model, weights = learner.model, state["model"]
     wanted = {name: tensor for name, tensor in model.state_dict().items() if name.partition(".")[0] in layers}
     differing = [
         f"{name} is {_shape(weights.get(name))} and must be {_shape(tensor)}"

@@ -14,6 +14,9 @@ OPTIMIZERS: dict[str, Callable[[ParamGroups, float, float], torch.optim.Optimize
     "sgd": lambda groups, learning_rate, momentum: torch.optim.SGD(
         groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0
     ),
+    "sgd_heavy_ball": lambda groups, learning_rate, momentum: torch.optim.SGD(
+        groups, lr=learning_rate, momentum=momentum
+    ),
     "adam": lambda groups, learning_rate, momentum: torch.optim.Adam(groups, lr=learning_rate, betas=(momentum, 0.999)),
     "adamw": lambda groups, learning_rate, momentum: torch.optim.AdamW(
         groups, lr=learning_rate, betas=(momentum, 0.999)
@@ -22,13 +25,20 @@ OPTIMIZERS: dict[str, Callable[[ParamGroups, float, float], torch.optim.Optimize
 }
 """optimizer -> (parameter groups with their weight_decay, learning_rate, momentum) -> torch's optimiser.
 
-momentum is Nesterov's for SGD, RMSprop's own, and β1 of Adam and AdamW. weight_decay is added to the gradient, but for
-AdamW, which takes learning_rate × weight_decay of the weights themselves (Loshchilov & Hutter 2019).
+momentum is Nesterov's for sgd, Polyak's for sgd_heavy_ball (torch's default), RMSprop's own, and β1 of Adam and AdamW.
+weight_decay is added to the gradient, but for AdamW, which takes learning_rate × weight_decay of the weights themselves
+(Loshchilov & Hutter 2019).
 """
 
 
-def decay_groups(model: nn.Module, weight_decay: float, lr_scales: Mapping[str, float] | None = None) -> ParamGroups:
-    """Parameter groups for an optimiser: matrices and kernels decay, biases and normalisation do not.
+def decay_groups(
+    model: nn.Module,
+    weight_decay: float,
+    lr_scales: Mapping[str, float] | None = None,
+    *,
+    decays_everything: bool = False,
+) -> ParamGroups:
+    """Parameter groups for an optimiser: matrices and kernels decay; biases and normalisation if decays_everything.
 
     lr_scales: layer -> what the learner multiplies its learning rate by (a group's "lr_scale"); a layer is a direct
     child of the model, 1 where it is not named. Raises ValueError for a layer that the model lacks.
@@ -39,7 +49,7 @@ def decay_groups(model: nn.Module, weight_decay: float, lr_scales: Mapping[str, 
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            key = (scales.get(name.partition(".")[0], 1.0), parameter.ndim > 1)
+            key = (scales.get(name.partition(".")[0], 1.0), decays_everything or parameter.ndim > 1)
             groups.setdefault(key, []).append(parameter)
     return [
         {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "lr_scale": lr_scale}

@@ -8,7 +8,9 @@ call are on one device; random numbers are drawn on the CPU and moved.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -23,6 +25,12 @@ MAX_LOG_Y = -1e-6
 def random_permutations(num_puzzles: int, num_tiles: int, generator: torch.Generator) -> Tensor:
     """Uniform and independent: int64[num_puzzles, num_tiles] on the CPU. generator: of the CPU."""
     return torch.rand(num_puzzles, num_tiles, generator=generator).argsort(dim=1)
+
+
+@cache
+def all_permutations(num_tiles: int) -> Tensor:
+    """All of them in lexicographic order: int64[num_tiles!, num_tiles] on the CPU; 9 tiles have 362,880."""
+    return torch.tensor(list(itertools.permutations(range(num_tiles))))
 
 
 def cut_tiles(images: Tensor, *, grid: int, gap: int, generator: torch.Generator | None) -> Tensor:

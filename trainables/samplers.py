@@ -1,8 +1,8 @@
 """Samplers: which training images an epoch draws, in which batches, with which loss scale and fixed view.
 
-Every plan draws exactly N = M images, M the size of the thinned training set, whatever it copies or
-over-samples, so that arms compete with equal work. A plan is a pure function of its arguments: the caller
-seeds the generator by (seed, epoch).
+Every sampler of SAMPLERS draws exactly N = M images, M the size of the thinned training set, whatever it copies or
+over-samples, so that arms compete with equal work (natural_samplers.py has those of the recipes, which do not). A plan
+is a pure function of its arguments: the caller seeds the generator by (seed, epoch).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class EpochPlan:
 
 def plain_plan(positions: Tensor, batch_size: int, views: Tensor | None = None) -> EpochPlan:
     """These positions in this order, all batches at loss scale 1. positions: int64[N]; views: uint8[N] or None."""
-    sizes = _batch_sizes(len(positions), batch_size)
+    sizes = batch_sizes_of(len(positions), batch_size)
     return EpochPlan(positions=positions, batch_sizes=sizes, loss_scales=torch.ones(len(sizes)), views=views)
 
 
@@ -103,9 +103,13 @@ def copy(epoch: Epoch) -> EpochPlan:
 
     The source trains on the whole copied set; here an epoch is N images drawn from it without replacement.
     """
+    return plain_plan(shuffled(copied(epoch), epoch.generator)[: len(epoch.labels)], epoch.batch_size)
+
+
+def copied(epoch: Epoch) -> Tensor:
+    """The positions of the set that `copy` draws from: int64[...], in order."""
     copies = (epoch.class_counts.max() / epoch.class_counts).round().long()
-    copied = torch.arange(len(epoch.labels)).repeat_interleave(copies[epoch.labels])
-    return plain_plan(_shuffled(copied, epoch.generator)[: len(epoch.labels)], epoch.batch_size)
+    return torch.arange(len(epoch.labels)).repeat_interleave(copies[epoch.labels])
 
 
 def augment_copies(epoch: Epoch) -> EpochPlan:
@@ -113,11 +117,22 @@ def augment_copies(epoch: Epoch) -> EpochPlan:
 
     An epoch is N (image, view) pairs drawn from that set without replacement; a tail pair lies in it twice.
     """
-    num_views = len(VIEWS)
-    copies = torch.where(tail_classes(epoch.class_counts), 2, 1)[epoch.labels]
-    pairs = torch.arange(len(epoch.labels) * num_views).repeat_interleave(copies.repeat_interleave(num_views))
-    drawn = _shuffled(pairs, epoch.generator)[: len(epoch.labels)]
-    return plain_plan(drawn // num_views, epoch.batch_size, views=(drawn % num_views).to(torch.uint8))
+    drawn = shuffled(augmented(epoch), epoch.generator)[: len(epoch.labels)]
+    return views_plan(drawn, epoch.batch_size)
+
+
+def augmented(epoch: Epoch, *, views: Sequence[str] = VIEWS, doubles_tail: bool = True) -> Tensor:
+    """The (image, view) pairs that `augment_copies` draws from: int64[...], position × len(VIEWS) + view, in order."""
+    copies = torch.ones_like(epoch.labels)
+    if doubles_tail:
+        copies += tail_classes(epoch.class_counts)[epoch.labels]
+    pairs = torch.arange(len(epoch.labels))[:, None] * len(VIEWS) + torch.tensor([VIEWS.index(view) for view in views])
+    return pairs.flatten().repeat_interleave(copies.repeat_interleave(len(views)))
+
+
+def views_plan(pairs: Tensor, batch_size: int) -> EpochPlan:
+    """These (image, view) pairs in this order."""
+    return plain_plan(pairs // len(VIEWS), batch_size, views=(pairs % len(VIEWS)).to(torch.uint8))
 
 
 def weighted(epoch: Epoch) -> EpochPlan:
@@ -171,7 +186,7 @@ def warmup_oversample(epoch: Epoch) -> EpochPlan:
 
     In the source it was built and then dropped. The batches of `flag` in their random order make cycles: the
     cut batches train at cut_loss_scale and are recorded; at the full batch that ends the cycle, it and the
-    recorded ones are merged, the tail classes over-sampled (_oversampled) and the result trained in batches
+    recorded ones are merged, the tail classes over-sampled (oversampled) and the result trained in batches
     of batch_size at loss scale 1; the record is then empty again. A cycle draws at least the images it holds,
     so N are reached before all cycles are through; the last is truncated, and other cycles get their turn in
     other epochs, whose order is another.
@@ -186,11 +201,11 @@ def warmup_oversample(epoch: Epoch) -> EpochPlan:
             break
         recorded.append(positions)
         if is_full:
-            oversampled = _oversampled(torch.cat(recorded), labels, class_counts, epoch.generator)
+            merged = oversampled(torch.cat(recorded), labels, class_counts, epoch.generator)
             recorded = []
-            sizes = _batch_sizes(len(oversampled), epoch.batch_size)
-            drawn += [(batch, 1.0) for batch in oversampled.split(sizes)]
-            num_missing -= len(oversampled)
+            sizes = batch_sizes_of(len(merged), epoch.batch_size)
+            drawn += [(batch, 1.0) for batch in merged.split(sizes)]
+            num_missing -= len(merged)
         else:
             drawn.append((positions, cut_loss_scale))
             num_missing -= len(positions)
@@ -224,7 +239,7 @@ def _drawn(epoch: Epoch, image_weights: Tensor) -> EpochPlan:
     return plain_plan(positions, epoch.batch_size)
 
 
-def _batch_sizes(num_images: int, batch_size: int) -> tuple[int, ...]:
+def batch_sizes_of(num_images: int, batch_size: int) -> tuple[int, ...]:
     """Batches of batch_size and a smaller last one; a single last image joins the batch before it."""
     num_whole, rest = divmod(num_images, batch_size)
     sizes = [batch_size] * num_whole
@@ -251,8 +266,8 @@ def _full_and_cut_batches(
     tail_share = int(is_tail.sum()) / len(class_counts)
     tail_per_full = max(1, round(batch_size * tail_share))
     cut_size = max(2, round(batch_size * (1 - tail_share)))
-    tail = _shuffled(is_tail[labels].nonzero().flatten(), generator)
-    head = _shuffled((~is_tail[labels]).nonzero().flatten(), generator)
+    tail = shuffled(is_tail[labels].nonzero().flatten(), generator)
+    head = shuffled((~is_tail[labels]).nonzero().flatten(), generator)
 
     tail_parts = tail.split(tail_per_full) if len(tail) else ()
     head_per_tail = (batch_size - tail_per_full) / tail_per_full
@@ -263,7 +278,7 @@ def _full_and_cut_batches(
     if num_left == 1 and head_sizes:
         head_sizes[-1] += 1
         num_left = 0
-    cut_sizes = _batch_sizes(num_left, cut_size)
+    cut_sizes = batch_sizes_of(num_left, cut_size)
 
     head_parts = head.split([*head_sizes, *cut_sizes])
     full = [(torch.cat(parts), True) for parts in zip(tail_parts, head_parts, strict=False)]
@@ -272,7 +287,7 @@ def _full_and_cut_batches(
     return [batches[k] for k in torch.randperm(len(batches), generator=generator).tolist()]
 
 
-def _oversampled(positions: Tensor, labels: Tensor, class_counts: Tensor, generator: torch.Generator) -> Tensor:
+def oversampled(positions: Tensor, labels: Tensor, class_counts: Tensor, generator: torch.Generator) -> Tensor:
     """positions and, of each tail class among them, random repeats up to a head class's mean count; shuffled.
 
     Every image stays in at least once. A tail class of which there is no image has none to repeat.
@@ -287,7 +302,7 @@ def _oversampled(positions: Tensor, labels: Tensor, class_counts: Tensor, genera
         if 0 < len(present) < wanted:
             picks = torch.randint(len(present), (wanted - len(present),), generator=generator)
             parts.append(present[picks])
-    return _shuffled(torch.cat(parts), generator)
+    return shuffled(torch.cat(parts), generator)
 
 
 def _truncated(batches: Sequence[tuple[Tensor, float]], num_images: int) -> EpochPlan:
@@ -310,5 +325,6 @@ def _truncated(batches: Sequence[tuple[Tensor, float]], num_images: int) -> Epoc
     )
 
 
-def _shuffled(positions: Tensor, generator: torch.Generator) -> Tensor:
+def shuffled(positions: Tensor, generator: torch.Generator) -> Tensor:
+    """The same in random order."""
     return positions[torch.randperm(len(positions), generator=generator)]

@@ -79,7 +79,7 @@ class TuningData:
 
 @dataclass(frozen=True, kw_only=True)
 class TestData:
-    """The test split; study/retest.py is its only reader. images: uint8[T, H, W, C]; labels: int64[T]."""
+    """The test split; study/training.py alone hands it to a worker. images: uint8[T, H, W, C]; labels: int64[T]."""
 
     __test__ = False  # not a pytest class
 
