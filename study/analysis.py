@@ -149,22 +149,22 @@ def load_tables(run_dir: Path) -> Tables:
     """Read a run directory. Raises ValueError, in one sentence, where it is not one or a file is damaged."""
     if not run_dir.is_dir():
         raise ValueError(f"{run_dir} is not a directory; a run directory is wanted, such as reports/NAME")
-    summary = _load_json(run_dir / "summary.json")
+    summary = load_json(run_dir / "summary.json")
     missing = [key for key in _REQUIRED_SUMMARY_KEYS if key not in summary]
     if missing:
         raise ValueError(f"{run_dir / 'summary.json'} lacks {', '.join(missing)}")
     return Tables(
-        spec=_load_json(run_dir / "spec.json"),
+        spec=load_json(run_dir / "spec.json"),
         summary=summary,
-        trials=_load_frame(run_dir / "trials.parquet"),
-        epochs=_load_frame(run_dir / "epochs.parquet"),
-        rungs=_load_frame(run_dir / "rungs.parquet"),
-        retests=_load_frame(run_dir / "retests.parquet"),
-        puzzles=_load_frame(run_dir / "puzzles.parquet") if (run_dir / "puzzles.parquet").is_file() else None,
+        trials=load_frame(run_dir / "trials.parquet"),
+        epochs=load_frame(run_dir / "epochs.parquet"),
+        rungs=load_frame(run_dir / "rungs.parquet"),
+        retests=load_frame(run_dir / "retests.parquet"),
+        puzzles=load_frame(run_dir / "puzzles.parquet") if (run_dir / "puzzles.parquet").is_file() else None,
     )
 
 
-def _load_json(path: Path) -> dict[str, Any]:
+def load_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path.parent} is not a run directory: it has no {path.name}")
     try:
@@ -176,7 +176,7 @@ def _load_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _load_frame(path: Path) -> pd.DataFrame:
+def load_frame(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ValueError(f"{path.parent} is not a run directory: it has no {path.name}")
     try:

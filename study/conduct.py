@@ -26,7 +26,7 @@ from study.ledger import LEDGER, SESSION, SESSION_END, Event, Ledger, TrialRecor
 from study.records import write_records
 from study.resolve import checked, resolved
 from study.retest import retest, retest_seeds
-from study.spec import RunSpec, StudySpec, validated
+from study.spec import REPRODUCE, RunSpec, StudySpec, task_of, validated
 from study.stage import Stage
 from study.summary import (
     State,
@@ -91,6 +91,8 @@ def read_spec(run_dir: Path) -> tuple[Study, StudySpec]:
     path = run_dir / "spec.json"
     if not path.is_file() or not (run_dir / LEDGER).is_file():
         raise StudyError(f"{run_dir} is not a run directory (it lacks spec.json or {LEDGER})")
+    if task_of(run_dir) == REPRODUCE:
+        raise StudyError(f"{run_dir} is a reproduction, not a study: its runs keep no checkpoint to look into")
     try:
         values = json.loads(path.read_text())
         study = find_study(values["task"])

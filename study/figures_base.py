@@ -66,7 +66,7 @@ class Figure:
     caption: str
     alt: Callable[[Any], str]
     absent: str  # said instead, where data gives None
-    data: Callable[[Tables], Any]
+    data: Callable[[Any], Any]  # of the Tables of a study, or of a Reproduction
     draw: Callable[[Any], Canvas]
     tasks: tuple[str, ...] | None = None
 

@@ -7,11 +7,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
 from study import analysis, answers, figures, figures_base, page_methods, page_tables, wording
 from study.analysis import Tables
+from study.figures_base import Figure
 from study.number_text import typeset
 from study.page_tables import Table
 from trainables.files import write_durably
@@ -97,7 +99,12 @@ def write_page(run_dir: Path) -> Path:
     Raises ValueError, in one sentence, where run_dir is not a run directory.
     """
     tables = analysis.load_tables(run_dir)
-    drawn = draw_figures(tables)
+    drawn = draw_figures(figures.figures_of(tables), tables, wording.words(tables))
+    return write_files(run_dir, drawn, render_page(tables, drawn))
+
+
+def write_files(run_dir: Path, drawn: Sequence[PageFigure], html: str) -> Path:
+    """Write figures/*.png and report.html durably, and take away the figures that no longer apply."""
     (run_dir / "figures").mkdir(exist_ok=True)
     for figure in drawn:
         path = run_dir / "figures" / f"{figure.name}.png"
@@ -106,14 +113,15 @@ def write_page(run_dir: Path) -> Path:
         else:
             write_durably(path, figure.png)
     path = run_dir / "report.html"
-    write_durably(path, render_page(tables, drawn).encode("utf-8"))
+    write_durably(path, html.encode("utf-8"))
     return path
 
 
-def draw_figures(tables: Tables) -> list[PageFigure]:
+def draw_figures(declared: Sequence[Figure], tables: Any, words: Mapping[str, str]) -> list[PageFigure]:
+    """Draw each figure from the tables; words: what its title and its captions may name."""
     drawn: list[PageFigure] = []
-    words, number = wording.words(tables), 0
-    for figure in figures.figures_of(tables):
+    number = 0
+    for figure in declared:
         data = figure.data(tables)
         number += data is not None
         drawn.append(
@@ -132,20 +140,10 @@ def draw_figures(tables: Tables) -> list[PageFigure]:
 
 
 def render_page(tables: Tables, drawn: Sequence[PageFigure]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("study", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["typeset"] = typeset
-    environment.filters["command_parts"] = command_parts
-    by_section: dict[str, list[PageFigure]] = {}
-    for figure in drawn:
-        by_section.setdefault(figure.section, []).append(figure)
     summary = tables.summary
-    return environment.get_template("report.html.j2").render(
+    return render_template(
+        "report.html.j2",
+        drawn,
         title=wording.of(summary).title,
         name=summary["name"],
         headlines=answers.headlines(tables),
@@ -169,8 +167,24 @@ def render_page(tables: Tables, drawn: Sequence[PageFigure]) -> str:
         failures_table=page_tables.failures_table(tables),
         methods=page_methods.methods(tables),
         facts=page_methods.facts(tables),
-        figures=by_section,
     )
+
+
+def render_template(name: str, drawn: Sequence[PageFigure], /, **content: Any) -> str:
+    """Fill a page's template, which finds the figures by their section."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("study", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["typeset"] = typeset
+    environment.filters["command_parts"] = command_parts
+    by_section: dict[str, list[PageFigure]] = {}
+    for figure in drawn:
+        by_section.setdefault(figure.section, []).append(figure)
+    return environment.get_template(name).render(figures=by_section, **content)
 
 
 def command_parts(command: str) -> list[str]:

@@ -51,18 +51,12 @@ def _epochs_a_trial(tables: Tables) -> str:
 def facts(tables: Tables) -> list[tuple[str, str]]:
     """Name and value of what a rerun needs to know."""
     summary = tables.summary
-    hardware, sessions = summary.get("hardware") or {}, summary.get("sessions") or []
-    gpus = [str(gpu) for gpu in hardware.get("gpus") or []]
+    sessions = summary.get("sessions") or []
     rows = [
         ("Run command", str(summary.get("command", NOTHING))),
         ("State", str(summary["state"])),
         ("Study seed", config_value(summary.get("seed"))),
-        ("Processor", f"{hardware.get('cpu', NOTHING)}, {config_value(hardware.get('cpus'))} CPUs"),
-        ("GPUs", ", ".join(gpus) or "none"),
-        ("Memory", f"{hardware['memory_gb']:.1f} GB" if hardware.get("memory_gb") else NOTHING),
-        ("Versions", _pairs(summary.get("versions"))),
-        ("Commit", str(summary.get("commit") or "not in a git checkout")),
-        ("Numerics", _pairs(summary.get("numerics"))),
+        *machine_facts(summary),
         ("Data fingerprint", str(summary["dataset"].get("fingerprint", NOTHING))),
     ]
     for number, session in enumerate(sessions, start=1):
@@ -73,10 +67,26 @@ def facts(tables: Tables) -> list[tuple[str, str]]:
             f"retest {duration(session.get('retest_seconds'))}"
         )
         rows.append((f"Session {number}" if len(sessions) > 1 else "Session", text))
+    return [*rows, *ledger_facts(summary)]
+
+
+def machine_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What it ran on: hardware, versions, commit and numerics of a summary.json."""
+    hardware = summary.get("hardware") or {}
+    gpus = [str(gpu) for gpu in hardware.get("gpus") or []]
+    return [
+        ("Processor", f"{hardware.get('cpu', NOTHING)}, {config_value(hardware.get('cpus'))} CPUs"),
+        ("GPUs", ", ".join(gpus) or "none"),
+        ("Memory", f"{hardware['memory_gb']:.1f} GB" if hardware.get("memory_gb") else NOTHING),
+        ("Versions", _pairs(summary.get("versions"))),
+        ("Commit", str(summary.get("commit") or "not in a git checkout")),
+        ("Numerics", _pairs(summary.get("numerics"))),
+    ]
+
+
+def ledger_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     milliseconds = summary.get("ledger_milliseconds_per_event")
-    if not is_missing(milliseconds):
-        rows.append(("Ledger", f"{milliseconds:.2f} ms an event"))
-    return rows
+    return [] if is_missing(milliseconds) else [("Ledger", f"{milliseconds:.2f} ms an event")]
 
 
 def _pairs(values: Mapping[str, Any] | None) -> str:

@@ -122,8 +122,7 @@ def _train(value: float) -> Reported:
     return Reported(what="training accuracy", column="train_eval_accuracy", value=value)
 
 
-def _best_on_test(*further: str) -> str:
-    return " ".join(("the best epoch on the judged set was reported.", *further))
+_BEST_ON_TEST = "the best epoch on the judged set was reported"
 
 
 def _hparams(model: str, optimizer: str, learning_rate: float, batch_size: int, **others: Any) -> dict[str, Any]:
@@ -257,7 +256,7 @@ _S1_RECIPES = (
         dataset="cifar10",
         training=Training(hparams=_S1, num_epochs=20),
         reported=(_test(0.7259),),
-        fault=_best_on_test(),
+        fault=_BEST_ON_TEST,
         choices=_S1_CHOICES,
         corrected=LAST_EPOCH,
         variants=(
@@ -272,33 +271,33 @@ _S1_RECIPES = (
     ),
     Recipe(
         name="s1_step_none",
-        says="the first five classes cut to 1/10 once",
+        says="the small CNN, the first five classes cut to 1/10 once",
         dataset="cifar10",
         training=Training(hparams=_S1, num_epochs=20, imbalance="step"),
         reported=(_test(0.5924),),
-        fault=_best_on_test(),
+        fault=_BEST_ON_TEST,
         choices=_S1_CHOICES,
         corrected=LAST_EPOCH,
         tuned=("imbalance", "none"),
     ),
     Recipe(
         name="s1_step_copy",
-        says="each minority image copied nine more times",
+        says="first five classes at 1/10, each image of theirs copied nine more times",
         dataset="cifar10",
         training=Training(hparams={**_S1, "sampler": "copy_all"}, num_epochs=20, imbalance="step"),
         reported=(_test(0.5820),),
-        fault=_best_on_test(),
+        fault=_BEST_ON_TEST,
         choices=_S1_CHOICES,
         corrected=LAST_EPOCH,
         tuned=("imbalance", "copy"),
     ),
     Recipe(
         name="s1_step_aug",
-        says="five views of each image, the first five classes then doubled",
+        says="first five classes at 1/10, five views of each image, those of the five then doubled",
         dataset="cifar10",
         training=Training(hparams={**_S1, **_AUGMENTED}, num_epochs=20, imbalance="step"),
         reported=(_test(0.6055),),
-        fault="an image upside down is among the views: " + _best_on_test(),
+        fault="a vertical flip is among the views: pictures upside down, which the test set does not have",
         choices=_S1_AUG_CHOICES,
         corrected="s1_step_aug.no_vertical_flip",
         variants=(
@@ -313,7 +312,7 @@ _S1_RECIPES = (
     ),
     Recipe(
         name="s1_step_loss",
-        says="class weights ΣN / N_j",
+        says="first five classes at 1/10, class weights ΣN / N_j",
         dataset="cifar10",
         training=Training(hparams={**_S1, "loss": "summed_over_counts"}, num_epochs=20, imbalance="step"),
         reported=(_test(0.6280),),
@@ -332,7 +331,7 @@ _S1_RECIPES = (
     ),
     Recipe(
         name="s1_step_aug_loss",
-        says="five views of each image, not doubled, and class weights ΣN / N_j",
+        says="first five classes at 1/10, five views of each image, and class weights ΣN / N_j",
         dataset="cifar10",
         training=Training(
             hparams={**_S1, **_AUGMENTED, "doubles_tail": False, "loss": "summed_over_counts"},
@@ -423,22 +422,26 @@ _S1_RECIPES = (
 # --- s2: EuroSAT -----------------------------------------------------------------------------------------------
 
 _S2_CHOICES = "The network is small_cnn, 20 epochs, batches of 64: the report states none of them."
-_S2_OPTIMIZERS = {"sgd": ("sgd_heavy_ball", 0.01, 0.9), "adam": ("adam", 1e-3, 0.9), "rmsprop": ("rmsprop", 1e-3, 0.0)}
+_S2_OPTIMIZERS = {
+    "sgd": ("SGD", "sgd_heavy_ball", 0.01, 0.9),
+    "adam": ("Adam", "adam", 1e-3, 0.9),
+    "rmsprop": ("RMSprop", "rmsprop", 1e-3, 0.0),
+}
 _S2_TASK_A = tuple(
     Recipe(
         name=f"s2_taskA_{name}",
-        says=f"a CNN on EuroSAT RGB with {optimizer} at {learning_rate:g}",
+        says=f"a CNN on EuroSAT RGB, {title} at {learning_rate:g}",
         dataset="eurosat",
         training=Training(
             hparams=_hparams("small_cnn", optimizer, learning_rate, 64, momentum=momentum), num_epochs=20
         ),
         reported=(_test(0.967), _train(0.954)),
-        fault=_best_on_test("The number is that of the best of three optimisers."),
+        fault=f"{_BEST_ON_TEST}, of the best of three optimisers",
         choices=_S2_CHOICES,
         corrected=LAST_EPOCH,
         tuned=("baseline", "small_cnn"),
     )
-    for name, (optimizer, learning_rate, momentum) in _S2_OPTIMIZERS.items()
+    for name, (title, optimizer, learning_rate, momentum) in _S2_OPTIMIZERS.items()
 )
 _ULTRANET = _hparams("ultranet18", "adam", 1e-3, 64, schedule="multi_step", augmentation="resized_crop_flip")
 _ULTRANET_CHOICES = (
@@ -468,7 +471,7 @@ _S2_RECIPES = (
     *_S2_TASK_A,
     Recipe(
         name="s2_ultranet18",
-        says="ResNet-18's layout with two UltraBlocks a stage, random resized crop and flip",
+        says="EuroSAT, ResNet-18's layout with two UltraBlocks a stage, random resized crop and flip",
         dataset="eurosat",
         training=Training(hparams=_ULTRANET, num_epochs=20),
         reported=(_test(0.8620), _train(0.9230)),
@@ -498,9 +501,15 @@ _S2_RECIPES = (
         tuned=("baseline", "ultranet18"),
     ),
     _long_tailed("none", "EuroSAT long-tailed, untreated", {}, (_test(0.6709),), "none"),
-    _long_tailed("cb", "class-balanced loss", _CB, (), "class_balanced"),
-    _long_tailed("wrs", "WeightedRandomSampler, 1/n", _WRS, (), "weighted_sampler"),
-    _long_tailed("cb_wrs", "class-balanced loss and sampler", {**_CB, **_WRS}, (_test(0.8487),), "class_balanced"),
+    _long_tailed("cb", "EuroSAT long-tailed, class-balanced loss", _CB, (), "class_balanced"),
+    _long_tailed("wrs", "EuroSAT long-tailed, WeightedRandomSampler (1/n)", _WRS, (), "weighted_sampler"),
+    _long_tailed(
+        "cb_wrs",
+        "EuroSAT long-tailed, class-balanced loss and sampler",
+        {**_CB, **_WRS},
+        (_test(0.8487),),
+        "class_balanced",
+    ),
 )
 
 # --- s3: CIFAR-100 memorised -----------------------------------------------------------------------------------
@@ -591,7 +600,7 @@ _S4_RECIPES = (
         ),
     ),
     _resnet9("s4_resnet9_noaug", "a ResNet with one block a stage, no augmentation", "none", 0.82, 0.99),
-    _resnet9("s4_resnet9_aug", "the same with pad 4, random crop and flip", "crop_flip", 0.88, 0.91),
+    _resnet9("s4_resnet9_aug", "a ResNet with one block a stage, pad 4, random crop and flip", "crop_flip", 0.88, 0.91),
 )
 
 RECIPES: Mapping[str, Recipe] = {
@@ -622,7 +631,7 @@ ABLATIONS = (
         name="optimisers",
         title="Three optimisers",
         rows=("test accuracy",),
-        columns=tuple(_S2_OPTIMIZERS),
+        columns=tuple(title for title, *_ in _S2_OPTIMIZERS.values()),
         cells=(tuple(recipe.name for recipe in _S2_TASK_A),),
     ),
     Ablation(

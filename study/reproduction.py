@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import torch
 
 from study.cli import option_words
 from study.conduct import locked, new_run, now, raise_interrupt
 from study.console import StudyConsole, duration, plural
-from study.errors import StudyError, last_line, nearest
+from study.errors import StudyError, last_line
 from study.launch import CHECKPOINTS, Cluster, connected, num_slots, signals_to
 from study.ledger import LEDGER, SESSION, SESSION_END, Event, Ledger
-from study.recipes import ABLATIONS, RECIPES, SOURCES, Kind, Recipe, Training, chosen_recipes
-from study.records import RUN_EPOCHS, RUNS, write_table
+from study.recipe_runs import Run, planned_runs, scaled_test
+from study.reproduction_files import write_reproduction
 from study.resolve import dated_name, machine_settings, require_place
 from study.retest import fresh_seeds, record_outcome
 from study.spec import OWN_DATASET, ReproductionSpec, validated
@@ -31,83 +30,13 @@ from study.summary import (
     describe_machine,
     describe_versions,
     git_commit,
-    write_json,
 )
 from study.training import Job, Outcome, run_jobs
 from study.tuned import load_studies, tuned_beside
 from trainables.checkpoints import newest_epoch
-from trainables.data.sources import load_dataset
-from trainables.data.splits import retest_data, test_data, thin, thinned_counts, tuning_data, whole
-from trainables.data.types import DataError, ImageDataset, TestData, TuningData
-
-MIN_IMAGES_PER_CLASS = 20  # however small the scale
-# torch's names of classes that are made rare: the sources cut the first half, the long tail's code the last class.
-_IMBALANCES: Mapping[str, Mapping[str, Any]] = {
-    "step": {"imbalance": "step", "ratio": 10.0, "minority": "first"},
-    "exponential": {"imbalance": "exponential", "ratio": 100.0, "minority": "last"},
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A recipe's training, or a variant's, at its scale. not_run: why it cannot be, or None."""
-
-    name: str
-    recipe: Recipe
-    kind: Kind
-    says: str
-    training: Training
-    scale: float
-    dataset: str
-    not_run: str | None = None
-
-    @property
-    def num_epochs(self) -> int:
-        return max(1, round(self.scale * self.training.num_epochs))
-
-    def thinned(self, class_counts: np.ndarray) -> np.ndarray:
-        """How many of each class's images are trained on: first the scale's share, then what the imbalance leaves."""
-        counts = scaled_counts(class_counts, self.scale)
-        if self.training.imbalance is None:
-            return counts
-        return thinned_counts(counts, **_IMBALANCES[self.training.imbalance])
-
-
-def scaled_counts(class_counts: np.ndarray, scale: float) -> np.ndarray:
-    """int64[C]: the scale's share of each class, at least MIN_IMAGES_PER_CLASS where it has as many."""
-    least = np.minimum(class_counts, MIN_IMAGES_PER_CLASS)
-    return np.maximum(least, np.rint(scale * class_counts)).astype(np.int64)
-
-
-def planned_runs(spec: ReproductionSpec) -> tuple[Run, ...]:
-    """All runs of the chosen recipes: the recipes' own, in the table's order, then their variants.
-
-    Raises StudyError.
-    """
-    recipes = chosen_recipes(spec.recipes)
-    known = {"all", *SOURCES, *(name for recipe in RECIPES.values() for name in recipe.runs)}
-    for name in spec.scale:
-        if name not in known:
-            raise StudyError(f"--scale: there is no source, recipe or run {name!r}{nearest(name, known)}")
-    runs = []
-    for recipe in recipes:
-        for name, (kind, says, training) in recipe.runs.items():
-            keys = (name, recipe.name, recipe.source, "all")
-            scale = next(spec.scale[key] for key in keys if key in spec.scale)
-            dataset = recipe.dataset if spec.dataset == OWN_DATASET else spec.dataset
-            if kind == "recipe" or spec.variants:
-                runs.append(
-                    Run(
-                        name=name,
-                        recipe=recipe,
-                        kind=kind,
-                        says=says,
-                        training=training,
-                        scale=scale,
-                        dataset=dataset,
-                    )
-                )
-    return tuple(sorted(runs, key=lambda run: run.kind != "recipe"))
+from trainables.data.sources import SOURCES, load_dataset
+from trainables.data.splits import retest_data, tuning_data, whole
+from trainables.data.types import DataError, ImageDataset, TuningData
 
 
 def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
@@ -142,6 +71,7 @@ def resume(run_dir: Path, console: StudyConsole) -> int:
         runs = planned_runs(spec)
         datasets, absent = _load_datasets(spec, runs)
         begun = ledger.book.sessions[0] if ledger.book.sessions else {"datasets": {}, "tuned": _tuned(spec, runs)}
+        _require_same_trainings(run_dir, runs, begun.get("trainings", {}))
         for name, facts in begun["datasets"].items():
             if name not in datasets or datasets[name].fingerprint != facts["fingerprint"]:
                 raise StudyError(f"{name} is not what {run_dir} began with, or is not there any more")
@@ -159,13 +89,36 @@ def resume(run_dir: Path, console: StudyConsole) -> int:
             return session.conduct(cluster=cluster, slots=num_slots(spec, cluster), command=command)
 
 
+def _require_same_trainings(run_dir: Path, runs: Sequence[Run], begun: Mapping[str, Any]) -> None:
+    """Raises StudyError where a recipe is not what it was when the run directory began."""
+    changed = [run.name for run in runs if begun.get(run.name, _training_of(run)) != _training_of(run)]
+    if changed:
+        raise StudyError(
+            f"{', '.join(changed)} of this version of the project is not the training that {run_dir} began with: "
+            "begin another reproduction"
+        )
+
+
+def _training_of(run: Run) -> dict[str, Any]:
+    """All that a run's weights depend on but for its seed and its data, as JSON keeps it."""
+    training = run.training
+    return {
+        "task": training.task.name,
+        "hparams": dict(training.hparams),
+        "num_epochs": run.num_epochs,
+        "imbalance": training.imbalance,
+        "begins_with": training.begins_with,
+        "scale": run.scale,
+    }
+
+
 def _options(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "recipes"}
 
 
 def _load_datasets(spec: ReproductionSpec, runs: Sequence[Run]) -> tuple[dict[str, ImageDataset], dict[str, str]]:
     """(the data sets that are there, why the others are not). Raises StudyError where none is there."""
-    datasets, absent = {}, {}
+    datasets, absent, first = {}, {}, None
     for name in dict.fromkeys(run.dataset for run in runs):
         try:
             datasets[name] = load_dataset(
@@ -174,11 +127,12 @@ def _load_datasets(spec: ReproductionSpec, runs: Sequence[Run]) -> tuple[dict[st
         except DataError as error:
             if spec.dataset != OWN_DATASET:
                 raise
-            absent[name] = str(error)
+            is_there = SOURCES[name].lies_under(spec.data_root)
+            absent[name] = str(error) if is_there else f"{SOURCES[name].title} is not under the data root"
+            first = first or error
     if not datasets:
         raise StudyError(
-            f"{next(iter(absent.values()))}; without it none of these recipes can run "
-            "(a smoke run on embedded data: --dataset digits)"
+            f"{first}; without it none of these recipes can run (a smoke run on embedded data: --dataset digits)"
         )
     return datasets, absent
 
@@ -330,9 +284,9 @@ class _Session:
             f"plan: {plural(recipes, 'recipe')} and {plural(len(runs) - recipes, 'variant')}, each on "
             f"{plural(len(self._seeds), 'seed')}, {slots} at a time"
         )
-        for run in self._runs.values():
-            if run.not_run is not None:
-                say(f"      {run.name} is not run: {run.not_run}")
+        for reason in dict.fromkeys(run.not_run for run in self._runs.values() if run.not_run):
+            names = [run.name for run in self._runs.values() if run.not_run == reason]
+            say(f"      not run, because {reason}: {', '.join(names)}")
         scales = {run.scale for run in runs} - {1.0}
         if scales or self._spec.dataset != OWN_DATASET:
             say("      scaled down or on other data: such numbers do not compare with the reports'")
@@ -352,6 +306,7 @@ class _Session:
                 for name, dataset in self._datasets.items()
             },
             "tuned": dict(self._tuned),
+            "trainings": {run.name: _training_of(run) for run in self._runs.values()},
             "hardware": describe_machine(cpus=cluster.cpus, gpus=cluster.gpus),
             "versions": describe_versions(),
             "commit": git_commit(),
@@ -377,106 +332,4 @@ class _Session:
         return 0 if self._ledger.book.retests else 1
 
     def _write(self, state: State) -> None:
-        """The tables and summary.json, from the ledger."""
-        order = list(self._runs)
-        rows = sorted(self._ledger.book.retests.values(), key=lambda row: (order.index(row["arm"]), row["seed"]))
-        write_table(self._run_dir / "runs.parquet", [self._run_row(row) for row in rows], RUNS)
-        epochs = [{"run": row["arm"], "seed": row["seed"], **epoch} for row in rows for epoch in row["epochs"]]
-        write_table(self._run_dir / "epochs.parquet", epochs, RUN_EPOCHS)
-        write_json(self._run_dir / "summary.json", self._summary(state))
-
-    def _run_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        run = self._runs[row["arm"]]
-        names = {"run": run.name, "recipe": run.recipe.name, "kind": run.kind, "num_epochs": len(row["epochs"])}
-        return {**row["epochs"][-1], **row, **names}
-
-    def _summary(self, state: State) -> dict[str, Any]:
-        spec, book = self._spec, self._ledger.book
-        first, last = book.sessions[0], book.sessions[-1]
-        recipes = {run.recipe.name: run.recipe for run in self._runs.values()}
-        return {
-            "name": spec.name,
-            "task": spec.task,
-            "state": state,
-            "command": first["command"],
-            "resume_command": f"python -m study.resume {spec.run_dir}",
-            "seed": spec.seed,
-            "seeds": spec.seeds,
-            "dataset_override": None if spec.dataset == OWN_DATASET else spec.dataset,
-            "recipes": [self._describe_recipe(recipe) for recipe in recipes.values()],
-            "runs": {name: self._describe_run(run) for name, run in self._runs.items()},
-            "ablations": [
-                {
-                    "name": ablation.name,
-                    "title": ablation.title,
-                    "rows": list(ablation.rows),
-                    "columns": list(ablation.columns),
-                    "cells": [list(row) for row in ablation.cells],
-                    "counts_images": ablation.counts_images,
-                }
-                for ablation in ABLATIONS
-                if set(ablation.runs) & set(self._runs)
-            ],
-            "tuned": first["tuned"],
-            "datasets": last["datasets"],
-            "sessions": [
-                {name: value for name, value in session.items() if name not in {"datasets", "tuned"}}
-                for session in book.sessions
-            ],
-            "hardware": last["hardware"],
-            "versions": last["versions"],
-            "commit": last["commit"],
-            "numerics": spec.numerics.model_dump() if spec.numerics else {},
-            "ledger_milliseconds_per_event": self._ledger.milliseconds_per_event(),
-        }
-
-    def _describe_recipe(self, recipe: Recipe) -> dict[str, Any]:
-        cause = {"text": recipe.cause[0], "run": recipe.cause[1]} if recipe.cause else None
-        return {
-            "name": recipe.name,
-            "source": recipe.source,
-            "says": recipe.says,
-            "dataset": recipe.dataset,
-            "fault": recipe.fault,
-            "choices": recipe.choices,
-            "reported": [{"what": r.what, "column": r.column, "value": r.value} for r in recipe.reported],
-            "reported_per_class": list(recipe.reported_per_class),
-            "corrected": recipe.corrected,
-            "cause": cause,
-            "runs": [name for name in recipe.runs if name in self._runs],
-        }
-
-    def _describe_run(self, run: Run) -> dict[str, Any]:
-        counts = self._class_counts(run)
-        failures = self._ledger.book.retest_failures
-        return {
-            "recipe": run.recipe.name,
-            "kind": run.kind,
-            "says": run.says,
-            "task": run.training.task.name,
-            "score": run.training.task.score,
-            "scale": run.scale,
-            "num_epochs": run.num_epochs,
-            "full_epochs": run.training.num_epochs,
-            "num_train": int(counts.sum()) if counts is not None else None,
-            "class_counts": counts.tolist() if counts is not None else None,
-            "imbalance": run.training.imbalance,
-            "begins_with": run.training.begins_with,
-            "config": dict(run.training.hparams),
-            "not_run": run.not_run,
-            "failures": {str(seed): row["message"] for (name, seed), row in failures.items() if name == run.name},
-        }
-
-    def _class_counts(self, run: Run) -> np.ndarray | None:
-        if run.not_run is not None:
-            return None
-        pool = self._pools[run.dataset]
-        return run.thinned(np.bincount(pool.labels, minlength=pool.num_classes))
-
-
-def scaled_test(dataset: ImageDataset, scale: float) -> TestData:
-    """The scale's share of the test images of each class, at least MIN_IMAGES_PER_CLASS."""
-    test = test_data(dataset)
-    counts = scaled_counts(np.bincount(test.labels, minlength=len(dataset.class_names)), scale)
-    indices = thin(test.labels, np.arange(len(test.labels), dtype=np.int64), counts, seed=0)
-    return TestData(images=test.images[indices], labels=test.labels[indices])
+        write_reproduction(spec=self._spec, runs=self._runs, pools=self._pools, ledger=self._ledger, state=state)

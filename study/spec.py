@@ -63,7 +63,7 @@ class RunSpec(BaseModel):
     )
     address: str | None = _option(None, "machine", "an existing Ray cluster, e.g. auto or HOST:6379")
 
-    name: str | None = _option(None, "output", "name of the run; default TASK-DATASET-DATE")
+    name: str | None = _option(None, "output", "name of the run; default what it runs and the date")
     output_dir: Path = _option(Path("reports"), "output", "folder for runs")
 
     # Chosen once a run and kept through resume and retest; not an option.
