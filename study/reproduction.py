@@ -18,7 +18,7 @@ from study.conduct import locked, new_run, now, raise_interrupt
 from study.console import StudyConsole, duration, plural
 from study.errors import StudyError, last_line
 from study.launch import CHECKPOINTS, Cluster, connected, num_slots, signals_to
-from study.ledger import LEDGER, SESSION, SESSION_END, Event, Ledger
+from study.ledger import LEDGER, SESSION, SESSION_END, Book, Event, Ledger
 from study.recipe_runs import Run, planned_runs, scaled_test
 from study.reproduction_files import write_reproduction
 from study.resolve import dated_name, machine_settings, require_place
@@ -70,11 +70,9 @@ def resume(run_dir: Path, console: StudyConsole) -> int:
     with locked(run_dir), Ledger(run_dir) as ledger:
         runs = planned_runs(spec)
         datasets, absent = _load_datasets(spec, runs)
-        begun = ledger.book.sessions[0] if ledger.book.sessions else {"datasets": {}, "tuned": _tuned(spec, runs)}
-        _require_same_trainings(run_dir, runs, begun.get("trainings", {}))
-        for name, facts in begun["datasets"].items():
-            if name not in datasets or datasets[name].fingerprint != facts["fingerprint"]:
-                raise StudyError(f"{name} is not what {run_dir} began with, or is not there any more")
+        begun = ledger.book.sessions[0] if ledger.book.sessions else {"tuned": _tuned(spec, runs)}
+        _require_same_trainings(run_dir, runs, ledger.book)
+        _require_same_data(run_dir, datasets, ledger.book)
         with connected(spec.address) as cluster:
             session = _Session(
                 spec=spec,
@@ -89,13 +87,23 @@ def resume(run_dir: Path, console: StudyConsole) -> int:
             return session.conduct(cluster=cluster, slots=num_slots(spec, cluster), command=command)
 
 
-def _require_same_trainings(run_dir: Path, runs: Sequence[Run], begun: Mapping[str, Any]) -> None:
-    """Raises StudyError where a recipe is not what it was when the run directory began."""
-    changed = [run.name for run in runs if begun.get(run.name, _training_of(run)) != _training_of(run)]
+def _require_same_data(run_dir: Path, datasets: Mapping[str, ImageDataset], book: Book) -> None:
+    """Raises StudyError where a data set that an earlier session had is another or is gone. New ones are welcome."""
+    for session in book.sessions:
+        for name, facts in session["datasets"].items():
+            if name not in datasets or datasets[name].fingerprint != facts["fingerprint"]:
+                raise StudyError(f"{name} is not what {run_dir} was trained on, or is not there any more")
+
+
+def _require_same_trainings(run_dir: Path, runs: Sequence[Run], book: Book) -> None:
+    """Raises StudyError where a run of an earlier session is another training now, or is not in the table any more."""
+    before = {name: training for session in book.sessions for name, training in session["trainings"].items()}
+    known = {run.name: _training_of(run) for run in runs}
+    changed = [name for name, training in before.items() if known.get(name) != training]
     if changed:
         raise StudyError(
-            f"{', '.join(changed)} of this version of the project is not the training that {run_dir} began with: "
-            "begin another reproduction"
+            f"{', '.join(changed)} of this version of the project is not the training that {run_dir} has: begin "
+            "another reproduction"
         )
 
 
@@ -234,9 +242,9 @@ class _Session:
             self._console.say(f"{self._done()}  {job.name}, seed {job.seed} failed: {outcome}")
         else:
             row, epochs = outcome
-            value, seconds = row[job.task.score], duration(row["train_seconds"])
             run = self._runs[job.name]
-            says = f"{job.task.score.replace('_', ' ')} {100 * value:.1f} % after {plural(len(epochs), 'epoch')}"
+            value, seconds = row[run.training.score], duration(row["train_seconds"])
+            says = f"{run.training.score.replace('_', ' ')} {100 * value:.1f} % after {plural(len(epochs), 'epoch')}"
             reported = run.recipe.reported
             if run.kind == "recipe" and reported and run.scale == 1 and self._spec.dataset == OWN_DATASET:
                 says += f" (reported {100 * reported[0].value:.1f} %)"

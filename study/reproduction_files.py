@@ -96,7 +96,7 @@ def _run(run: Run, pools: Mapping[str, TuningData], book: Book) -> dict[str, Any
         "kind": run.kind,
         "says": run.says,
         "task": run.training.task.name,
-        "score": run.training.task.score,
+        "score": run.training.score,
         "scale": run.scale,
         "num_epochs": run.num_epochs,
         "full_epochs": run.training.num_epochs,

@@ -96,8 +96,8 @@ class RecipeHparams(ImbalanceHparams):
     """A source system's classifier as its report states it, faults included: loss and sampler are of recipe's tables.
 
     decays_everything: weight decay on biases and normalisation too, as torch's optimisers do. vertical_flip: whether
-    it is among the views of augment_all; doubles_tail: whether that set then holds the tail classes twice.
-    full_batch_share: the probability with which mask_in_loop leaves a batch whole.
+    it is among the views of augment_all, brightness again in its place if not; doubles_tail: whether that set then
+    holds the tail classes twice. full_batch_share: the probability with which mask_in_loop leaves a batch whole.
     """
 
     decays_everything: Annotated[bool, Field(json_schema_extra=STATIC)] = True

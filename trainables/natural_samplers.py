@@ -15,6 +15,7 @@ from trainables.samplers import (
     augmented,
     batch_sizes_of,
     copied,
+    full_and_cut_batches,
     oversampled,
     plain_plan,
     shuffled,
@@ -33,7 +34,9 @@ def augment_all(epoch: Epoch) -> EpochPlan:
     Its photometric factors are drawn anew in each epoch, where the source's set was made once.
     """
     hparams = epoch.hparams
-    views = [view for view in VIEWS if view != "vertical_flip" or getattr(hparams, "vertical_flip", True)]
+    views = list(VIEWS)
+    if not getattr(hparams, "vertical_flip", True):
+        views[views.index("vertical_flip")] = "brightness"  # as many images as with it
     pairs = augmented(epoch, views=views, doubles_tail=getattr(hparams, "doubles_tail", True))
     return views_plan(shuffled(pairs, epoch.generator), epoch.batch_size)
 
@@ -54,17 +57,14 @@ def mask_in_loop_oversample(epoch: Epoch) -> EpochPlan:
     (samplers.oversampled) and the result trained in batches of batch_size. In the source's program the full batch was
     trained on instead: that is mask_in_loop.
     """
-    batches: list[tuple[Tensor, float]] = []
-    recorded: list[Tensor] = []
-    for positions, loss_scale, is_full in _masked_batches(epoch):
-        recorded.append(positions)
-        if is_full:
-            merged = oversampled(torch.cat(recorded), epoch.labels, epoch.class_counts, epoch.generator)
-            batches += [(part, 1.0) for part in merged.split(batch_sizes_of(len(merged), epoch.batch_size))]
-            recorded = []
-        else:
-            batches.append((positions, loss_scale))
-    return _concatenated([(positions, loss_scale, False) for positions, loss_scale in batches])
+    return _concatenated(_merged(_masked_batches(epoch), epoch))
+
+
+def flag_oversample(epoch: Epoch) -> EpochPlan:
+    """The same on data thinned once, whose rare images all lie in full batches: see samplers.full_and_cut_batches."""
+    batches = full_and_cut_batches(epoch.labels, epoch.class_counts, epoch.batch_size, epoch.generator)
+    cut_loss_scale = epoch.knob("cut_loss_scale")
+    return _concatenated(_merged([(part, 1.0 if full else cut_loss_scale, full) for part, full in batches], epoch))
 
 
 NATURAL_SAMPLERS: dict[str, Sampler] = {
@@ -73,11 +73,15 @@ NATURAL_SAMPLERS: dict[str, Sampler] = {
     "augment_all": augment_all,
     "mask_in_loop": mask_in_loop,
     "mask_in_loop_oversample": mask_in_loop_oversample,
+    "flag_oversample": flag_oversample,
 }
 
+_Batch = tuple[Tensor, float, bool]
+"""(positions, loss scale, is it full)."""
 
-def _masked_batches(epoch: Epoch) -> list[tuple[Tensor, float, bool]]:
-    """(positions, loss scale, is it full) of each batch in which something is left; at least one is full."""
+
+def _masked_batches(epoch: Epoch) -> list[_Batch]:
+    """Those in which something is left; at least one is full."""
     is_tail = tail_classes(epoch.class_counts)[epoch.labels]
     order = shuffled(torch.arange(len(epoch.labels)), epoch.generator)
     parts = order.split(batch_sizes_of(len(order), epoch.batch_size))
@@ -93,7 +97,24 @@ def _masked_batches(epoch: Epoch) -> list[tuple[Tensor, float, bool]]:
     return masked
 
 
-def _concatenated(batches: list[tuple[Tensor, float, bool]]) -> EpochPlan:
+def _merged(batches: list[_Batch], epoch: Epoch) -> list[_Batch]:
+    """The cut batches; in a full one's place what the over-sampled set of it and the cut ones before gives."""
+    merged: list[_Batch] = []
+    recorded: list[Tensor] = []
+    for batch in batches:
+        positions, _, is_full = batch
+        recorded.append(positions)
+        if is_full:
+            balanced = oversampled(torch.cat(recorded), epoch.labels, epoch.class_counts, epoch.generator)
+            parts = balanced.split(batch_sizes_of(len(balanced), epoch.batch_size))
+            merged += [(part, 1.0, True) for part in parts]
+            recorded = []
+        else:
+            merged.append(batch)
+    return merged
+
+
+def _concatenated(batches: list[_Batch]) -> EpochPlan:
     return EpochPlan(
         positions=torch.cat([positions for positions, _, _ in batches]),
         batch_sizes=tuple(len(positions) for positions, _, _ in batches),

@@ -168,12 +168,12 @@ def decoupled(epoch: Epoch) -> EpochPlan:
 def flag(epoch: Epoch) -> EpochPlan:
     """The source's `s0_flag_downweight` on data thinned once: full batches count 1, cut ones cut_loss_scale.
 
-    Each image is drawn once, every tail image in a full batch; see _full_and_cut_batches. With a step of 1/10
+    Each image is drawn once, every tail image in a full batch; see full_and_cut_batches. With a step of 1/10
     about 1 batch in 10 is full, as in the source. (There the mask was drawn anew in every epoch, so that
     nothing was cut.)
     """
     cut_loss_scale = epoch.knob("cut_loss_scale")
-    batches = _full_and_cut_batches(epoch.labels, epoch.class_counts, epoch.batch_size, epoch.generator)
+    batches = full_and_cut_batches(epoch.labels, epoch.class_counts, epoch.batch_size, epoch.generator)
     return EpochPlan(
         positions=torch.cat([positions for positions, _ in batches]),
         batch_sizes=tuple(len(positions) for positions, _ in batches),
@@ -196,7 +196,7 @@ def warmup_oversample(epoch: Epoch) -> EpochPlan:
     drawn: list[tuple[Tensor, float]] = []
     recorded: list[Tensor] = []
     num_missing = len(labels)
-    for positions, is_full in _full_and_cut_batches(labels, class_counts, epoch.batch_size, epoch.generator):
+    for positions, is_full in full_and_cut_batches(labels, class_counts, epoch.batch_size, epoch.generator):
         if num_missing <= 0:
             break
         recorded.append(positions)
@@ -250,7 +250,7 @@ def batch_sizes_of(num_images: int, batch_size: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _full_and_cut_batches(
+def full_and_cut_batches(
     labels: Tensor, class_counts: Tensor, batch_size: int, generator: torch.Generator
 ) -> list[tuple[Tensor, bool]]:
     """All images, each once, parted into full and cut batches in random order: (positions, is it full).
