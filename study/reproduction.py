@@ -97,7 +97,7 @@ def _require_same_data(run_dir: Path, datasets: Mapping[str, ImageDataset], book
 
 def _require_same_trainings(run_dir: Path, runs: Sequence[Run], book: Book) -> None:
     """Raises StudyError where a run of an earlier session is another training now, or is not in the table any more."""
-    before = {name: training for session in book.sessions for name, training in session["trainings"].items()}
+    before = {name: training for session in book.sessions for name, training in session.get("trainings", {}).items()}
     known = {run.name: _training_of(run) for run in runs}
     changed = [name for name, training in before.items() if known.get(name) != training]
     if changed:
