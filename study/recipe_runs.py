@@ -81,6 +81,9 @@ def planned_runs(spec: ReproductionSpec) -> tuple[Run, ...]:
                         dataset=dataset,
                     )
                 )
+    used = {"all", *(key for run in runs for key in (run.name, run.recipe.name, run.recipe.source))}
+    if unused := set(spec.scale) - used:
+        raise StudyError(f"--scale names {', '.join(sorted(unused))}, of which no run was chosen")
     return tuple(sorted(runs, key=lambda run: run.kind != "recipe"))
 
 

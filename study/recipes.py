@@ -14,7 +14,7 @@ from study.errors import StudyError, nearest
 from trainables.recipe import RECIPE, RECIPE_PUZZLES
 from trainables.task import Task
 
-Kind = Literal["recipe", "corrected", "ablation", "cause"]
+Kind = Literal["recipe", "corrected", "control", "ablation", "cause"]
 LAST_EPOCH = "last epoch"
 """Recipe.corrected where the fault is in what was reported, not in what was trained."""
 
@@ -42,7 +42,9 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A recipe's training with something changed: its fault mended, an ablation's cell, or a difference explained."""
+    """A recipe's training with something changed: its fault mended, what it lacks as a control, an ablation's cell, or
+    what would explain a difference to the report.
+    """
 
     name: str
     kind: Kind
@@ -66,7 +68,7 @@ class Recipe:
     corrected: the run whose number stands in the corrected column (a variant's, another recipe's), LAST_EPOCH or None.
     reported_per_class: the recalls that a report printed, the first classes' where not all are known. tuned: the study
     and the arm in which the same question was tuned. cause: why the number that comes out here differs from the
-    reported one, where it does by more than 3 points, and the run that removes the cause.
+    reported one, where it does by more than 3 points, and the run without that cause.
     """
 
     name: str
@@ -191,8 +193,8 @@ _S0_RECIPES = (
             ),
             Variant(
                 name="untreated",
-                kind="corrected",
-                says="the control: cut to 1/10 once, every batch counts alike",
+                kind="control",
+                says="cut to 1/10 once, every batch counts alike",
                 changes={"imbalance": "step", "hparams": {"sampler": "shuffle", "full_batch_share": None}},
             ),
             Variant(
@@ -410,9 +412,8 @@ _S1_RECIPES = (
             ),
         ),
         cause=(
-            "the report does not state its optimiser, and its net seems to have learnt more slowly: ours, with Adam, "
-            "has the reported numbers after its first epoch, and is better after ten. With SGD at .001 it learns more "
-            "slowly",
+            "the report does not state its optimiser, and its net seems to have learnt more slowly than ours with "
+            "Adam, which is where the report ended after about one epoch of ten; SGD at .001 learns more slowly",
             "s1_jigsaw2x2.slower",
         ),
         tuned=("jigsaw", "pretext"),
@@ -429,8 +430,8 @@ _S1_RECIPES = (
         variants=(
             Variant(
                 name="equal_epochs",
-                kind="corrected",
-                says="the control: from scratch for 30 epochs, as long as puzzles and classifier together",
+                kind="control",
+                says="from scratch for 30 epochs, as long as puzzles and classifier together",
                 changes={"begins_with": None, "num_epochs": 30},
             ),
         ),

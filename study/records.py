@@ -130,7 +130,7 @@ RUNS = pa.schema(
     [
         _field("run", pa.string()),  # RECIPE, or RECIPE.VARIANT
         _field("recipe", pa.string()),
-        _field("kind", pa.string()),  # recipe | corrected | ablation | cause
+        _field("kind", pa.string()),  # recipe | corrected | control | ablation | cause
         _field("seed", pa.int64()),
         _field("num_epochs", pa.int64()),
         _field("num_train", pa.int64(), "training images"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -70,7 +71,6 @@ def resume(run_dir: Path, console: StudyConsole) -> int:
     with locked(run_dir), Ledger(run_dir) as ledger:
         runs = planned_runs(spec)
         datasets, absent = _load_datasets(spec, runs)
-        begun = ledger.book.sessions[0] if ledger.book.sessions else {"tuned": _tuned(spec, runs)}
         _require_same_trainings(run_dir, runs, ledger.book)
         _require_same_data(run_dir, datasets, ledger.book)
         with connected(spec.address) as cluster:
@@ -79,7 +79,7 @@ def resume(run_dir: Path, console: StudyConsole) -> int:
                 runs=runs,
                 datasets=datasets,
                 absent=absent,
-                tuned=begun["tuned"],
+                tuned=_tuned_now_or_before(spec, runs, ledger.book),
                 ledger=ledger,
                 console=console,
             )
@@ -150,6 +150,16 @@ def _tuned(spec: ReproductionSpec, runs: Sequence[Run]) -> dict[str, Any]:
     recipes = {run.recipe.name: run.recipe for run in runs}
     beside = {name: tuned_beside(recipe, studies) for name, recipe in recipes.items()}
     return {name: found for name, found in beside.items() if found is not None}
+
+
+def _tuned_now_or_before(spec: ReproductionSpec, runs: Sequence[Run], book: Book) -> dict[str, Any]:
+    """As an earlier session found it, where the studies are not there any more."""
+    try:
+        return _tuned(spec, runs)
+    except StudyError:
+        if not book.sessions:
+            raise
+        return dict(book.sessions[-1]["tuned"])
 
 
 class _Session:
@@ -335,6 +345,7 @@ class _Session:
             say(f"continue: python -m study.resume {self._run_dir}")
             say(f"report so far: {page}")
             return 130
+        shutil.rmtree(self._run_dir / CHECKPOINTS, ignore_errors=True)  # nothing begins with them any more
         say(f"done in {duration(wall_seconds)}")
         say(f"report: {page}")
         return 0 if self._ledger.book.retests else 1

@@ -56,7 +56,7 @@ def _summary(
         "recipes": [_recipe(recipe, runs) for recipe in recipes.values()],
         "runs": {name: _run(run, pools, book) for name, run in runs.items()},
         "ablations": [_ablation(ablation) for ablation in ABLATIONS if set(ablation.runs) & set(runs)],
-        "tuned": first["tuned"],
+        "tuned": last["tuned"],
         "datasets": last["datasets"],
         "sessions": [
             {name: value for name, value in session.items() if name not in {"datasets", "tuned", "trainings"}}

@@ -281,7 +281,10 @@ class ReproductionSpec(RunSpec):
         if not isinstance(value, str):
             return value
         pairs = [part.strip().rpartition("=") for part in value.split(",")]
-        return {name or "all": share for name, _, share in pairs}
+        names = [name or "all" for name, _, _ in pairs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"must give one share for each name, got {value!r}")
+        return {name: share for name, (_, _, share) in zip(names, pairs, strict=True)}
 
     @field_validator("scale")
     @classmethod

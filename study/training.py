@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 
 from study.errors import last_line
 from study.spec import RunSpec
@@ -65,7 +66,7 @@ def run_jobs(
 
     failed: jobs that failed in an earlier session, and why; what would begin with half-trained weights fails too.
     on_outcome records it: the job's folder is removed after that. on_wait(running jobs) is called once a minute.
-    Returns what was lost with its worker, a line each: a resume repeats it.
+    Returns what was lost with its worker, or to a full disk or memory, a line each: a resume repeats it.
     """
     waiting = list(jobs)
     failed = dict(failed)
@@ -99,7 +100,10 @@ def run_jobs(
             job = running.pop(done[0])
             try:
                 outcome = ray.get(done[0])
-            except ray.exceptions.RayTaskError as error:  # raised in our code: again would end alike
+            except ray.exceptions.RayTaskError as error:  # raised in our code: again would end alike, but for these
+                if isinstance(error.cause, OSError | MemoryError | torch.OutOfMemoryError):
+                    lost[job.key] = last_line(error)
+                    continue
                 outcome = last_line(error)
             except ray.exceptions.RayError as error:  # its worker or node was lost
                 lost[job.key] = last_line(error)

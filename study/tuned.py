@@ -11,6 +11,7 @@ from study import analysis
 from study.analysis import Tables
 from study.errors import StudyError
 from study.recipes import Recipe
+from trainables.models import MODELS
 from trainables.recipe import RECIPE_PUZZLES
 
 # Of a study of class imbalance, what must be as in the recipes with a step: ratio 10, the first classes rare.
@@ -55,6 +56,7 @@ def _scores(recipe: Recipe, arm: str, tables: Tables) -> dict[str, Any] | str:
     imbalance = recipe.training.imbalance or ("step" if recipe.training.hparams.get("full_batch_share") else None)
     if imbalance and tables.summary["setting"] != (_STEP if imbalance == "step" else _LONG_TAIL):
         return "the tuned study is of another imbalance"
+    model = MODELS[str(recipe.training.hparams.get("model", "small_cnn"))]
     column = "test_accuracy"
     if recipe.training.task is RECIPE_PUZZLES:
         arm, column = str(tables.summary["setting"]["pretext_arm"]), "test_exact_accuracy"
@@ -63,4 +65,14 @@ def _scores(recipe: Recipe, arm: str, tables: Tables) -> dict[str, Any] | str:
     scores = tables.retests[tables.retests["arm"] == arm][column]
     if not len(scores):
         return f"the tuned study has no retest of {arm}"
-    return {"arm": arm, "column": column, **analysis.interval_columns(analysis.t_interval(scores))}
+    trials = tables.trials[tables.trials["arm"] == arm]
+    models = {MODELS.get(str(name)) for name in analysis.knob(trials, "model")}
+    if recipe.training.task is not RECIPE_PUZZLES and models != {model}:
+        return "the tuned study is of another network"
+    return {
+        "arm": arm,
+        "column": column,
+        "epochs": int(trials["epochs"].max()),
+        "trials": len(trials),
+        **analysis.interval_columns(analysis.t_interval(scores)),
+    }

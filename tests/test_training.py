@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import ray
+import torch
 
 from study import training
 from study.spec import ReproductionSpec
@@ -131,6 +132,24 @@ def test_a_lost_worker_is_told_and_neither_recorded_nor_begun_with(run, tmp_path
     _, told, lost = run(*jobs, outcomes={"first": error})
     assert set(told) == {"other"}
     assert [line.partition(":")[0] for line in lost] == ["first, seed 0", "then, seed 0"]
+
+
+@pytest.mark.parametrize(
+    "cause", [OSError(28, "No space left on device"), torch.OutOfMemoryError("CUDA out of memory")]
+)
+def test_a_full_disk_or_memory_is_not_a_result(run, tmp_path, cause):
+    error = ray.exceptions.RayTaskError("train", "Traceback\nit was full", cause)
+    _, told, lost = run(job("a", tmp_path), outcomes={"a": error})
+    assert told == {}
+    assert lost == ["a, seed 0: it was full"]
+    assert (tmp_path / "a").exists()
+
+
+def test_an_error_in_the_training_is_a_result(run, tmp_path):
+    error = ray.exceptions.RayTaskError("train", "Traceback\nValueError: bad", ValueError("bad"))
+    _, told, lost = run(job("a", tmp_path), outcomes={"a": error})
+    assert told == {"a": "ValueError: bad"}
+    assert lost == []
 
 
 def test_what_still_runs_is_cancelled_when_one_interrupts(run, tmp_path):
