@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,16 +47,15 @@ def figures_of(reproduction: Reproduction) -> tuple[Figure, ...]:
 
 def _label(reproduction: Reproduction, recipe: Recipe) -> str:
     """The recipe's name, with its scale where that is not 1."""
-    run = reproduction.run(str(recipe["name"]))
-    scale = "" if run is None or run["scale"] == 1 else f" (×{run['scale']:g})"
-    return f"{recipe['name']}{scale}"
+    scale = reproductions.scale_mark(reproduction, str(recipe["name"]))
+    return f"{recipe['name']} ({scale})" if scale else str(recipe["name"])
 
 
 # --- reported, reproduced, corrected, tuned ------------------------------------------------------------------------
 
 
 def overview_data(reproduction: Reproduction) -> pd.DataFrame | None:
-    """A row a recipe that ran: label, reported, last, lowest, highest (seeds), best, corrected, tuned, all in %.
+    """A row a recipe that ran: label, reported, last, lowest, highest (seeds), best, corrected, control, tuned, in %.
 
     NaN where there is no such number; reported and tuned also where the run does not compare with them.
     """
@@ -66,11 +66,11 @@ def overview_data(reproduction: Reproduction) -> pd.DataFrame | None:
         if last is None:
             continue
         best = reproductions.score_of(reproductions.best_on_test(reproduction, name, column))
-        mended = [
-            one.after
-            for one in reproductions.corrections(reproduction, recipe)[:1]
-            if one.run and one.after and reproductions.same_scale(reproduction, name, one.run)
-        ]
+        mended = reproductions.corrected(reproduction, recipe)
+        if mended and not (mended.run and mended.after and reproductions.same_scale(reproduction, name, mended.run)):
+            mended = None
+        after = mended.after.mean if mended and mended.after else math.nan
+        is_control = mended is not None and mended.is_control
         tuned = reproduction.summary["tuned"].get(name) or {}
         compares = reproductions.obstacle(reproduction, name) is None
         found.append(
@@ -81,7 +81,8 @@ def overview_data(reproduction: Reproduction) -> pd.DataFrame | None:
                 "lowest": last.lowest,
                 "highest": last.highest,
                 "best": math.nan if best is None else best.mean,
-                "corrected": mended[0].mean if mended else math.nan,
+                "corrected": math.nan if is_control else after,
+                "control": after if is_control else math.nan,
                 "tuned": tuned.get("mean", math.nan) if compares else math.nan,
             }
         )
@@ -96,6 +97,7 @@ def overview_data(reproduction: Reproduction) -> pd.DataFrame | None:
 OVERVIEW_STYLES: dict[str, dict[str, Any]] = {
     "tuned": {"marker": "^", "color": ORANGE, "markersize": 6.5, "label": "tuned"},
     "corrected": {"marker": "D", "color": VERMILLION, "markersize": 5, "label": "corrected"},
+    "control": {"marker": "s", "color": GREY, "markersize": 5, "label": "control"},
     "best": {"marker": "o", "color": BLUE, "markersize": 6.5, "markerfacecolor": "none", "label": "best epoch on test"},
     "last": {"marker": "o", "color": BLUE, "markersize": 5, "label": "last epoch, and its seeds"},
     "reported": {"marker": "|", "color": BLACK, "markersize": 13, "markeredgewidth": 2, "label": "reported"},
@@ -137,8 +139,9 @@ OVERVIEW = Figure(
     title="Reported, reproduced, corrected and tuned",
     caption="A row a recipe that ran; means over seeds, the line from the lowest to the highest seed's last epoch. The "
     "hollow circle is what choosing the epoch by the test split would have given. Corrected: where another run mends "
-    "the fault (where reporting the last epoch does, that is the filled dot). × after a name: its scale; its numbers "
-    "compare neither with the reported nor with the tuned one, which are left out.",
+    "the fault (where reporting the last epoch does, that is the filled dot). Control: what the recipe lacked, and is "
+    "to be judged against. × after a name: its scale; its numbers compare neither with the reported nor with the tuned "
+    "one, which are left out.",
     alt=_overview_alt,
     absent="no recipe has run",
     data=overview_data,
@@ -182,8 +185,11 @@ def draw_curves(data: list[CurvePanel]) -> Canvas:
         ax.plot(panel.test["epoch"], panel.test["smoothed"], **_SMOOTHED, marker=marker, markersize=4)
         set_title(ax, panel.title)
         set_epoch_axis(ax)
+        if panel.test["epoch"].max() == 1:
+            ax.set_xlim(0, 2)
+            ax.set_xticks([1])
     canvas.supxlabel("Epoch", fontsize=9)
-    canvas.supylabel("Accuracy (%), each recipe's own scale", fontsize=9)
+    canvas.supylabel("Accuracy (%),\neach panel's own scale", fontsize=9)
     legend(canvas, [Line2D([], [], **style) for style in (_SMOOTHED, _RAW, _TRAINING)])
     return canvas
 
@@ -266,6 +272,8 @@ def classes_data(dataset: str, reproduction: Reproduction) -> ClassPanels | None
 
 def draw_classes(data: ClassPanels) -> Canvas:
     canvas, axes = panels(len(data.panels), min(2, len(data.panels)), 1.4, sharex=True, sharey=True)
+    names = [plain(name, 14) for name in data.class_names]
+    overhanging = axes[-2] if len(axes) > 2 and len(axes) % 2 else None  # the place below it is empty
     for ax, panel in zip(axes, data.panels, strict=True):
         mean, lowest, highest = panel.recall
         classes = np.arange(len(mean))
@@ -274,8 +282,10 @@ def draw_classes(data: ClassPanels) -> Canvas:
         ax.vlines(classes, lowest, highest, color=BLACK, linewidth=0.9)
         ax.plot(classes[: len(panel.reported)], panel.reported, linestyle="", **_REPORTED_RECALL)
         ax.grid(axis="x", visible=False)
-        ax.set_xticks(classes, [plain(name, 14) for name in data.class_names], rotation=45, ha="right", fontsize=7)
+        ax.set_xticks(classes, names, rotation=45, ha="right", fontsize=7)
         ax.tick_params(axis="x", length=0)
+        if ax is overhanging:
+            _hang_names(ax, names)
         set_title(ax, panel.title)
     axes[0].set_ylim(0, 100)
     canvas.supylabel("Test recall (%)", fontsize=9)
@@ -290,6 +300,24 @@ def draw_classes(data: ClassPanels) -> Canvas:
     return canvas
 
 
+def _hang_names(ax: Axes, names: Sequence[str]) -> None:
+    """The classes' names below the panel, without making its row as high as they are long."""
+    ax.tick_params(axis="x", labelbottom=False)
+    for place, name in enumerate(names):
+        label = ax.annotate(
+            name,
+            (place, 0),
+            xytext=(3, -4),
+            xycoords=ax.get_xaxis_transform(),
+            textcoords="offset points",
+            rotation=45,
+            ha="right",
+            va="top",
+            fontsize=7,
+        )
+        label.set_in_layout(False)
+
+
 _REPORTED_RECALL: dict[str, Any] = {"marker": "D", "color": VERMILLION, "markersize": 4.5, "label": "reported"}
 
 
@@ -301,10 +329,15 @@ def _classes_alt(data: ClassPanels) -> str:
     return f"Test recall (%) of each class, a panel a recipe: {'; '.join(rows)}."
 
 
+def file_slug(dataset: str) -> str:
+    """A data set's name as a part of a file's: '/data/my pets' -> 'data-my-pets'."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", dataset).strip("-")[-60:] or "dataset"
+
+
 def _classes_figure(dataset: str) -> Figure:
-    title = wording.DATASET_TITLES.get(dataset, dataset)
+    title = wording.DATASET_TITLES.get(dataset, dataset).replace("{", "{{").replace("}", "}}")  # it is formatted
     return Figure(
-        name=f"classes_{dataset}",
+        name=f"classes_{file_slug(dataset)}",
         section="classes",
         title=f"Recall of each class on {title}",
         caption="Recipes that cut classes, or whose report printed a table of classes; means over seeds at the last "

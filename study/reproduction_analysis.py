@@ -22,12 +22,15 @@ SMOOTHING = 0.5
 """Decay of the exponential moving average, an epoch: it lags behind by one epoch, and some runs have four."""
 MAX_MESSAGE = 120
 """Characters of a failure's message that a sentence gives; the table of failures gives all."""
+NOT_CHOSEN = "not run: not chosen"
+ASSIGNMENT_OF = {"test_exact_accuracy_argmax": "test_exact_accuracy"}
+"""Of a score whose puzzles are solved by row argmax, the same with the optimal assignment."""
 MASK_SAMPLER = "mask_in_loop"  # and mask_in_loop_oversample: no data set is cut, batches are
 
 _SUMMARY_KEYS = ("name", "task", "state", "seeds", "dataset_override", "recipes", "runs", "ablations", "tuned",
                  "datasets")  # fmt: skip
 _RECIPE_KEYS = ("name", "says", "dataset", "fault", "choices", "reported", "reported_per_class", "corrected", "cause",
-                "runs")  # fmt: skip
+                "runs", "source")  # fmt: skip
 _RUN_KEYS = ("recipe", "kind", "says", "score", "scale", "num_epochs", "full_epochs", "imbalance", "config", "not_run",
              "failures")  # fmt: skip
 
@@ -102,24 +105,40 @@ class Comparison:
 
     @property
     def difference(self) -> float | None:
-        return None if self.ours is None or self.obstacle is not None else self.ours.mean - self.reported
+        return self._difference_to(self.ours)
 
     @property
     def is_within(self) -> bool | None:
         """Whether ours is at most TOLERANCE away; None where there is nothing to compare."""
-        return None if self.difference is None else round(abs(self.difference), 9) <= TOLERANCE
+        return _is_within(self.difference)
+
+    @property
+    def is_last_within(self) -> bool | None:
+        """The same of the last epoch, whichever ours is."""
+        return _is_within(self._difference_to(self.last))
+
+    def _difference_to(self, score: Score | None) -> float | None:
+        return None if score is None or self.obstacle is not None else score.mean - self.reported
+
+
+def _is_within(difference: float | None) -> bool | None:
+    return None if difference is None else round(abs(difference), 9) <= TOLERANCE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """What mends a recipe. run: None where the last epoch is reported instead of the best on test.
+    """What mends a recipe, or the control that it lacks.
 
-    difference: after minus before over the seeds that both have; None where the two ran at different scales.
-    absent: why there is no number after.
+    run: None where the recipe's own run is judged otherwise: at its last epoch, or with another decoder. column: of
+    after, and of before too unless the decoder is what is mended. difference: after minus before over the seeds that
+    both have, of a control before minus after; None where the two ran at different scales, or where they are the same
+    by construction. absent: why there is no number after.
     """
 
     recipe: str
     run: str | None
+    is_control: bool = False
+    column: str
     says: str
     before: Score | None
     after: Score | None
@@ -140,7 +159,7 @@ class Convergence:
 
 @dataclass(frozen=True, kw_only=True)
 class DistinctImages:
-    """Different training images that were seen at full loss scale; cut: those of the classes that are cut."""
+    """Different training images that were drawn, whatever their loss scale; cut: those of the classes that are cut."""
 
     total: Score
     cut: Score | None
@@ -301,7 +320,7 @@ def absence(reproduction: Reproduction, run: str) -> str | None:
     """Why a run has no number ('not run: no EuroSAT under data'); None where it has one."""
     declared = reproduction.run(run)
     if declared is None:
-        return "not run: it was not chosen"
+        return NOT_CHOSEN
     if reproduction.has_run(run):
         return None
     if declared["not_run"]:
@@ -324,25 +343,62 @@ def shortfall(reproduction: Reproduction, run: str) -> str | None:
 
 
 def scale_text(run: Run) -> str | None:
-    """'scale 0.05 (1 of 20 epochs, 5 % of the images)'; None where a run is as stated."""
+    """'scale 0.05 (1 of 20 epochs, 2,500 training images)'; None where a run is as stated."""
     if run["scale"] == 1:
         return None
-    images = f"{100 * run['scale']:g}\u00a0% of the images"
-    return f"scale {run['scale']:g} ({run['num_epochs']} of {run['full_epochs']} epochs, {images})"
+    images = f", {run['num_train']:,} training images" if run.get("num_train") else ""
+    return f"scale {run['scale']:g} ({run['num_epochs']} of {run['full_epochs']} epochs{images})"
+
+
+def lineage(reproduction: Reproduction, run: str) -> list[str]:
+    """The run, the one whose weights it begins with, and so on."""
+    found: list[str] = []
+    name: str | None = run
+    while name is not None and name not in found and (declared := reproduction.run(name)) is not None:
+        found.append(name)
+        name = declared.get("begins_with")
+    return found
+
+
+def reduced(reproduction: Reproduction, run: str) -> str | None:
+    """The run itself, or the one that it begins with, that was trained at a smaller scale; None where none was."""
+    return next((name for name in lineage(reproduction, run) if _scale(reproduction, name) != 1), None)
+
+
+def _scale(reproduction: Reproduction, run: str) -> float:
+    declared = reproduction.run(run)
+    return 1.0 if declared is None else float(declared["scale"])
+
+
+def scale_note(reproduction: Reproduction, run: str) -> str | None:
+    """What scale_text says, also where it is of the weights that a run begins with; None where all is as stated."""
+    name = reduced(reproduction, run)
+    declared = None if name is None else reproduction.run(name)
+    if declared is None:
+        return None
+    return f"{'' if name == run else f'begins with {name} at '}{scale_text(declared)}"
+
+
+def scale_mark(reproduction: Reproduction, run: str) -> str:
+    """'×0.1', 'begins ×0.1', or nothing where all is as stated."""
+    name = reduced(reproduction, run)
+    return "" if name is None else f"{'' if name == run else 'begins '}×{_scale(reproduction, name):g}"
 
 
 def same_scale(reproduction: Reproduction, run: str, other: str) -> bool:
-    """Whether two runs were trained on the same share of epochs and images, so that their scores compare."""
-    first, second = reproduction.run(run), reproduction.run(other)
-    return first is not None and second is not None and first["scale"] == second["scale"]
+    """Whether two runs, and those they begin with, were trained on the same share of epochs and images."""
+    first, second = lineage(reproduction, run), lineage(reproduction, other)
+    return bool(first and second) and len({_scale(reproduction, name) for name in (*first, *second)}) == 1
 
 
 def obstacle(reproduction: Reproduction, run: str) -> str | None:
     """Why a run's number does not compare with a reported one ('scale 0.05'); None where it does."""
-    declared = reproduction.run(run)
     if reproduction.dataset_override is not None:
         return f"trained on {reproduction.dataset_override}"
-    return None if declared is None or declared["scale"] == 1 else f"scale {declared['scale']:g}"
+    name = reduced(reproduction, run)
+    if name is None:
+        return None
+    return f"{'' if name == run else f'begins with {name} at '}scale {_scale(reproduction, name):g}"
 
 
 # --- reported, corrected ------------------------------------------------------------------------------------------
@@ -370,14 +426,38 @@ def main_comparison(reproduction: Reproduction, recipe: Recipe) -> Comparison | 
     return comparison(reproduction, recipe, recipe["reported"][0]) if recipe["reported"] else None
 
 
-def corrections(reproduction: Reproduction, recipe: Recipe) -> list[Correction]:
-    """All that mends a recipe; the first is that of the corrected column."""
+def shared_numbers(reproduction: Reproduction) -> list[list[tuple[Recipe, Comparison]]]:
+    """The recipes whose main number compares with their report's, those together that share one.
+
+    A source that printed one number for several recipes printed the best of theirs: the best of ours stands first.
+    """
+    found: dict[tuple[object, ...], list[tuple[Recipe, Comparison]]] = {}
+    for recipe in reproduction.recipes:
+        one = main_comparison(reproduction, recipe)
+        if one is not None and one.difference is not None:
+            key = (recipe["source"], recipe["dataset"], one.column, one.reported)
+            found.setdefault(key, []).append((recipe, one))
+    return [sorted(group, key=lambda member: -(member[1].difference or 0.0)) for group in found.values()]
+
+
+def corrected(reproduction: Reproduction, recipe: Recipe) -> Correction | None:
+    """What stands in the corrected column: of the run, or of the last epoch, that the recipe names."""
     named = recipe["corrected"]
-    own = [name for name in recipe["runs"] if _kind(reproduction, name) == "corrected"]
-    found = [_reported_last(reproduction, recipe)] if named == LAST_EPOCH else []
-    if named is not None and named != LAST_EPOCH:
-        own = [named, *(name for name in own if name != named)]
-    return [*found, *(_corrected_by(reproduction, recipe, name) for name in own)]
+    if named is None:
+        return None
+    return _reported_last(reproduction, recipe) if named == LAST_EPOCH else _mended_by(reproduction, recipe, str(named))
+
+
+def corrections(reproduction: Reproduction, recipe: Recipe) -> list[Correction]:
+    """All that mends a recipe, that of the corrected column first; before it what another decoder alone changes."""
+    first = corrected(reproduction, recipe)
+    decoded = [] if first is None or first.run is None else _decoded_otherwise(reproduction, recipe)
+    others = [
+        name
+        for name in recipe["runs"]
+        if _kind(reproduction, name) in ("corrected", "control") and name != recipe["corrected"]
+    ]
+    return [*decoded, *([first] if first else []), *(_mended_by(reproduction, recipe, name) for name in others)]
 
 
 def _kind(reproduction: Reproduction, run: str) -> str | None:
@@ -391,26 +471,57 @@ def _reported_last(reproduction: Reproduction, recipe: Recipe) -> Correction:
     return Correction(
         recipe=name,
         run=None,
+        column=column,
         says="the last epoch is reported",
         before=score_of(before),
         after=score_of(after),
-        difference=analysis.paired_difference(after, before),
+        difference=analysis.paired_difference(after, before) if _has_epochs(reproduction, name) else None,
         absent=absence(reproduction, name),
     )
 
 
-def _corrected_by(reproduction: Reproduction, recipe: Recipe, run: str) -> Correction:
+def _has_epochs(reproduction: Reproduction, run: str) -> bool:
+    """Whether there is more than one epoch to pick from; else the best is the last by construction."""
+    declared = reproduction.run(run)
+    return declared is not None and int(declared["num_epochs"]) > 1
+
+
+def _decoded_otherwise(reproduction: Reproduction, recipe: Recipe) -> list[Correction]:
+    """The recipe's own run, its puzzles solved by optimal assignment: nothing is trained anew."""
+    name, column = str(recipe["name"]), main_column(reproduction, recipe)
+    if column not in ASSIGNMENT_OF:
+        return []
+    before, after = (last_epoch(reproduction, name, each) for each in (column, ASSIGNMENT_OF[column]))
+    return [
+        Correction(
+            recipe=name,
+            run=None,
+            column=ASSIGNMENT_OF[column],
+            says="the decoder alone: the same trained net, optimal assignment in place of the row argmax",
+            before=score_of(before),
+            after=score_of(after),
+            difference=analysis.paired_difference(after, before),
+            absent=absence(reproduction, name),
+        )
+    ]
+
+
+def _mended_by(reproduction: Reproduction, recipe: Recipe, run: str) -> Correction:
+    """Another training, both judged by its own score, so that the difference is of the training alone."""
     name, declared = str(recipe["name"]), reproduction.run(run)
-    column = main_column(reproduction, recipe)
-    after_column = column if declared is None else str(declared["score"])
-    before, after = last_epoch(reproduction, name, column), last_epoch(reproduction, run, after_column)
+    column = main_column(reproduction, recipe) if declared is None else str(declared["score"])
+    before, after = last_epoch(reproduction, name, column), last_epoch(reproduction, run, column)
+    is_control = _kind(reproduction, run) == "control"
+    pair = (before, after) if is_control else (after, before)
     return Correction(
         recipe=name,
         run=run,
+        is_control=is_control,
+        column=column,
         says=run if declared is None else str(declared["says"]),
         before=score_of(before),
         after=score_of(after),
-        difference=analysis.paired_difference(after, before) if same_scale(reproduction, name, run) else None,
+        difference=analysis.paired_difference(*pair) if same_scale(reproduction, name, run) else None,
         absent=absence(reproduction, run),
     )
 
@@ -431,6 +542,6 @@ def flatteries(reproduction: Reproduction) -> dict[str, float]:
         name, column = str(recipe["name"]), main_column(reproduction, recipe)
         best, last = best_on_test(reproduction, name, column), last_epoch(reproduction, name, column)
         difference = analysis.paired_difference(best, last)
-        if difference is not None:
+        if difference is not None and _has_epochs(reproduction, name):
             found[name] = difference.mean
     return found

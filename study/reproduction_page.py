@@ -64,6 +64,7 @@ def render_page(reproduction: Reproduction, drawn: Sequence[PageFigure]) -> str:
         faults_table=tables.faults_table(reproduction),
         ablations=tables.ablation_tables(reproduction),
         speed_table=tables.speed_table(reproduction),
+        numerics_sentence=numerics_sentence(reproduction),
         choices=tables.choices(reproduction),
         descriptions=tables.run_descriptions(reproduction),
         failures_table=tables.failures_table(reproduction),
@@ -79,26 +80,36 @@ def headline(reproduction: Reproduction) -> str:
     num_ran = sum(reproduction.has_run(str(recipe["name"])) for recipe in reproduction.recipes)
     if num_ran == 0:
         return f"There is no answer yet: none of {plural(len(reproduction.recipes), 'recipe')} has run."
-    compared = compared_recipes(reproduction)
-    if not compared:
+    groups = reproductions.shared_numbers(reproduction)
+    if not groups:
         return (
             f"{num_ran} of {plural(len(reproduction.recipes), 'recipe')} ran, and no number compares with its report: "
             f"{_why_nothing_compares(reproduction)}."
         )
-    num_within = sum(bool(comparison.is_within) for _, comparison in compared)
-    rest = num_ran - len(compared)
-    beside = f" {plural(rest, 'further recipe')} ran, but cannot be compared." if rest else ""
+    best = sum(bool(group[0][1].is_within) for group in groups)
+    last = sum(bool(_best_at_the_end(group).is_last_within) for group in groups)
+    num_compared = sum(map(len, groups))
+    rest = num_ran - num_compared
+    shared = " Recipes that share one reported score count once, by the best of them." * (num_compared > len(groups))
+    beside = f" {plural(rest, 'further recipe')} ran, but cannot be compared." * bool(rest)
     return (
-        f"{num_within} of the {plural(len(compared), 'recipe')} that ran as stated came within "
-        f"{percent(reproductions.TOLERANCE, 0)} points of the reported number, the best epoch on test taken, as the "
-        f"reports took theirs.{beside}"
+        f"{best} of {plural(len(groups), 'reported test score')} came out within "
+        f"{percent(reproductions.TOLERANCE, 0)} points by the best epoch on test, as most reports took theirs, and "
+        f"{last} by the last epoch. They are those of the {plural(num_compared, 'recipe')} that ran as stated (of "
+        f"{len(reproduction.recipes)}; {_seeds_each(groups)}).{shared}{beside}"
     )
 
 
-def compared_recipes(reproduction: Reproduction) -> list[tuple[Recipe, Comparison]]:
-    """The recipes that ran as stated and whose report printed a number."""
-    found = [(recipe, reproductions.main_comparison(reproduction, recipe)) for recipe in reproduction.recipes]
-    return [(recipe, one) for recipe, one in found if one is not None and one.difference is not None]
+def _best_at_the_end(group: Sequence[tuple[Recipe, Comparison]]) -> Comparison:
+    return max((one for _, one in group), key=lambda one: one.last.mean if one.last else 0.0)
+
+
+def _seeds_each(groups: Sequence[Sequence[tuple[Recipe, Comparison]]]) -> str:
+    """'one seed each', '2 to 3 seeds each'."""
+    counts = sorted({one.ours.n for group in groups for _, one in group if one.ours})
+    if counts[-1] == 1:
+        return "one seed each"
+    return f"{f'{counts[0]} to ' if len(counts) > 1 else ''}{counts[-1]} seeds each"
 
 
 def _why_nothing_compares(reproduction: Reproduction) -> str:
@@ -133,10 +144,14 @@ def _flattery(reproduction: Reproduction) -> list[str]:
 
 
 def _largest_correction(reproduction: Reproduction) -> list[str]:
-    """Of the corrections that are a training of their own, of recipes as stated."""
+    """Of the corrections that are a training of their own, of recipes as stated; a control corrects nothing."""
     found: list[Correction] = []
     for recipe in reproductions.as_stated(reproduction):
-        found += [one for one in reproductions.corrections(reproduction, recipe) if one.run and one.difference]
+        found += [
+            one
+            for one in reproductions.corrections(reproduction, recipe)
+            if one.run and one.difference and not one.is_control
+        ]
     if not found:
         return []
     first = max(found, key=_size)
@@ -190,8 +205,8 @@ def warnings(reproduction: Reproduction) -> list[Warning]:
         )
     scales = {
         name: text
-        for name, run in reproduction.summary["runs"].items()
-        if reproduction.has_run(name) and (text := reproductions.scale_text(run))
+        for name in reproduction.summary["runs"]
+        if reproduction.has_run(name) and (text := reproductions.scale_note(reproduction, name))
     }
     if scales:
         is_all = all(name in scales for name in set(reproduction.runs["run"]))
@@ -206,11 +221,13 @@ def warnings(reproduction: Reproduction) -> list[Warning]:
 
 
 def _scale_list(scales: dict[str, str]) -> str:
-    """'s1_cnn and s1_step_none at scale 0.05 (1 of 20 epochs, 5 % of the images); ...'."""
+    """'s1_cnn and s0_base at scale 0.05 (1 of 20 epochs, 2,500 training images); ...'."""
     runs_at: dict[str, list[str]] = {}
     for name, text in scales.items():
         runs_at.setdefault(text, []).append(name)
-    return "; ".join(f"{listed(names)} at {text}" for text, names in runs_at.items())
+    return "; ".join(
+        f"{listed(names)}{', which ' if text.startswith('begins') else ' at '}{text}" for text, names in runs_at.items()
+    )
 
 
 def state_sentence(reproduction: Reproduction) -> str | None:
@@ -240,21 +257,37 @@ def data_sentences(reproduction: Reproduction) -> list[str]:
 
 
 def gaps(reproduction: Reproduction) -> list[tuple[str, str]]:
-    """A recipe further than 3 points from its report, and the cause."""
-    return [
-        (str(recipe["name"]), f"{_gap(comparison)} {_cause(reproduction, recipe)}")
-        for recipe, comparison in compared_recipes(reproduction)
-        if not comparison.is_within
-    ]
+    """A recipe with a number further than 3 points from its report's, all such numbers, and what would explain them.
+
+    Of recipes that share a reported number, the best one.
+    """
+    found = []
+    for recipe, comparisons in _compared_numbers(reproduction):
+        far = [one for one in comparisons if not one.is_within]
+        if far:
+            told = " ".join(_gap(reproduction, recipe, one) for one in far)
+            found.append((str(recipe["name"]), f"{told} {_cause(reproduction, recipe, far[0])}"))
+    return found
 
 
-def _gap(comparison: Comparison) -> str:
+def _compared_numbers(reproduction: Reproduction) -> list[tuple[Recipe, list[Comparison]]]:
+    """Every reported number that compares, the main one first; of recipes that share theirs, of the best one."""
+    found = []
+    for (recipe, _), *_ in reproductions.shared_numbers(reproduction):
+        each = [reproductions.comparison(reproduction, recipe, reported) for reported in recipe["reported"]]
+        found.append((recipe, [one for one in each if one.difference is not None]))
+    return found
+
+
+def _gap(reproduction: Reproduction, recipe: Recipe, comparison: Comparison) -> str:
     ours, difference = comparison.ours, comparison.difference
     assert ours is not None
     assert difference is not None
+    is_main = comparison.what == recipe["reported"][0]["what"]
+    what = "" if is_main else f"{_upper(comparison.what)}: "
+    epoch = "on its best epoch on test" if comparison.is_best_compared else "at its last epoch"
     return (
-        f"{percent(ours.mean)} % on its best epoch on test, {_distance(difference)} the reported "
-        f"{percent(comparison.reported)} %."
+        f"{what}{percent(ours.mean)} % {epoch}, {_distance(difference)} the reported {percent(comparison.reported)} %."
     )
 
 
@@ -262,35 +295,67 @@ def _distance(difference: float) -> str:
     return f"{percent(abs(difference))} points {'above' if difference > 0 else 'below'}"
 
 
-def _cause(reproduction: Reproduction, recipe: Recipe) -> str:
+def _cause(reproduction: Reproduction, recipe: Recipe, far: Comparison) -> str:
+    """What would explain the first of the numbers that are off. That it would does not show that it was so."""
     cause = recipe["cause"]
     if cause is None:
         return "No cause was found."
-    text, run = _sentence(str(cause["text"])), str(cause["run"])
+    text, run = f"A possible cause: {str(cause['text']).rstrip('.')}.", str(cause["run"])
     absent = reproductions.absence(reproduction, run)
     if absent is not None:
-        return f"{text} The run that would show it, {run}: {absent}."
-    shown = reproductions.comparison(reproduction, recipe, recipe["reported"][0], run)
+        return f"{text} The run that would test it, {run}: {absent}."
+    reported = {"what": far.what, "column": far.column, "value": far.reported}
+    shown = reproductions.comparison(reproduction, recipe, reported, run)
     if shown.ours is None or shown.difference is None:
-        return f"{text} The run that would show it, {run}, has no number that compares."
+        return f"{text} The run that would test it, {run}, has no number that compares."
     return (
         f"{text} {run} gives {percent(shown.ours.mean)} % (n = {shown.ours.n}), "
-        f"{_distance(shown.difference)} the reported number."
+        f"{_distance(shown.difference)} the reported number: {_explained(far, shown)}"
     )
+
+
+def _explained(far: Comparison, shown: Comparison) -> str:
+    assert far.difference is not None
+    assert shown.difference is not None
+    if shown.is_within:
+        return "it would explain the difference, which does not show that it was the cause."
+    if abs(shown.difference) < abs(far.difference):
+        return "it would explain a part of the difference at most."
+    return "it would not explain the difference."
+
+
+def _upper(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _sentence(text: str) -> str:
     """Upper case at its beginning, one full stop at its end."""
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+    return f"{_upper(text).rstrip('.')}."
 
 
 def no_gaps(reproduction: Reproduction) -> str:
-    if compared_recipes(reproduction):
-        return f"No recipe is further than {percent(reproductions.TOLERANCE, 0)} points from its report."
+    num_compared = sum(len(comparisons) for _, comparisons in _compared_numbers(reproduction))
+    if num_compared:
+        return (
+            f"Of the {plural(num_compared, 'reported number')} that compare{'s' * (num_compared == 1)}, none is "
+            f"further than {percent(reproductions.TOLERANCE, 0)} points from ours."
+        )
     return "There is no number that compares with a report."
 
 
 # --- setting ------------------------------------------------------------------------------------------------------
+
+
+_PRECISIONS = {
+    "bfloat16": "in mixed precision (bfloat16 by autocast), which the reports did not use",
+    "float32": "in single precision (float32)",
+}
+
+
+def numerics_sentence(reproduction: Reproduction) -> str | None:
+    """In which numerics everything was trained; None where that was not recorded."""
+    precision = (reproduction.summary.get("numerics") or {}).get("precision")
+    return None if precision is None else f"Everything here ran {_PRECISIONS.get(precision, f'in {precision}')}."
 
 
 def facts(reproduction: Reproduction) -> list[tuple[str, str]]:

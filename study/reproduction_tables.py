@@ -18,6 +18,7 @@ from study.number_text import (
     is_missing,
     mean_cell,
     percent,
+    plural,
     points,
     span,
 )
@@ -54,14 +55,19 @@ def score_cell(score: Score | None, *, says_n: bool = True) -> str:
     return unbroken(f"{percent(score.mean)}{spread}{seeds}")
 
 
+def _score_lines(score: Score | None) -> str:
+    """score_cell, its n on a line of its own: the main table is as wide as the page."""
+    return NOTHING if score is None else _lines(score_cell(score, says_n=False), unbroken(f"n = {score.n}"))
+
+
 def _lines(*parts: str | None) -> str:
     """The parts that there are, each on a line of its own."""
     return "\n".join(part for part in parts if part)
 
 
 def _in_short(absent: str | None) -> str:
-    """'not run: no EuroSAT under data' -> 'not run': the main table gives the reason."""
-    return (absent or NOTHING).partition(":")[0]
+    """'not run: no EuroSAT under data' -> 'not run': the main table gives the reason, but of what was not chosen."""
+    return absent if absent == reproductions.NOT_CHOSEN else (absent or NOTHING).partition(":")[0]
 
 
 # --- the main table ------------------------------------------------------------------------------------------------
@@ -78,17 +84,18 @@ def main_table(reproduction: Reproduction) -> Table:
         marks.append("absent" if absent is not None else "within" if is_within else "")
     return Table(
         caption="Test accuracy in % (of puzzles: the share solved), mean ± standard deviation over n seeds. Best on "
-        "test: the best epoch by the test split itself, as the reports picked theirs, of the same seeds; it is shown "
+        "test: the best epoch by the test split itself, as most reports picked theirs, of the same seeds; it is shown "
         f"for that comparison alone. Difference: best on test minus reported, in points; {WITHIN} within "
-        f"{percent(reproductions.TOLERANCE, 0)} points. Corrected: at the last epoch. Tuned: the arm of a study that "
-        "asks the same question, with its 95 % t-interval.",
+        f"{percent(reproductions.TOLERANCE, 0)} points. Corrected: at the last epoch; a control mends nothing, it is "
+        "what the recipe is to be judged against. Tuned: the arm of a study that asks the same question, with its "
+        "95 % t-interval.",
         columns=(
             "Recipe",
             "Reported",
             "Reproduced, last epoch",
             "Best on test",
             "Difference to reported",
-            "Corrected",
+            "Corrected, or control",
             "Tuned",
         ),
         rows=tuple(rows),
@@ -98,16 +105,16 @@ def main_table(reproduction: Reproduction) -> Table:
 
 def _main_row(reproduction: Reproduction, recipe: Recipe) -> tuple[str, ...]:
     name, column = str(recipe["name"]), reproductions.main_column(reproduction, recipe)
-    run, comparison = reproduction.run(name), reproductions.main_comparison(reproduction, recipe)
+    comparison = reproductions.main_comparison(reproduction, recipe)
     return (
         _lines(
             name,
             str(recipe["says"]),
-            None if run is None else reproductions.scale_text(run),
+            reproductions.scale_note(reproduction, name),
             reproductions.shortfall(reproduction, name),
         ),
         _reported_cell(recipe, column),
-        score_cell(reproductions.score_of(reproductions.last_epoch(reproduction, name, column))),
+        _score_lines(reproductions.score_of(reproductions.last_epoch(reproduction, name, column))),
         score_cell(reproductions.score_of(reproductions.best_on_test(reproduction, name, column)), says_n=False),
         difference_mark(comparison),
         _corrected_cell(reproduction, recipe),
@@ -136,38 +143,41 @@ def difference_mark(comparison: Comparison | None) -> str:
     if comparison is None:
         return NOTHING
     if comparison.obstacle is not None:
-        return _lines(unbroken("does not compare"), comparison.obstacle)
+        return _lines(NOTHING, f"does not compare: {comparison.obstacle}")
     mark = f" {WITHIN}" if comparison.is_within else ""
     return unbroken(points(comparison.difference) + mark)
 
 
 def _corrected_cell(reproduction: Reproduction, recipe: Recipe) -> str:
-    found = reproductions.corrections(reproduction, recipe)
-    if recipe["corrected"] is None or not found:
+    found = reproductions.corrected(reproduction, recipe)
+    if found is None:
         return NOTHING
-    first = found[0]
-    if first.after is None:
-        return _lines(_in_short(first.absent), first.says)
-    short = None if first.run is None else reproductions.shortfall(reproduction, first.run)
-    notes = (_other_score(reproduction, first), _other_scale(reproduction, first), short)
-    return _lines(score_cell(first.after), first.says, *notes)
+    if found.after is None:
+        return _lines(_in_short(found.absent), _says(found))
+    short = None if found.run is None else reproductions.shortfall(reproduction, found.run)
+    notes = (_other_score(reproduction, found), _other_scale(reproduction, found), short)
+    return _lines(score_cell(found.after), _says(found), *notes)
+
+
+def _says(correction: Correction) -> str:
+    return f"control: {correction.says}" if correction.is_control else correction.says
 
 
 def _other_score(reproduction: Reproduction, correction: Correction) -> str | None:
-    """The name of the corrected run's score where it is another one than the recipe's own."""
+    """The name of the corrected score where it is another one than the recipe's own."""
     recipe = next(recipe for recipe in reproduction.recipes if recipe["name"] == correction.recipe)
-    run = None if correction.run is None else reproduction.run(correction.run)
-    if run is None or run["score"] == reproductions.main_column(reproduction, recipe):
-        return None
-    return column_name(str(run["score"]))
+    is_own = correction.column == reproductions.main_column(reproduction, recipe)
+    return None if is_own else column_name(correction.column)
 
 
 def _other_scale(reproduction: Reproduction, correction: Correction) -> str | None:
     """The corrected run's scale where it is another one than the recipe's own."""
-    run = None if correction.run is None else reproduction.run(correction.run)
-    if run is None or reproductions.same_scale(reproduction, correction.recipe, str(correction.run)):
+    run = correction.run
+    if run is None or reproduction.run(run) is None:
         return None
-    return reproductions.scale_text(run) or "scale 1"
+    if reproductions.same_scale(reproduction, correction.recipe, run):
+        return None
+    return reproductions.scale_note(reproduction, run) or "scale 1"
 
 
 def _tuned_cell(reproduction: Reproduction, recipe: Recipe, column: str) -> str:
@@ -180,7 +190,8 @@ def _tuned_cell(reproduction: Reproduction, recipe: Recipe, column: str) -> str:
     other = "" if tuned["column"] == column else f", {column_name(str(tuned['column']))}"
     number = unbroken(f"{percent(tuned['mean'])}{interval}")
     seeds = unbroken(f"n = {tuned['n']}")
-    return _lines(number, f"{tuned['arm']}, {seeds}{other}")
+    effort = [unbroken(plural(int(tuned[key]), key[:-1])) for key in ("epochs", "trials") if key in tuned]
+    return _lines(number, f"{tuned['arm']}, {seeds}{other}", ", ".join(effort))
 
 
 # --- further reported numbers --------------------------------------------------------------------------------------
@@ -268,25 +279,27 @@ def faults_table(reproduction: Reproduction) -> Table:
             rows.append((str(recipe["name"]), fault, "none was run"))
     return Table(
         caption="Each fault and what mends it. Before: the recipe as stated, at its last epoch (at its best epoch on "
-        "test where reporting the last one is the correction); after: at the last epoch; in %. Difference: after minus "
-        "before in points, paired over the seeds that both have, with its 95 % t-interval, not adjusted for the number "
-        "of comparisons; none between runs of different scales.",
-        columns=("Recipe", "Fault", "Correction", "Before → after", "Difference"),
+        "test where reporting the last one is the correction); after: at the last epoch; in %. A control mends "
+        "nothing: the recipe stands against it. Difference: after minus before, or recipe minus control, in points, "
+        "paired over the seeds that both have, with its 95 % t-interval, not adjusted for the number of comparisons; "
+        "none between runs of different scales, nor of a single epoch, which is its own best.",
+        columns=("Recipe", "Fault", "Correction, or control", "Before → after", "Difference"),
         rows=tuple(rows),
     )
 
 
 def _correction_row(reproduction: Reproduction, fault: str, correction: Correction) -> tuple[str, ...]:
-    says = _lines(correction.says, _other_score(reproduction, correction), _other_scale(reproduction, correction))
+    says = _lines(_says(correction), _other_score(reproduction, correction), _other_scale(reproduction, correction))
     if correction.after is None:
         return (correction.recipe, fault, says, _in_short(correction.absent))
     before = NOTHING if correction.before is None else percent(correction.before.mean)
+    between = "against" if correction.is_control else "→"
     difference = correction.difference
     return (
         correction.recipe,
         fault,
         says,
-        unbroken(f"{before} → {percent(correction.after.mean)}"),
+        unbroken(f"{before} {between} {percent(correction.after.mean)}"),
         NOTHING if difference is None else unbroken(difference_cell(difference.mean, difference.low, difference.high)),
     )
 
@@ -298,8 +311,8 @@ def ablation_tables(reproduction: Reproduction) -> list[tuple[str, list[Table]]]
         tables = [_grid(ablation, _scores_caption(reproduction, ablation), _score_cell_of(reproduction, ablation))]
         if ablation["counts_images"]:
             caption = (
-                "Different training images that a run saw at full loss scale, and in brackets those of the classes "
-                "that are cut; means over seeds."
+                "Different training images that a run drew, however little their loss counted, and in brackets those "
+                "of the classes that are cut; means over seeds."
             )
             tables.append(_grid(ablation, caption, _images_cell_of(reproduction, ablation)))
         found.append((str(ablation["title"]), tables))
@@ -316,7 +329,7 @@ def _scores_caption(reproduction: Reproduction, ablation: Mapping[str, Any]) -> 
     scores = dict.fromkeys(column_name(str(run["score"])) for run in runs)
     what = " or ".join(scores) or "test accuracy"
     short = " × and a number: the scale; cells of different scales do not compare." * any(
-        run["scale"] != 1 for run in runs
+        _scale_mark(reproduction, name) for row in ablation["cells"] for name in row
     )
     return f"{what.capitalize()} (%) at the last epoch, mean ± half the width of its 95 % t-interval (n seeds).{short}"
 
@@ -332,11 +345,12 @@ def _ablation_score(reproduction: Reproduction, name: str) -> str:
     score = reproductions.score_of(reproductions.last_epoch(reproduction, name, str(run["score"])))
     if score is None:
         return NOTHING
-    return unbroken(f"{mean_cell(score.mean, score.low, score.high, score.n)}{_scale_mark(run)}")
+    return unbroken(f"{mean_cell(score.mean, score.low, score.high, score.n)}{_scale_mark(reproduction, name)}")
 
 
-def _scale_mark(run: Mapping[str, Any]) -> str:
-    return "" if run["scale"] == 1 else f" ×{run['scale']:g}"
+def _scale_mark(reproduction: Reproduction, run: str) -> str:
+    mark = reproductions.scale_mark(reproduction, run)
+    return f" {mark}" if mark else ""
 
 
 def _images_cell_of(reproduction: Reproduction, ablation: Mapping[str, Any]) -> list[list[str]]:
@@ -362,7 +376,7 @@ def speed_table(reproduction: Reproduction) -> Table | None:
             seconds = reproduction.runs.loc[reproduction.runs["run"] == name, "train_seconds"].mean()
             rows.append(
                 (
-                    f"{name}{_scale_mark(reproduction.summary['runs'][name])}",
+                    f"{name}{_scale_mark(reproduction, name)}",
                     percent(speed.score.mean),
                     f"{speed.epochs.mean:.1f} of {speed.num_epochs}",
                     f"{speed.images.mean:,.0f}",
