@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study import figures_reproduction, page, page_methods, wording
@@ -20,6 +20,7 @@ from study.number_text import (
     span,
 )
 from study.page import PageFigure
+from study.recipes import LAST_EPOCH
 from study.reproduction_analysis import Comparison, Correction, Recipe, Reproduction
 
 TITLE = "What do the reports' recipes give when they are run as stated, and when their faults are mended?"
@@ -301,11 +302,14 @@ def _cause(reproduction: Reproduction, recipe: Recipe, far: Comparison) -> str:
     if cause is None:
         return "No cause was found."
     text, run = f"A possible cause: {str(cause['text']).rstrip('.')}.", str(cause["run"])
-    absent = reproductions.absence(reproduction, run)
-    if absent is not None:
-        return f"{text} The run that would test it, {run}: {absent}."
-    reported = {"what": far.what, "column": far.column, "value": far.reported}
-    shown = reproductions.comparison(reproduction, recipe, reported, run)
+    if run == LAST_EPOCH:
+        run, shown = "Its last epoch", replace(far, is_best_compared=False)
+    else:
+        absent = reproductions.absence(reproduction, run)
+        if absent is not None:
+            return f"{text} The run that would test it, {run}: {absent}."
+        reported = {"what": far.what, "column": far.column, "value": far.reported}
+        shown = reproductions.comparison(reproduction, recipe, reported, run)
     if shown.ours is None or shown.difference is None:
         return f"{text} The run that would test it, {run}, has no number that compares."
     return (

@@ -290,6 +290,19 @@ def test_a_cause_that_was_not_run_says_so(tmp_path: Path) -> None:
     assert f"A possible cause: the data. The run that would test it, s2_lt_cb: not run: {NO_DATA}." in page_of(run_dir)
 
 
+def test_a_cause_may_be_which_epoch_was_reported(tmp_path: Path) -> None:
+    """The last epoch's .60 is within 3 points of .58, the best epoch's .612 is not."""
+    run_dir = write_reproduction(tmp_path / "run")
+    number = {"what": "test accuracy", "column": "test_accuracy", "value": 0.58}
+    cause = {"text": "the last epoch was reported", "run": "last epoch"}
+    edit_recipe(run_dir, "s0_flag_downweight", reported=[number], cause=cause)
+    assert dict(reproduction_page.gaps(load_reproduction(run_dir)))["s0_flag_downweight"] == (
+        "61.2 % on its best epoch on test, 3.2 points above the reported 58.0 %. A possible cause: the last epoch was "
+        "reported. Its last epoch gives 60.0 % (n = 3), 2.0 points above the reported number: it would explain the "
+        "difference, which does not show that it was the cause."
+    )
+
+
 def test_no_gap_is_said_too(tmp_path: Path) -> None:
     # s0_base has one number, s4_lenet_4ep two.
     html = page_of(write_reproduction(tmp_path / "run", runs=["s0_base", "s4_lenet_4ep"]))
