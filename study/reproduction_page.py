@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -392,8 +392,14 @@ def _sessions(sessions: Sequence[dict[str, object]]) -> Iterable[tuple[str, str]
         yield (
             f"Session {number}" if len(sessions) > 1 else "Session",
             f"{session.get('started', NOTHING)} to {session.get('ended') or 'an end that was not recorded'}; wall time "
-            f"{duration(wall if isinstance(wall, int | float) else None)}",
+            f"{duration(wall if isinstance(wall, int | float) else None)}{_commit(session)}",
         )
+
+
+def _commit(session: Mapping[str, object]) -> str:
+    """A later session may be of another version of the project."""
+    commit = session.get("commit")
+    return f"; commit {str(commit)[:10]}" if commit else ""
 
 
 def _training_time(reproduction: Reproduction) -> str:
