@@ -374,7 +374,7 @@ BAD_INPUTS = {
     "no image": (["RUN", TRIAL, "--image", __file__], "test_inspect.py cannot be decoded as an image"),
     "t-SNE": (["RUN", TRIAL, "--num-tsne", "4"], "--num-tsne must be at least 5, got 4"),
     "t-SNE word": (["RUN", TRIAL, "--num-tsne", "all"], "--num-tsne must be a whole number, got 'all'"),
-    "option": (["RUN", TRIAL, "--layer", "conv1"], "unknown argument '--layer'; did you mean '--layers'?"),
+    "option": (["RUN", TRIAL, "--layer", "conv1"], "unknown option '--layer'; did you mean '--layers'?"),
     "no trial": (["RUN"], "TRIAL"),
 }
 
