@@ -210,21 +210,10 @@ class _Session:
                 f"({f'early stopping at {rungs}' if rungs else 'no early stopping'}), {slots} at a time; "
                 f"then each arm's winner on {plural(spec.retest_seeds or 0, 'fresh seed')}"
             )
-        say(f"run:  {self._run_dir}")
-        if cluster.dashboard_url:
-            token = "; it asks for a token: ray get-auth-token prints it" if cluster.needs_token else ""
-            say(f"Ray dashboard: {cluster.dashboard_url}{token}")
+        say_where(self._console, self._run_dir, cluster)
 
     def _open_session(self, cluster: Cluster, command: str) -> None:
-        payload = {
-            "started": now(),
-            "ended": None,
-            "command": command,
-            "dataset": describe_dataset(self._dataset, self._data),
-            "hardware": describe_machine(cpus=cluster.cpus, gpus=cluster.gpus),
-            "versions": describe_versions(),
-            "commit": git_commit(),
-        }
+        payload = {**session_facts(cluster, command), "dataset": describe_dataset(self._dataset, self._data)}
         self._ledger.append(Event(kind=SESSION, payload=payload))
         self._write("running")
 
@@ -317,6 +306,26 @@ def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec
                 )
             except ValueError as error:
                 raise StudyError(f"{arm} cannot be trained: {last_line(error)}") from None
+
+
+def say_where(console: StudyConsole, run_dir: Path, cluster: Cluster) -> None:
+    """Where the results will lie, and where the work can be watched."""
+    console.say(f"run:  {run_dir}")
+    if cluster.dashboard_url:
+        token = "; it asks for a token: ray get-auth-token prints it" if cluster.needs_token else ""
+        console.say(f"Ray dashboard: {cluster.dashboard_url}{token}")
+
+
+def session_facts(cluster: Cluster, command: str) -> dict[str, Any]:
+    """What the ledger keeps of every session as it begins."""
+    return {
+        "started": now(),
+        "ended": None,
+        "command": command,
+        "hardware": describe_machine(cpus=cluster.cpus, gpus=cluster.gpus),
+        "versions": describe_versions(),
+        "commit": git_commit(),
+    }
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import ray
 import torch
 
 from study.cli import option_words
-from study.conduct import locked, new_run, now, raise_interrupt
+from study.conduct import locked, new_run, now, raise_interrupt, say_where, session_facts
 from study.console import StudyConsole, duration, plural
 from study.errors import StudyError, last_line
 from study.launch import CHECKPOINTS, Cluster, connected, num_slots, signals_to
@@ -25,13 +25,7 @@ from study.reproduction_files import write_reproduction
 from study.resolve import dated_name, machine_settings, require_place
 from study.retest import fresh_seeds, record_outcome
 from study.spec import OWN_DATASET, ReproductionSpec, validated
-from study.summary import (
-    State,
-    describe_dataset,
-    describe_machine,
-    describe_versions,
-    git_commit,
-)
+from study.summary import State, describe_dataset
 from study.training import Job, Outcome, run_jobs
 from study.tuned import load_studies, tuned_beside
 from trainables.checkpoints import newest_epoch
@@ -308,16 +302,11 @@ class _Session:
         scales = {run.scale for run in runs} - {1.0}
         if scales or self._spec.dataset != OWN_DATASET:
             say("      scaled down or on other data: such numbers do not compare with the reports'")
-        say(f"run:  {self._run_dir}")
-        if cluster.dashboard_url:
-            token = "; it asks for a token: ray get-auth-token prints it" if cluster.needs_token else ""
-            say(f"Ray dashboard: {cluster.dashboard_url}{token}")
+        say_where(self._console, self._run_dir, cluster)
 
     def _open_session(self, cluster: Cluster, command: str) -> None:
         payload = {
-            "started": now(),
-            "ended": None,
-            "command": command,
+            **session_facts(cluster, command),
             # By the data set's own fingerprint: which of its images are trained on is the seed's.
             "datasets": {
                 name: {**describe_dataset(dataset, self._pools[name]), "fingerprint": dataset.fingerprint}
@@ -325,9 +314,6 @@ class _Session:
             },
             "tuned": dict(self._tuned),
             "trainings": {run.name: _training_of(run) for run in self._runs.values()},
-            "hardware": describe_machine(cpus=cluster.cpus, gpus=cluster.gpus),
-            "versions": describe_versions(),
-            "commit": git_commit(),
         }
         self._ledger.append(Event(kind=SESSION, payload=payload))
         self._write("running")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from trainables.class_weights import tail_classes
 from trainables.data.augmentation import VIEWS
+from trainables.hparams import RecipeHparams
 from trainables.samplers import (
     SAMPLERS,
     Epoch,
@@ -34,10 +35,11 @@ def augment_all(epoch: Epoch) -> EpochPlan:
     Its photometric factors are drawn anew in each epoch, where the source's set was made once.
     """
     hparams = epoch.hparams
+    assert isinstance(hparams, RecipeHparams)
     views = list(VIEWS)
-    if not getattr(hparams, "vertical_flip", True):
+    if not hparams.vertical_flip:
         views[views.index("vertical_flip")] = "brightness"  # as many images as with it
-    pairs = augmented(epoch, views=views, doubles_tail=getattr(hparams, "doubles_tail", True))
+    pairs = augmented(epoch, views=views, doubles_tail=hparams.doubles_tail)
     return views_plan(shuffled(pairs, epoch.generator), epoch.batch_size)
 
 
