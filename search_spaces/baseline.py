@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 
 from search_spaces import knobs
-from search_spaces.arms import Arm, SearchSpace, Suggest
+from search_spaces.space import Arm, SearchSpace, Suggest
 
 Range = tuple[float, float]
 

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 
 from search_spaces import knobs
-from search_spaces.arms import Arm, SearchSpace, Suggest
+from search_spaces.space import Arm, SearchSpace, Suggest
 
 STEPS_TO_MEMORISE = 24  # an epoch's, in s3_c100: 50,000 images in batches of about 2,000
 

@@ -8,8 +8,8 @@ from typing import Any
 import optuna
 
 from search_spaces import knobs
-from search_spaces.arms import Arm, SearchSpace
-from trainables.schedules import last_epoch_before
+from search_spaces.space import Arm, SearchSpace
+from trainables.parts.schedules import last_epoch_before
 
 
 def search_space(*, num_train: int, model: str, augmentation: str) -> SearchSpace:

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 
 from search_spaces import knobs
-from search_spaces.arms import Arm, SearchSpace
+from search_spaces.space import Arm, SearchSpace
 
 INITIALISATIONS = ("scratch", "scratch_equal_epochs", "jigsaw")
 _DESCRIPTIONS = {

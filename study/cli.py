@@ -6,7 +6,6 @@ import argparse
 import errno
 import json
 import re
-import shlex
 import sys
 import tomllib
 import types
@@ -15,24 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Union, get_args, get_origin
 
-from study.catalog import STUDIES, Study, find_study
-from study.errors import StudyError, nearest
-from study.spec import RunSpec, literal_choices, option_name
+from study.core.errors import StudyError, nearest
+from study.core.spec import Option, RunSpec, group_names, literal_choices, option_name, options_of
+from study.tasks.registry import STUDIES, find_study
+from study.tasks.study import Study
 from trainables.data.types import DataError
-
-GROUPS = ("data", "imbalance", "jigsaw", "budget", "search", "machine", "output")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verb:
     """A command that is told a task and a study's settings.
 
-    takes(name, group): whether a field of the spec is an option of it. options: its own, (type, help) by name.
-    epilog(study): the end of its --help.
+    scopes: of the spec's fields that are options of it. options: its own, (type, help) by name. epilog(study): the end
+    of its --help.
     """
 
     name: str
-    takes: Callable[[str, str], bool]
+    scopes: frozenset[str]
     options: Mapping[str, tuple[type, str]]
     epilog: Callable[[Study], str]
 
@@ -121,25 +119,6 @@ def run_directory(verb: str, argv: Sequence[str]) -> Path:
     return Path(argv[0])
 
 
-def command_line(study: Study, values: Mapping[str, Any], verb: str = "study.run") -> str:
-    """The command that gives these settings."""
-    return " ".join([f"python -m {verb} {study.name}", *option_words(values)])
-
-
-def option_words(values: Mapping[str, Any]) -> list[str]:
-    """The options that give these settings, each with its value."""
-    words = []
-    for name, value in values.items():
-        if value is True:
-            words.append(option_name(name))
-        elif value is not None and value is not False:
-            if isinstance(value, dict):
-                value = [f"{knob}={setting}" for knob, setting in value.items()]
-            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            words.append(f"{option_name(name)} {shlex.quote(text)}")
-    return words
-
-
 def _parser(verb: Verb, study: Study) -> Parser:
     parser = Parser(
         prog=f"python -m {verb.name} {study.name}",
@@ -159,8 +138,8 @@ def _parser(verb: Verb, study: Study) -> Parser:
         group = parser.add_argument_group(verb.name.removeprefix("study."))
         for name, (kind, text) in verb.options.items():
             option = option_name(name)
-            group.add_argument(option, dest=name, help=text, metavar=_metavar(kind), type=_reader(option, kind))
-    add_options(parser, study.spec, takes=verb.takes, notes=lambda name: _notes(study, name))
+            group.add_argument(option, dest=name, help=text, metavar=_metavar(kind), type=_reader(kind))
+    add_options(parser, study.spec, scopes=verb.scopes, notes=lambda name: _notes(study, name))
     return parser
 
 
@@ -168,22 +147,22 @@ def add_options(
     parser: Parser,
     spec: type[RunSpec],
     *,
-    takes: Callable[[str, str], bool],
-    notes: Callable[[str], tuple[tuple[str, ...], str]],
+    scopes: frozenset[str] = frozenset({"training", "study"}),
+    notes: Callable[[str], tuple[tuple[str, ...], str]] = lambda name: ((), ""),
 ) -> None:
-    """An option a field that takes(name, group), in its group. notes(name): its choices, and what sets its default."""
-    groups = {name: parser.add_argument_group(name) for name in GROUPS}
-    for name, field in spec.model_fields.items():
-        extra: Any = field.json_schema_extra
-        if extra is None or not takes(name, extra["group"]):
+    """An option a field of these scopes, in its group. notes(name): its choices, and what sets its default."""
+    groups = {name: parser.add_argument_group(name) for name in group_names(spec)}
+    for name, option in options_of(spec).items():
+        if option.scope not in scopes:
             continue
-        options: dict[str, Any] = {"dest": name, "help": _help(field, *notes(name))}
+        field = spec.model_fields[name]
+        arguments: dict[str, Any] = {"dest": name, "help": _help(field, option, *notes(name))}
         if field.annotation is bool:
-            options["action"] = argparse.BooleanOptionalAction
+            arguments["action"] = argparse.BooleanOptionalAction
         else:
-            options["metavar"] = extra["metavar"] or _metavar(field.annotation)
-            options["type"] = _reader(option_name(name), field.annotation)
-        groups[extra["group"]].add_argument(option_name(name), **options)
+            arguments["metavar"] = option.metavar or _metavar(field.annotation)
+            arguments["type"] = str if option.reads_text else _reader(field.annotation)
+        groups[option.group].add_argument(option_name(name), **arguments)
     for group in list(parser._action_groups):
         if not group._group_actions:
             parser._action_groups.remove(group)
@@ -194,13 +173,13 @@ def _notes(study: Study, name: str) -> tuple[tuple[str, ...], str]:
     return study.models if name == "model" else (), "by --budget, see below" if is_preset else ""
 
 
-def _help(field: Any, choices: tuple[str, ...], set_by: str) -> str:
+def _help(field: Any, option: Option, choices: tuple[str, ...], set_by: str) -> str:
     text = field.description.replace("%", "%%")
     if choices := choices or literal_choices(field.annotation):
         text += f": {', '.join(choices)}"
     notes = []
-    if unit := field.json_schema_extra["unit"]:
-        notes.append(f"in {unit}")
+    if option.unit:
+        notes.append(f"in {option.unit}")
     if isinstance(field.default, str | int | float | Path) and field.annotation is not bool:
         notes.append(f"default {field.default}")
     elif set_by:
@@ -239,7 +218,7 @@ def _metavar(annotation: Any) -> str:
     return {int: "N", float: "X", Path: "DIR"}.get(base, "NAME")
 
 
-def _reader(option: str, annotation: Any) -> Callable[[str], Any]:
+def _reader(annotation: Any) -> Callable[[str], Any]:
     base = _base_type(annotation)
 
     def read(text: str) -> Any:
@@ -248,7 +227,7 @@ def _reader(option: str, annotation: Any) -> Callable[[str], Any]:
                 return int(text)
             except ValueError:
                 raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
-        if base is float and option != "--time-budget":
+        if base is float:
             try:
                 return float(text)
             except ValueError:
@@ -258,4 +237,4 @@ def _reader(option: str, annotation: Any) -> Callable[[str], Any]:
     return read
 
 
-RUN = Verb(name="study.run", takes=lambda name, group: True, options={}, epilog=_presets)
+RUN = Verb(name="study.run", scopes=frozenset({"training", "study"}), options={}, epilog=_presets)

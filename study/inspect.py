@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from study.cli import Parser, require_known, run_main
-from study.errors import StudyError
+from study.core.errors import StudyError
 
 
 def main(argv: Sequence[str]) -> int:
     given = parse(argv)
-    from study.inspection import inspect_trial
+    from study.probes.inspection import inspect_trial
 
     found = inspect_trial(Path(given.run), given.trial, layers=given.layers, image=given.image, num_tsne=given.num_tsne)
     for warning in found.warnings:

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-import re
-import shlex
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import torch
+from study.cli import Verb, parse_verb, run_main
+from trainables.probes.lr_range import SCHEDULES, LrRangeSettings
 
-from search_spaces.arms import SearchSpace
-from study.catalog import Study, load_data
-from study.cli import Verb, command_line, parse_verb, run_main
-from study.errors import StudyError, last_line, nearest
-from study.lr_range_files import FIGURE, rate_text, start_knob, write_lr_range
-from study.resolve import checked, resolved
-from study.spec import StudySpec, option_name, validated
-from study.stage import Stage
-from trainables.data.types import TuningData
-from trainables.learner import Learner
-from trainables.lr_range import SCHEDULES, LrRange, LrRangeSettings, lr_range
-
-_GROUPS = frozenset({"data", "imbalance", "jigsaw", "output"})
-_FIELDS = frozenset({"model", "padding", "start", "seed", "cpus_per_trial", "gpus_per_trial", "precision"})
-_NOT_TAKEN = frozenset({"pretext_trials", "pretext_epochs"})
 _DEFAULTS = LrRangeSettings()
 VERB = Verb(
     name="study.lr_range",
-    takes=lambda name, group: name in _FIELDS or (group in _GROUPS and name not in _NOT_TAKEN),
+    scopes=frozenset({"training"}),
     options={
         "arm": (str, "whose start configuration is tested; default the control"),
         "schedule": (str, f"how the learning rate rises: {', '.join(SCHEDULES)} [default {_DEFAULTS.schedule}]"),
@@ -44,152 +25,9 @@ VERB = Verb(
 
 def main(argv: Sequence[str]) -> int:
     study, values, own = parse_verb(VERB, argv)
-    settings = _settings({name: value for name, value in own.items() if name != "arm"})
-    values = {name: value for name, value in values.items() if name != "start_from_lr_range"}
-    asked = {name: value for name, value in values.items() if name not in {"name", "arms"}} | {"arms": ("all",)}
-    _require_free(validated(study.spec, values))
-    spec = checked(study, asked)
-    dataset, data, found = load_data(study, spec)
-    spec = resolved(study, asked, dataset=found, num_gpus=torch.cuda.device_count())
-    folder = spec.output_dir / (values.get("name") or f"lr-range-{spec.name}")
-    stage, arm = _tested(study, study.stages(spec, data), own.get("arm"))
-    learner = _learner(stage, arm, spec, data)
-    print(f"data: {dataset.origin}")
-    print(f"test: {arm}, up to {settings.num_steps} steps, {settings.schedule} to {settings.max_lr:g}")
-    result = lr_range(learner, settings)
+    from study.probes.lr_range import run_range_test
 
-    from study.figures_lr_range import lr_range_data, lr_range_png  # matplotlib: not before it is needed
-    from study.summary import describe_dataset, describe_machine, describe_versions, git_commit
-
-    assert spec.numerics is not None
-    searched = _searched(stage.space, arm)
-    facts = {
-        "task": study.name,
-        "arm": arm,
-        "stage": stage.name,
-        "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": _command(study, values, own),
-        "settings": {**vars(settings), "diverged_above": "4 times the lowest smoothed loss"},
-        "num_steps_taken": len(result.losses),
-        "divergence_step": result.divergence_step,
-        "suggestions": {"steepest_descent": result.steepest_descent, "tenth_of_minimum": result.tenth_of_minimum},
-        "searched_range": searched,
-        "config": {**stage.space.start_hparams(stage.space.arms[arm]), "learning_rate": None},
-        "seed": spec.seed,
-        "numerics": spec.numerics.model_dump(),
-        "dataset": describe_dataset(dataset, data),
-        "hardware": describe_machine(cpus=spec.cpus_per_trial or 1.0, gpus=spec.gpus_per_trial or 0.0),
-        "versions": describe_versions(),
-        "commit": git_commit(),
-    }
-    figure = lr_range_png(lr_range_data(result, f"Learning-rate range test: {arm} on {dataset.name}", searched))
-    _made(folder)
-    write_lr_range(folder, result, facts, figure)
-    _say(study, values, folder, result, start_knob(stage.name, arm), searched)
-    return 0
-
-
-def _settings(given: Mapping[str, Any]) -> LrRangeSettings:
-    try:
-        return LrRangeSettings(**given)
-    except ValueError as error:
-        names = "|".join(vars(_DEFAULTS))
-        raise StudyError(re.sub(rf"\b({names})\b(?= must| \()", lambda m: option_name(m[0]), str(error))) from None
-
-
-def _tested(study: Study, stages: Sequence[Stage], name: str | None) -> tuple[Stage, str]:
-    """The stage and the arm of --arm, or the control on most of the labels. Raises StudyError."""
-    stage_of = {arm: stage for stage in stages for arm in stage.arms}
-    group = stages[-1].groups[-1]
-    arm = study.aliases.get(name, name) if name is not None else group.control or group.arms[0]
-    if arm not in stage_of:
-        raise StudyError(f"--arm must be one of {', '.join(stage_of)}, got {name!r}{nearest(str(name), stage_of)}")
-    stage = stage_of[arm]
-    if arm in stage.warm_arms and stage.start_from is None:
-        raise StudyError(f"--arm {arm} begins with weights that solved puzzles: give them by --pretext-checkpoint DIR")
-    return stage, arm
-
-
-def _learner(stage: Stage, arm: str, spec: StudySpec, data: TuningData) -> Learner:
-    """As a worker builds that of the arm's first trial."""
-    assert spec.numerics is not None
-    torch.set_num_threads(spec.numerics.num_threads)
-    try:
-        return stage.task.learner(
-            stage.space.start_hparams(stage.space.arms[arm]),
-            data,
-            num_epochs=stage.num_epochs(arm),
-            seed=spec.seed,
-            numerics=spec.numerics,
-            device=torch.device("cuda" if spec.gpus_per_trial and torch.cuda.is_available() else "cpu"),
-            start_from=stage.start_from if arm in stage.warm_arms else None,
-        )
-    except ValueError as error:
-        raise StudyError(f"{arm} cannot be trained: {last_line(error)}") from None
-
-
-def _searched(space: SearchSpace, arm: str) -> tuple[float, float]:
-    """The range of learning rates that a study searches where the arm starts."""
-    knob = space.knobs(space.arms[arm])["learning_rate"]
-    return knob.low, knob.high  # type: ignore[attr-defined]
-
-
-def _command(study: Study, values: dict[str, Any], own: Mapping[str, Any]) -> str:
-    words = [f"{option_name(name)} {shlex.quote(str(value))}" for name, value in own.items()]
-    return " ".join([command_line(study, values, VERB.name), *words])
-
-
-def _require_free(spec: StudySpec) -> None:
-    if spec.name is not None and spec.run_dir.exists():
-        raise StudyError(f"{spec.run_dir} exists already: choose another --name")
-
-
-def _made(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise StudyError(f"{folder} exists already: choose another --name") from None
-    except OSError as error:
-        raise StudyError(f"{folder} cannot be made: {error.strerror}") from None
-
-
-def _say(
-    study: Study,
-    values: dict[str, Any],
-    folder: Path,
-    result: LrRange,
-    knob: str,
-    searched: tuple[float, float],
-) -> None:
-    """The suggestions, each with the command that starts a study there."""
-    if result.divergence_step is not None:
-        diverged_at = rate_text(result.learning_rates[result.divergence_step - 1])
-        print(f"diverged at step {result.divergence_step}, learning rate {diverged_at}")
-    else:
-        print("did not diverge")
-    print(f"figure: {folder / FIGURE}")
-    told = {name: value for name, value in values.items() if name not in {"name", "output_dir"}}
-    suggestions = {"steepest descent": result.steepest_descent, "a tenth of the minimum's": result.tenth_of_minimum}
-    for name, rate in suggestions.items():
-        if rate is None:
-            print(f"{name}: none, the loss never fell")
-            continue
-        low, high = searched
-        nearest_end = min(max(float(rate_text(rate)), low), high)
-        is_inside = nearest_end == float(rate_text(rate))
-        hint = "" if is_inside else f", outside of {low:g} to {high:g}, which a study searches; nearest to it:"
-        print(f"{name}: {rate_text(rate)}{hint}")
-        print(f"  {command_line(study, {**told, 'start': {**_start(told), knob: rate_text(nearest_end)}})}")
-        if is_inside and name == "steepest descent":
-            print(f"  {command_line(study, {**told, 'start_from_lr_range': folder})}")
-
-
-def _start(told: Mapping[str, Any]) -> dict[str, str]:
-    """--start as parsed: it is text on the command line and a table in a file."""
-    start = told.get("start") or {}
-    if isinstance(start, dict):
-        return start
-    return dict(part.strip().split("=", 1) for part in start.split(","))
+    return run_range_test(study, values, own)
 
 
 if __name__ == "__main__":

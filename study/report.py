@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from study.cli import run_directory, run_main
-from study.errors import StudyError
-from study.spec import REPRODUCE, task_of
+from study.core.errors import StudyError
+from study.core.run_dir import task_of
+from study.core.spec import REPRODUCE
 
 
 def main(argv: Sequence[str]) -> int:
     run_dir = run_directory("study.report", argv)
-    if task_of(run_dir) == REPRODUCE:
-        from study.reproduction_page import write_reproduction_page as write
-    else:
-        from study.page import write_page as write
     try:
-        print(write(run_dir))
+        if task_of(run_dir) == REPRODUCE:
+            from study.reproduction.page import write_reproduction_page
+
+            print(write_reproduction_page(run_dir))
+        else:
+            from study.page.tasks.registry import write_page_of
+
+            print(write_page_of(run_dir))
     except (ValueError, OSError) as error:
         raise StudyError(str(error)) from None
     return 0

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from study.cli import Parser, add_options, require_known, run_main
-from study.spec import ReproductionSpec
+from study.reproduction.spec import ReproductionSpec
 
 
 def main(argv: Sequence[str]) -> int:
     values = parse(argv)
     # After parsing: --help and a misspelt option need neither Ray nor the data.
-    from study.console import StudyConsole
-    from study.reproduction import begin
+    from study.engine.console import StudyConsole
+    from study.reproduction.session import begin
 
     return begin(values, StudyConsole())
 
@@ -31,7 +31,7 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
         allow_abbrev=False,
     )
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="a recipe, a source (s0 to s4) or all [all]")
-    add_options(parser, ReproductionSpec, takes=lambda name, group: True, notes=lambda name: ((), ""))
+    add_options(parser, ReproductionSpec)
     given, unknown = parser.parse_known_intermixed_args(argv)
     require_known(parser, unknown)
     values = vars(given)
@@ -39,7 +39,7 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def _recipes() -> str:
-    from study.recipes import RECIPES
+    from study.reproduction.recipes import RECIPES
 
     return "\n".join(["recipes:", *(f"  {recipe.name:20} {recipe.says}" for recipe in RECIPES.values())])
 

@@ -10,10 +10,11 @@ from study.cli import parse_study, run_main
 def main(argv: Sequence[str]) -> int:
     study, values = parse_study(argv)
     # After parsing: --help and a misspelt option need neither Ray nor the data.
-    from study.conduct import begin
-    from study.console import StudyConsole
+    from study.engine.console import StudyConsole
+    from study.engine.study_session import begin
+    from study.page.tasks.registry import PAGES
 
-    return begin(study, values, StudyConsole())
+    return begin(study, PAGES[study.name], values, StudyConsole())
 
 
 if __name__ == "__main__":

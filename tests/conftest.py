@@ -1,4 +1,7 @@
-"""How the tests share two cores: a file stays in one process, the longest begin first, a timed test runs alone."""
+"""The tiers of the tests, and how they share two cores: files stay in one process, the longest first, timed ones alone.
+
+tests/unit and tests/page are the fast tier; tests/training trains, tests/cluster starts Ray and whole studies.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from typing import IO, Any
 import pytest
 import torch
 
+TESTS = Path(__file__).resolve().parent
+TIERS = ("training", "cluster")  # folders whose tests bear their name as a marker
 LONGEST = (
     "test_resume.py", "test_studies.py", "test_ray_facts.py", "test_end_to_end.py", "test_models.py", "test_learner.py",
 )  # fmt: skip
@@ -19,6 +24,10 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        tier = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
+        if tier in TIERS:
+            item.add_marker(tier)
     order = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (not _is_alone(item), order.get(item.path.name, len(LONGEST))))
 

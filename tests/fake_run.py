@@ -14,7 +14,7 @@ import matplotlib.image
 import numpy as np
 import pyarrow as pa
 
-from study import records
+from study.records import tables as records
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIX_ARMS = ("none", "inverse_weights", "class_balanced", "focal", "logit_adjustment", "weighted_sampler")
@@ -66,6 +66,14 @@ class FakeTask:
 
 def one_group(control: str | None, arms: Sequence[str]) -> list[dict[str, Any]]:
     return [{"title": "", "control": control, "arms": list(arms)}]
+
+
+def _factors(arm: str) -> dict[str, str]:
+    """Of jigsaw's arms, what summary.json records of them."""
+    name, _, share = arm.rpartition("_")
+    if not share.endswith("pct"):
+        return {}
+    return {"initialisation": name, "label_fraction": str(float(share.removesuffix("pct")) / 100)}
 
 
 def _label_group(percent: int) -> dict[str, Any]:
@@ -443,6 +451,7 @@ def _summary(
         "objective": fake.objective,
         "stages": stages,
         "taus": None if fake.taus is None else list(fake.taus),
+        "arm_factors": {arm: _factors(arm) for stage in stages for arm in stage["arms"]},
         "arm_descriptions": {arm: f"what {arm} does, in one line" for stage in stages for arm in stage["arms"]},
         "not_retested": {arm: "no trial completed" for arm in arms if arm not in winners},
         "winners": {

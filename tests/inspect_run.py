@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from study.catalog import find_study, load_data
-from study.ledger import ASKED, CHECKPOINT, EPOCH, SESSION, Event, Ledger, finished
-from study.resolve import resolved
-from study.summary import write_json
-from trainables.checkpoints import write_checkpoint
+from study.core.ledger import ASKED, CHECKPOINT, EPOCH, SESSION, Event, Ledger, finished
+from study.tasks.registry import find_study
+from study.tasks.resolve import resolved
+from study.tasks.study import load_data
+from trainables.common.files import write_json
+from trainables.training.checkpoints import write_checkpoint
 
 SEED = 5
 

@@ -10,14 +10,14 @@ import numpy as np
 import optuna
 import torch
 
-from search_spaces.arms import SearchSpace
 from search_spaces.imbalance import search_space
+from search_spaces.space import SearchSpace
 from trainables.data.sources import load_dataset
 from trainables.data.splits import thin, thinned_counts, tuning_data
 from trainables.data.types import ImageDataset, TuningData
 from trainables.hparams import ImbalanceHparams, Numerics
-from trainables.imbalance import build_learner
-from trainables.learner import Learner
+from trainables.tasks.imbalance import build_learner
+from trainables.training.learner import Learner
 
 SPACE = search_space(num_train=601, model="small_cnn", augmentation="crop")
 STEP_10 = partial(thinned_counts, imbalance="step", ratio=10.0, minority="first")

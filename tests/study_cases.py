@@ -7,11 +7,10 @@ from typing import Any
 
 from learner_cases import SPACE
 
-from study.group import TUNE, Group
-from study.ledger import ASKED, CHECKPOINT, EPOCH, Event, Ledger
-from study.scheduler import ArmScheduler
-from study.stage import Stage
-from trainables.imbalance import IMBALANCE
+from study.core.ledger import ASKED, CHECKPOINT, EPOCH, Event, Ledger
+from study.core.stage import TUNE, Group, Stage
+from study.engine.scheduler import ArmScheduler
+from trainables.tasks.imbalance import IMBALANCE
 
 METRIC = "val_balanced_accuracy"
 

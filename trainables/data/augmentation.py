@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.nearest import nearest
+from trainables.common.nearest import nearest
 
 VIEWS = ("as_is", "horizontal_flip", "vertical_flip", "brightness", "contrast")
 # ITU-R 601-2, as in torchvision's adjust_contrast.

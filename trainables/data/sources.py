@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trainables.common.nearest import nearest
 from trainables.data.cifar import CIFAR10, CIFAR100
 from trainables.data.digits import load_digit_pairs, load_digits
 from trainables.data.eurosat import eurosat_lies_under, load_eurosat
@@ -14,7 +15,6 @@ from trainables.data.folder import load_folder
 from trainables.data.images import MIN_IMAGE_SIZE
 from trainables.data.resize import resize_dataset
 from trainables.data.types import DataError, ImageDataset
-from trainables.nearest import nearest
 
 AUTO = "auto"
 
@@ -37,12 +37,12 @@ SOURCES: dict[str, Source] = {
     "cifar100": Source(title=CIFAR100.title, lies_under=CIFAR100.lies_under, load=CIFAR100.load),
     "eurosat": Source(title="EuroSAT", lies_under=eurosat_lies_under, load=load_eurosat),
     "digits": Source(
-        title="digits",
+        title="scikit-learn's digits",
         lies_under=lambda data_root: True,  # embedded in scikit-learn
         load=lambda data_root, download: load_digits(),
     ),
     "digit-pairs": Source(
-        title="digit-pairs",
+        title="pairs of scikit-learn's digits",
         lies_under=lambda data_root: True,
         load=lambda data_root, download: load_digit_pairs(),
     ),

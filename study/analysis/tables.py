@@ -1,0 +1,158 @@
+"""A run directory's tables and summary, read and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from study.core.stage import TUNE, Group, retests_of
+from study.records import tables as records
+
+_REQUIRED_SUMMARY_KEYS = (
+    "name", "task", "state", "dataset", "setting", "arms", "groups", "stages", "score", "objective", "budget",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """All that a run directory says: two JSON documents, four tables, and the puzzles where the study made some."""
+
+    spec: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    rungs: pd.DataFrame
+    retests: pd.DataFrame
+    puzzles: pd.DataFrame | None = None
+
+    @property
+    def task(self) -> str:
+        return str(self.summary["task"])
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms of the main stage in the order in which the study declared them."""
+        return tuple(self.summary["arms"])
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return tuple(
+            Group(title=str(group["title"]), control=group["control"], arms=tuple(group["arms"]))
+            for group in self.summary["groups"]
+        )
+
+    @property
+    def controls(self) -> dict[str, str | None]:
+        """Arm -> the control of its group."""
+        return {arm: group.control for group in self.groups for arm in group.arms}
+
+    @property
+    def score(self) -> str:
+        """The column of retests that arms are judged by, 0-1."""
+        return str(self.summary["score"])
+
+    @property
+    def objective(self) -> str:
+        """The column of epochs that the main stage tuned, 0-1."""
+        return str(self.summary["objective"])
+
+    @property
+    def tuning(self) -> pd.DataFrame:
+        """The trials of the main stage."""
+        return self.trials[self.trials["stage"] == TUNE]
+
+    @property
+    def tuning_epochs(self) -> pd.DataFrame:
+        return self.epochs[self.epochs["stage"] == TUNE]
+
+    @property
+    def tuning_rungs(self) -> pd.DataFrame:
+        return self.rungs[self.rungs["stage"] == TUNE]
+
+    @property
+    def main_retests(self) -> pd.DataFrame:
+        return self.retests[self.retests["stage"] == retests_of(TUNE)]
+
+    @property
+    def retest_epochs(self) -> pd.DataFrame:
+        return self.epochs[self.epochs["stage"] == retests_of(TUNE)]
+
+    def factors(self, arm: str) -> dict[str, str]:
+        """What tells the arm from others, by name; of runs that did not record it, as its trials' factor/* columns."""
+        recorded = self.summary.get("arm_factors")
+        if recorded is not None:
+            return dict(recorded.get(arm, {}))
+        own = self.trials[self.trials["arm"] == arm]
+        columns = [column for column in map(str, own) if column.startswith("factor/")]
+        return {
+            column.removeprefix("factor/"): str(own[column].iloc[0]) for column in columns if own[column].notna().any()
+        }
+
+    def stage(self, name: str) -> Mapping[str, Any]:
+        """What summary.json says of a stage. Raises KeyError where the study has none of that name."""
+        for stage in self.summary["stages"]:
+            if stage["name"] == name:
+                return dict(stage)
+        raise KeyError(name)
+
+
+def load_tables(run_dir: Path) -> Tables:
+    """Read a run directory. Raises ValueError, in one sentence, where it is not one or a file is damaged."""
+    if not run_dir.is_dir():
+        raise ValueError(f"{run_dir} is not a directory; a run directory is wanted, such as reports/NAME")
+    summary = load_json(run_dir / "summary.json")
+    missing = [key for key in _REQUIRED_SUMMARY_KEYS if key not in summary]
+    if missing:
+        raise ValueError(f"{run_dir / 'summary.json'} lacks {', '.join(missing)}")
+    return Tables(
+        spec=load_json(run_dir / "spec.json"),
+        summary=summary,
+        trials=load_frame(run_dir / "trials.parquet"),
+        epochs=load_frame(run_dir / "epochs.parquet"),
+        rungs=load_frame(run_dir / "rungs.parquet"),
+        retests=load_frame(run_dir / "retests.parquet"),
+        puzzles=load_frame(run_dir / "puzzles.parquet") if (run_dir / "puzzles.parquet").is_file() else None,
+    )
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"{path.parent} is not a run directory: it has no {path.name}")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}")
+    return value
+
+
+def load_frame(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise ValueError(f"{path.parent} is not a run directory: it has no {path.name}")
+    try:
+        frame: pd.DataFrame = records.read_table(path).to_pandas()
+    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    return frame
+
+
+def row_tuples(frame: pd.DataFrame) -> Iterator[Any]:
+    """The rows as named tuples. Any, because pandas' stubs know no column's type."""
+    return iter(frame.itertuples(index=False))
+
+
+def knob(trials: pd.DataFrame, name: str) -> pd.Series:
+    """A hyperparameter's values: the column config/NAME, or factor/NAME where it is what the arms differ by.
+
+    NaN or None where the trial has none; all so where no trial has.
+    """
+    for column in (f"config/{name}", f"factor/{name}"):
+        if column in trials and trials[column].notna().any():
+            return trials[column]
+    return pd.Series(None, index=trials.index, dtype="object")

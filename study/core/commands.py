@@ -1,0 +1,56 @@
+"""Settings as the command line that gives them, and the command that trains a winner again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from study.core.spec import StudySpec, option_name, options_of
+
+
+def command_line(task: str, values: Mapping[str, Any], verb: str = "study.run") -> str:
+    """The command that gives these settings."""
+    return " ".join([f"python -m {verb} {task}", *option_words(values)])
+
+
+def option_words(values: Mapping[str, Any]) -> list[str]:
+    """The options that give these settings, each with its value."""
+    words = []
+    for name, value in values.items():
+        if value is True:
+            words.append(option_name(name))
+        elif value is not None and value is not False:
+            if isinstance(value, dict):
+                value = [f"{knob}={setting}" for knob, setting in value.items()]
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            words.append(f"{option_name(name)} {shlex.quote(text)}")
+    return words
+
+
+def winner_settings(spec: StudySpec, alone: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a study that trains one configuration of spec's and retests it.
+
+    alone: its arms, its start and what else the task has to say (Study.alone).
+    """
+    assert spec.numerics is not None
+    fields = type(spec).model_fields
+    values = spec.model_dump(mode="json", exclude_none=True)
+    repeated = {
+        name: values[name]
+        for name, option in options_of(type(spec)).items()
+        if option.is_repeated and name in values and str(values[name]) != str(fields[name].default)
+    }
+    own = {name: value for name, value in alone.items() if name not in {"arms", "start"}}
+    return {
+        **repeated,
+        **own,
+        "seed": spec.seed,
+        "precision": spec.numerics.precision,
+        "cpus_per_trial": spec.cpus_per_trial,
+        "arms": alone["arms"],
+        "trials_per_arm": 1,
+        "max_epochs": spec.max_epochs,
+        "retest_seeds": spec.retest_seeds,
+        "start": alone["start"],
+    }

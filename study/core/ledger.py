@@ -1,0 +1,211 @@
+"""The truth of a study: an append-only table of events in SQLite, and the Book, its state, folded from them.
+
+Every event is committed (WAL, synchronous=FULL) before the decision that rests on it takes effect. Searcher, scheduler,
+console and records read the Book and nothing else, so a resumed study sees what an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from study.core.errors import StudyError
+
+LEDGER = "ledger.db"
+Status = Literal["running", "completed", "stopped", "failed"]
+SCHEMA_VERSION = 1
+
+# Kinds of event, and what their payload holds:
+SESSION = "session"  # versions, hardware, command: a process begins to work on the study
+SESSION_END = "session_end"  # state, tune_seconds, retest_seconds
+ASKED = "asked"  # arm, number, seed, params (Optuna's), hparams
+EPOCH = "epoch"  # a row of epochs.parquet
+CHECKPOINT = "checkpoint"  # epoch, file, sha256
+RUNG = "rung"  # rung_epoch, value, cutoff, num_peers, decision
+FINISHED = "finished"  # status, message
+RETEST = "retest"  # a row of retests.parquet, and its epochs
+RETEST_FAILED = "retest_failed"  # arm, trial_id, seed, message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    kind: str
+    trial_id: str | None = None
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class TrialRecord:
+    """A trial as the ledger knows it."""
+
+    trial_id: str
+    arm: str
+    number: int
+    seed: int
+    params: dict[str, Any]
+    hparams: dict[str, Any]
+    status: Status = "running"
+    message: str | None = None
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    rungs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def num_epochs(self) -> int:
+        return len(self.epochs)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status != "running"
+
+    def value(self, metric: str) -> float | None:
+        """The metric at the trial's last epoch."""
+        return self.epochs[-1][metric] if self.epochs else None
+
+
+@dataclass(kw_only=True)
+class Book:
+    """The study's state: what its events add up to. trials are in the order in which they were asked for."""
+
+    trials: dict[str, TrialRecord] = field(default_factory=dict)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    retests: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # by arm and seed, the last one
+    retest_failures: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+
+    def apply(self, event: Event) -> None:
+        payload = dict(event.payload)
+        trial = self.trials.get(event.trial_id) if event.trial_id else None
+        if event.kind == ASKED:
+            assert event.trial_id
+            assert trial is None
+            self.trials[event.trial_id] = TrialRecord(trial_id=event.trial_id, **payload)
+        elif event.kind == EPOCH and trial:
+            trial.epochs.append(payload)
+        elif event.kind == RUNG and trial:
+            trial.rungs.append(payload)
+        elif event.kind == FINISHED and trial:
+            trial.status, trial.message = payload["status"], payload.get("message")
+        elif event.kind in {RETEST, RETEST_FAILED}:
+            key = payload["arm"], payload["seed"]
+            for outcomes in (self.retests, self.retest_failures):
+                outcomes.pop(key, None)
+            (self.retests if event.kind == RETEST else self.retest_failures)[key] = payload
+        elif event.kind == SESSION:
+            self.sessions.append(payload)
+        elif event.kind == SESSION_END:
+            self.sessions[-1].update(payload)
+
+    def winners(self, arms: Sequence[str], metric: str, mode: str) -> dict[str, TrialRecord]:
+        """Each arm's best completed trial by its last epoch's metric; of equals the first."""
+        best: dict[str, TrialRecord] = {}
+        sign = 1 if mode == "max" else -1
+        for trial in self.trials.values():
+            if trial.arm not in arms or trial.status != "completed":  # another stage's trials have another metric
+                continue
+            value = trial.value(metric)
+            if value is None or math.isnan(value):
+                continue
+            if trial.arm not in best or sign * value > sign * (best[trial.arm].value(metric) or 0.0):
+                best[trial.arm] = trial
+        return {arm: best[arm] for arm in arms if arm in best}
+
+    def retested(self, winners: Mapping[str, TrialRecord]) -> list[dict[str, Any]]:
+        """The retests of these winners, by arm and seed.
+
+        Those of an earlier winner, of a study that was resumed after its time budget, are not among them.
+        """
+        return _of_winners(self.retests, winners)
+
+    def failed_retests(self, winners: Mapping[str, TrialRecord]) -> list[dict[str, Any]]:
+        return _of_winners(self.retest_failures, winners)
+
+    def of_arm(self, arm: str) -> list[TrialRecord]:
+        return [trial for trial in self.trials.values() if trial.arm == arm]
+
+
+def _of_winners(
+    outcomes: Mapping[tuple[str, int], dict[str, Any]], winners: Mapping[str, TrialRecord]
+) -> list[dict[str, Any]]:
+    order = list(winners)
+    rows = [row for row in outcomes.values() if row["arm"] in winners]
+    rows = [row for row in rows if row["trial_id"] == winners[row["arm"]].trial_id]
+    return sorted(rows, key=lambda row: (order.index(row["arm"]), row["seed"]))
+
+
+class Ledger:
+    """Opens or makes the ledger of a run directory. book is always what the committed events add up to."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir / LEDGER
+        self.book = Book()
+        self.num_events = 0
+        self.write_seconds = 0.0
+        self._lock = threading.Lock()
+        try:
+            self._connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT NULL, "
+                "trial_id TEXT, payload TEXT NOT NULL)"
+            )
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if version not in {0, SCHEMA_VERSION}:  # 0: made just now
+                raise StudyError(f"{self.path} is of version {version}; this program reads version {SCHEMA_VERSION}")
+            self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            for event in self.events():
+                self.book.apply(event)
+        except sqlite3.DatabaseError as error:
+            raise StudyError(f"{self.path} is not a ledger that can be read ({error})") from None
+
+    def append(self, *events: Event) -> None:
+        """Commit all events, or none; when it returns they are on disk and in the book.
+
+        Raises ValueError, and commits nothing, for a trial that is there already.
+        """
+        with self._lock:
+            for event in events:  # a ledger that holds a trial twice could not be opened again
+                if event.kind == ASKED and event.trial_id in self.book.trials:
+                    raise ValueError(f"the ledger has a trial {event.trial_id} already")
+            started = time.perf_counter()
+            now = time.time()
+            rows = [(now, e.kind, e.trial_id, json.dumps(dict(e.payload))) for e in events]
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.executemany(
+                    "INSERT INTO events (time, kind, trial_id, payload) VALUES (?, ?, ?, ?)", rows
+                )
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            for event in events:
+                self.book.apply(event)
+            self.num_events += len(events)
+            self.write_seconds += time.perf_counter() - started
+
+    def events(self) -> Iterator[Event]:
+        """All committed events, in order."""
+        query = "SELECT kind, trial_id, payload FROM events ORDER BY seq"
+        for kind, trial_id, payload in self._connection.execute(query):
+            yield Event(kind=kind, trial_id=trial_id, payload=json.loads(payload))
+
+    def milliseconds_per_event(self) -> float | None:
+        """Mean cost of an event in this process, its commit included."""
+        return 1000 * self.write_seconds / self.num_events if self.num_events else None
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._connection.close()
+
+
+def finished(trial_id: str, status: Status, message: str | None = None) -> Event:
+    return Event(kind=FINISHED, trial_id=trial_id, payload={"status": status, "message": message})

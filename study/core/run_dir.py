@@ -1,0 +1,101 @@
+"""A run directory: where it may be made, how it is locked, and what its spec.json says wherever it lies now."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from study.core.errors import StudyError
+from study.core.ledger import LEDGER
+from study.core.spec import RunSpec
+from trainables.common.files import write_json
+
+SPEC = "spec.json"
+LOCK = ".lock"
+CHECKPOINTS = "checkpoints"
+
+
+def require_place(spec: RunSpec) -> None:
+    """Raises StudyError where the run directory exists or cannot be made."""
+    if spec.name is not None and spec.run_dir.exists():
+        raise _taken(spec.run_dir)
+    _require_writable(spec.output_dir)
+
+
+def _require_writable(folder: Path) -> None:
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise StudyError(f"--output-dir {folder} cannot be made: {existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise StudyError(f"--output-dir {folder} cannot be written to")
+
+
+@contextlib.contextmanager
+def new_run(spec: RunSpec) -> Iterator[None]:
+    """Make the run directory, locked while the block lasts, with its spec.json. Raises StudyError."""
+    try:
+        spec.output_dir.mkdir(parents=True, exist_ok=True)
+        spec.run_dir.mkdir()  # atomic: of two processes with one name, one gets it
+    except FileExistsError:
+        raise _taken(spec.run_dir) from None
+    except OSError as error:
+        raise StudyError(f"--output-dir {spec.output_dir} cannot be written to: {error.strerror}") from None
+    with locked(spec.run_dir):
+        write_json(spec.run_dir / SPEC, spec.model_dump(mode="json"))
+        yield
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Raises StudyError where another process works on it."""
+    lock = filelock.FileLock(run_dir / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise StudyError(f"{run_dir} is being worked on by another process") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def task_of(run_dir: Path) -> str | None:
+    """The task in a run directory's spec.json; None where there is none that can be read."""
+    try:
+        values = json.loads((run_dir / SPEC).read_text())
+    except (OSError, ValueError):
+        return None
+    return values.get("task") if isinstance(values, dict) else None
+
+
+def settings_of(run_dir: Path) -> dict[str, Any]:
+    """What spec.json says, with name and output_dir as the run directory lies now. Raises StudyError.
+
+    A run directory may have been moved; the data are still looked for from the folder that a verb is started in.
+    """
+    path = run_dir / SPEC
+    if not path.is_file() or not (run_dir / LEDGER).is_file():
+        raise StudyError(f"{run_dir} is not a run directory (it lacks {SPEC} or {LEDGER})")
+    try:
+        values = json.loads(path.read_text())
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise StudyError(f"{path} is damaged: it is not a study's spec")
+    # "." and a link have no name of their own, but what they lead to has.
+    found = run_dir if run_dir.name and not run_dir.is_symlink() else run_dir.resolve()
+    return {**values, "name": found.name, "output_dir": str(found.parent)}
+
+
+def _taken(run_dir: Path) -> StudyError:
+    return StudyError(
+        f"{run_dir} exists already: choose another --name, or continue it by python -m study.resume {run_dir}"
+    )

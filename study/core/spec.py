@@ -1,0 +1,300 @@
+"""StudySpec: everything a study is. Validated, saved beside its results, and the source of the command line."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from study.core.errors import StudyError, nearest
+from trainables.data.sources import SOURCES
+from trainables.hparams import Numerics
+
+Searcher = Literal["tpe", "random", "gp", "cmaes", "qmc", "grid"]
+Budget = Literal["quick", "standard", "full"]
+MAX_NAME_LENGTH = 100
+MAX_SEED = 2**32 - 1  # a retest's are a thousandfold, in 64 bits
+REPRODUCE: Literal["reproduce"] = "reproduce"
+Spec = TypeVar("Spec", bound="RunSpec")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """What the command line makes of a field of a spec.
+
+    group: its heading in --help. scope: "training", what a single training is made of, for every verb that trains;
+    "study", how many trainings there are and how they are chosen, for study.run alone. is_repeated: whether the
+    command that trains a winner again says it too. reads_text: its validator is given the text as it was typed.
+    """
+
+    group: str
+    scope: Literal["training", "study"]
+    unit: str
+    metavar: str
+    is_repeated: bool
+    reads_text: bool
+
+
+def option(
+    default: Any,
+    group: str,
+    help: str,
+    *,
+    scope: Literal["training", "study"] = "study",
+    unit: str = "",
+    metavar: str = "",
+    is_repeated: bool = False,
+    reads_text: bool = False,
+    **limits: Any,
+) -> Any:
+    """A field that is an option of the command line: see Option. limits: pydantic's, such as ge=1."""
+    extra: dict[str, Any] = {
+        "group": group,
+        "scope": scope,
+        "unit": unit,
+        "metavar": metavar,
+        "is_repeated": is_repeated,
+        "reads_text": reads_text,
+    }
+    return Field(default, description=help, json_schema_extra=extra, **limits)
+
+
+def options_of(spec: type[BaseModel]) -> dict[str, Option]:
+    """The fields of a spec that are options, by name, in their order."""
+    extras: dict[str, Any] = {name: field.json_schema_extra for name, field in spec.model_fields.items()}
+    return {name: Option(**extra) for name, extra in extras.items() if extra is not None}
+
+
+def group_names(spec: type[BaseModel]) -> list[str]:
+    """The headings of a spec's options in the order of --help: the task's own come after the data."""
+    groups = list(dict.fromkeys(option.group for option in options_of(spec).values()))
+    first = [group for group in ("data",) if group in groups]
+    last = [group for group in ("budget", "search", "machine", "output") if group in groups]
+    return [*first, *(group for group in groups if group not in (*first, *last)), *last]
+
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class RunSpec(BaseModel):
+    """What every run directory is told: its data, its machine and its name. None: set by the machine at hand."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+
+    dataset: str = option(
+        "auto",
+        "data",
+        f"auto, {', '.join(SOURCES)}, or a PATH to a folder of images by class or of Parquet files",
+        scope="training",
+        is_repeated=True,
+    )
+    data_root: Path = option(
+        Path("data"), "data", "folder that holds the data sets", scope="training", is_repeated=True
+    )
+    download: bool = option(
+        False, "data", "download the data set into the data root if it is not there", scope="training"
+    )
+    image_size: int | None = option(
+        None,
+        "data",
+        "resize the images to this side; default as they are",
+        unit="pixels",
+        ge=16,
+        scope="training",
+        is_repeated=True,
+    )
+
+    seed: int = option(0, "search", "the study's seed: all others follow from it", ge=0, le=MAX_SEED, scope="training")
+
+    cpus_per_trial: float | None = option(
+        None, "machine", "CPUs a trial; default 1", unit="CPUs", gt=0, scope="training"
+    )
+    gpus_per_trial: float | None = option(
+        None,
+        "machine",
+        "GPUs a trial, fractions allowed; default 0.25 with a GPU, else 0",
+        unit="GPUs",
+        ge=0,
+        scope="training",
+    )
+    max_concurrent: Count | None = option(None, "machine", "trials at once; default as many as fit", unit="trials")
+    precision: Literal["auto", "float32", "bfloat16"] = option(
+        "auto", "machine", "auto takes bfloat16 where the processor has units for it", scope="training"
+    )
+    address: str | None = option(None, "machine", "an existing Ray cluster, e.g. auto or HOST:6379")
+
+    name: str | None = option(None, "output", "name of the run; default what it runs and the date", scope="training")
+    output_dir: Path = option(Path("reports"), "output", "folder for runs", scope="training")
+
+    # Chosen once a run and kept through resume and retest; not an option.
+    numerics: Numerics | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.strip():
+            raise ValueError("must not be empty")
+        if "/" in value or "\\" in value or value.startswith((".", "-")):
+            raise ValueError(f"must be a plain folder name without slashes or a leading dot or dash, got {value!r}")
+        if len(value) > MAX_NAME_LENGTH:
+            raise ValueError(f"must be at most {MAX_NAME_LENGTH} characters long, got {len(value)}")
+        if not value.isprintable():
+            raise ValueError(f"must be of printable characters, got {value!r}")
+        return value
+
+    @field_validator("cpus_per_trial", "gpus_per_trial")
+    @classmethod
+    def _finite(cls, value: float | None) -> float | None:
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"must be finite, got {value}")
+        return value
+
+    @property
+    def run_dir(self) -> Path:
+        assert self.name is not None
+        return self.output_dir / self.name
+
+
+class StudySpec(RunSpec):
+    """What every study is told. A field that is None is set by the budget's preset or by the machine at hand."""
+
+    budget: Budget | None = option(
+        None, "budget", "preset for the values below; quick without a GPU, standard with one"
+    )
+    arms: tuple[str, ...] | None = option(None, "budget", "arms to compare, a,b,c or all", metavar="A,B,C")
+    trials_per_arm: Count | None = option(None, "budget", "configurations tried in each arm", unit="trials")
+    max_epochs: Count | None = option(None, "budget", "length of a full trial and of a retest", unit="epochs")
+    grace_epochs: Count | None = option(None, "budget", "no trial is stopped before; the first rung", unit="epochs")
+    reduction_factor: int | None = option(
+        None, "budget", "ASHA keeps about one in this many at a rung; rungs are this factor apart", ge=2
+    )
+    retest_seeds: Count | None = option(
+        None, "budget", "fresh seeds on which each arm's winner is retrained", unit="seeds"
+    )
+    time_budget: float | None = option(
+        None,
+        "budget",
+        "stop tuning after this long, then retest; 90, 20m or 2h",
+        unit="seconds",
+        metavar="TIME",
+        gt=0,
+        reads_text=True,
+    )
+
+    searcher: Searcher = option("tpe", "search", "how configurations are proposed")
+    start: dict[str, str] | None = option(
+        None,
+        "search",
+        "the configuration that arms start from, KNOB=VALUE for all or ARM.KNOB=VALUE for one; "
+        "with --trials-per-arm 1, the only one",
+        metavar="KNOB=VALUE,...",
+        scope="training",
+    )
+    start_from_lr_range: Path | None = option(
+        None,
+        "search",
+        "a folder that study.lr_range wrote: arms start at the learning rate suggested there, where --start has none",
+        metavar="DIR",
+    )
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _split_arms(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(","))
+        return value
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _split_start(cls, value: Any) -> Any:
+        if isinstance(value, dict):  # a TOML table may hold numbers as numbers
+            return {knob: str(setting) if type(setting) in {int, float} else setting for knob, setting in value.items()}
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().partition("=") for part in value.split(",")]
+        if not all(name and equals and text for name, equals, text in pairs):
+            raise ValueError(f"must be KNOB=VALUE,KNOB=VALUE, got {value!r}")
+        return {name: text for name, _, text in pairs}
+
+    @field_validator("time_budget", mode="before")
+    @classmethod
+    def _parse_duration(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([smh]?)", value.strip())
+        if match is None:
+            raise ValueError(f"must be seconds or a number with s, m or h such as 20m, got {value!r}")
+        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+    @field_validator("time_budget")
+    @classmethod
+    def _finite_time(cls, value: float | None) -> float | None:
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"must be finite, got {value}")
+        return value
+
+    @model_validator(mode="after")
+    def _grace_within_epochs(self) -> StudySpec:
+        if self.grace_epochs is not None and self.max_epochs is not None and self.grace_epochs > self.max_epochs:
+            raise ValueError(f"grace_epochs must be at most max_epochs ({self.max_epochs}), got {self.grace_epochs}")
+        return self
+
+
+def validated(spec_type: type[Spec], values: Mapping[str, Any]) -> Spec:
+    """The spec of these values. Raises StudyError: the first thing wrong, in one sentence."""
+    try:
+        return spec_type.model_validate(dict(values))
+    except ValidationError as error:
+        raise StudyError(_sentence(spec_type, error)) from None
+
+
+def _sentence(spec_type: type[RunSpec], error: ValidationError) -> str:
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return _as_options(message)
+    name = str(first["loc"][0])
+    option = option_name(name)
+    if first["type"] == "extra_forbidden":
+        known = [option_name(field) for field in spec_type.model_fields]
+        return f"unknown setting {name!r}{nearest(option, known)}"
+    value = first["input"]
+    if first["type"] == "literal_error":
+        allowed = _choices(spec_type, name)
+        return f"{option} must be one of {', '.join(allowed)}, got {value!r}{nearest(str(value), allowed)}"
+    if first["type"] == "value_error":
+        return f"{option} {message}"
+    rule = message.removeprefix("Input should be ")
+    return f"{option} must be {rule}, got {value!r}"
+
+
+def _choices(spec_type: type[RunSpec], name: str) -> list[str]:
+    return list(literal_choices(spec_type.model_fields[name].annotation))
+
+
+def literal_choices(annotation: Any) -> tuple[str, ...]:
+    """The values of a Literal, or of a Literal in a union with None; else ()."""
+    args = get_args(annotation)
+    if args and all(isinstance(arg, str) for arg in args):
+        return args
+    for arg in args:
+        if choices := literal_choices(arg):
+            return choices
+    return ()
+
+
+def option_name(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _as_options(message: str) -> str:
+    return re.sub(r"\b(grace_epochs|max_epochs)\b", lambda match: option_name(match[0]), message)

@@ -1,0 +1,104 @@
+"""A stage: one Ray experiment of a study, its arms tuned side by side with equal budgets, in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from search_spaces.space import SearchSpace
+from study.core.ledger import Book, TrialRecord
+from study.core.spec import Searcher, StudySpec
+from trainables.training.task import Task
+
+TUNE = "tune"
+"""Every study's main and last stage: the page's tables and verdicts are of it."""
+
+
+def retests_of(stage: str) -> str:
+    """The stage column of a stage's retests: 'retest' of the main stage, 'NAME_retest' of one before it."""
+    return "retest" if stage == TUNE else f"{stage}_retest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Arms that answer one question. control: what the others are judged against; title: '' where it is alone."""
+
+    title: str
+    control: str | None
+    arms: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What the searcher, the scheduler and the retest work on.
+
+    extra_epochs: how much longer than max_epochs an arm's full trial is. The warm_arms' trials begin with the weights
+    of the winner of the stage before, or with those in start_from, a checkpoint folder that the user gave.
+    """
+
+    name: str
+    task: Task
+    space: SearchSpace
+    arms: tuple[str, ...]
+    groups: tuple[Group, ...]
+    seed: int
+    searcher: Searcher
+    trials_per_arm: int
+    max_epochs: int
+    grace_epochs: int
+    reduction_factor: int
+    extra_epochs: Mapping[str, int] = field(default_factory=dict)
+    warm_arms: frozenset[str] = frozenset()
+    before: Stage | None = None
+    start_from: str | None = None
+
+    @property
+    def num_trials(self) -> int:
+        return len(self.arms) * self.trials_per_arm
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether another stage begins with its weights."""
+        return self.name != TUNE
+
+    @property
+    def retest_name(self) -> str:
+        """The stage column of its retests."""
+        return retests_of(self.name)
+
+    def num_epochs(self, arm: str) -> int:
+        """Of a full trial of the arm, and of its retest."""
+        return self.max_epochs + self.extra_epochs.get(arm, 0)
+
+    def rungs(self, arm: str) -> tuple[int, ...]:
+        """Epochs at which ASHA decides: grace, grace * factor, ... before the last."""
+        rungs, epoch = [], min(self.grace_epochs, self.max_epochs)
+        while epoch < self.num_epochs(arm):
+            rungs.append(epoch)
+            epoch *= self.reduction_factor
+        return tuple(rungs)
+
+    def winners(self, book: Book) -> dict[str, TrialRecord]:
+        return book.winners(self.arms, self.task.metric, self.task.mode)
+
+    def trials(self, book: Book) -> list[TrialRecord]:
+        """Its trials, in the order in which they were asked for."""
+        arms = set(self.arms)
+        return [trial for trial in book.trials.values() if trial.arm in arms]
+
+
+def make_stage(spec: StudySpec, **own: object) -> Stage:
+    """A stage with the spec's budget, where own does not say otherwise."""
+    assert spec.trials_per_arm
+    assert spec.max_epochs
+    assert spec.grace_epochs
+    assert spec.reduction_factor
+    common = {
+        "seed": spec.seed,
+        "searcher": spec.searcher,
+        "trials_per_arm": spec.trials_per_arm,
+        "max_epochs": spec.max_epochs,
+        "grace_epochs": spec.grace_epochs,
+        "reduction_factor": spec.reduction_factor,
+    }
+    return Stage(**{**common, **own})  # type: ignore[arg-type]

@@ -1,0 +1,36 @@
+"""Counts, times and lists as text, for the console and the page alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+NOTHING = "–"
+
+
+def duration(seconds: float | None) -> str:
+    """'4.0 s', '45 s', '12 min 05 s', '3 h 20 min'; nothing -> a dash."""
+    if seconds is None or math.isnan(seconds):
+        return NOTHING
+    if seconds < 99.5:
+        return f"{seconds:.0f} s" if seconds >= 10 or seconds == 0 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def plural(number: int, noun: str) -> str:
+    """'1 arm', '2 arms', '1,200 images'."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(names: Sequence[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def word(number: int) -> str:
+    """'five', '12'."""
+    return NUMBER_WORDS[number] if 0 <= number < len(NUMBER_WORDS) else f"{number:,}"

@@ -1,0 +1,137 @@
+"""Progress that a person can read: a live table on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from study.core.ledger import Book, TrialRecord
+from study.core.stage import Stage
+from study.core.text import duration
+
+HEARTBEAT_SECONDS = 60.0
+
+
+class StudyConsole:
+    """Says what is done of how much, the best so far in each arm, what was stopped early and the time left."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        # A pipe gets whole lines; a terminal breaks them between words.
+        self._console = console or Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self._live: Live | None = None
+
+    def say(self, line: str) -> None:
+        self._console.print(Text(line))
+
+    @contextlib.contextmanager
+    def tuning(self, stage: Stage, book: Book, slots: int) -> Iterator[None]:
+        """While a stage's trials run. Call trial_changed after each of their events."""
+        self._stage, self._book, self._slots = stage, book, slots
+        self._started, self._spoke = time.monotonic(), time.monotonic()
+        self._num_epochs_before = self._num_epochs()
+        with self._live_display():
+            yield
+
+    def trial_changed(self, trial: TrialRecord) -> None:
+        if self._live is not None:
+            self._live.update(self._table())
+        if trial.is_finished:
+            self.say(f"{self._done()}  {self._ended(trial)}")
+            self._spoke = time.monotonic()
+        elif self._live is None and time.monotonic() - self._spoke > HEARTBEAT_SECONDS:
+            num_epochs = self._stage.num_epochs(trial.arm)
+            self.say(f"{self._done()}  {trial.trial_id} is at epoch {trial.num_epochs} of {num_epochs}")
+            self._spoke = time.monotonic()
+
+    def retested(self, book: Book, stage: Stage, total: int, arm: str, seed: int) -> None:
+        winners, score = stage.winners(book), stage.task.score
+        scores = {(row["arm"], row["seed"]): row[score] for row in book.retested(winners)}
+        failures = {(row["arm"], row["seed"]): row["message"] for row in book.failed_retests(winners)}
+        done = f"retest {len(scores) + len(failures)}/{total}  {arm}, seed {seed}:"
+        if (arm, seed) in failures:
+            self.say(f"{done} failed, {failures[arm, seed]}")
+        else:
+            self.say(f"{done} {score.replace('_', ' ')} {_percent(scores[arm, seed])}")
+
+    @contextlib.contextmanager
+    def _live_display(self) -> Iterator[None]:
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(self._table(), console=self._console, refresh_per_second=4, transient=True) as self._live:
+            try:
+                yield
+            finally:
+                self._live = None
+
+    def _done(self) -> str:
+        done = sum(trial.is_finished for trial in self._trials())
+        parts = [f"{done}/{self._stage.num_trials} trials", f"{self._num_epochs()}/{self._epochs_expected()} epochs"]
+        if (left := self._seconds_left()) is not None:
+            parts.append(f"about {duration(left)} left")
+        return "[" + " · ".join(parts) + "]"
+
+    def _ended(self, trial: TrialRecord) -> str:
+        if trial.status == "failed":
+            return f"{trial.trial_id} failed: {trial.message}"
+        value = _percent(trial.value(self._stage.task.metric))
+        best = self._best(trial.arm)
+        if trial.status == "stopped":
+            cutoff = trial.rungs[-1]["cutoff"]
+            why = f" below {_percent(cutoff)}" if cutoff is not None else ""
+            return f"{trial.trial_id} stopped early at epoch {trial.num_epochs}: {value}{why}; best of arm {best}"
+        return f"{trial.trial_id} completed {trial.num_epochs} epochs: {value}; best of arm {best}"
+
+    def _best(self, arm: str) -> str:
+        completed = [t for t in self._book.of_arm(arm) if t.status == "completed"]
+        values = [value for t in completed if (value := t.value(self._stage.task.metric)) is not None]
+        if not values:
+            return "none yet"
+        return _percent(max(values) if self._stage.task.mode == "max" else min(values))
+
+    def _trials(self) -> list[TrialRecord]:
+        return self._stage.trials(self._book)
+
+    def _num_epochs(self) -> int:
+        return sum(trial.num_epochs for trial in self._trials())
+
+    def _epochs_expected(self) -> int:
+        """What is left if every trial that is not over runs to the end, and what is done."""
+        full = sum(self._stage.num_epochs(arm) for arm in self._stage.arms) * self._stage.trials_per_arm
+        over = [trial for trial in self._trials() if trial.is_finished]
+        return full - sum(self._stage.num_epochs(trial.arm) - trial.num_epochs for trial in over)
+
+    def _seconds_left(self) -> float | None:
+        """Trials left x what a finished one took on average; None until a round of the arms is over."""
+        trials = self._trials()
+        over = [trial for trial in trials if trial.is_finished and trial.num_epochs]
+        new_epochs = self._num_epochs() - self._num_epochs_before
+        if len(over) < self._slots or not new_epochs:
+            return None
+        wall_per_epoch = (time.monotonic() - self._started) / new_epochs
+        mean_epochs = sum(trial.num_epochs for trial in over) / len(over)
+        begun = sum(trial.num_epochs for trial in trials if not trial.is_finished)
+        num_over = sum(trial.is_finished for trial in trials)
+        return max(0.0, ((self._stage.num_trials - num_over) * mean_epochs - begun) * wall_per_epoch)
+
+    def _table(self) -> Group:
+        table = Table(box=None, pad_edge=False)
+        for name in ("arm", "completed", "stopped early", "failed", "running", "best validation"):
+            table.add_column(name, justify="left" if name == "arm" else "right")
+        for arm in self._stage.arms:
+            trials = self._book.of_arm(arm)
+            count = {s: str(sum(t.status == s for t in trials)) for s in ("completed", "stopped", "failed")}
+            running = ", ".join(f"epoch {t.num_epochs}" for t in trials if t.status == "running")
+            table.add_row(arm, *count.values(), running, self._best(arm))
+        return Group(Text(self._done()), table)
+
+
+def _percent(value: float | None) -> str:
+    return "no value" if value is None else f"{100 * value:.1f} %"

@@ -1,0 +1,148 @@
+"""ASHA per arm: which trials go on. Records every result and every decision before it takes effect."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from study.core.errors import last_line
+from study.core.ledger import CHECKPOINT, EPOCH, RUNG, Event, Ledger, TrialRecord, finished
+from study.core.stage import Stage
+from study.records.tables import MEASURED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    value: float
+    cutoff: float | None
+    num_peers: int
+    decision: Literal["continue", "stop"]
+
+
+def asha_decision(value: float, peers: Sequence[float], *, reduction_factor: int, mode: str) -> Decision:
+    """Whether a trial goes on from a rung (ASHA's stopping variant, Li et al. 2020, as in Ray and Syne Tune).
+
+    It goes on if its value is at least the (1 - 1/reduction_factor) quantile of the peers that had reached the rung
+    before it; the first arrival always does. A value that is not finite never does, and sets no cutoff for others.
+    """
+    sign = 1 if mode == "max" else -1
+    ranked = [sign * peer for peer in peers if math.isfinite(peer)]
+    cutoff = sign * float(np.quantile(ranked, 1 - 1 / reduction_factor)) if ranked else None
+    survives = math.isfinite(value) and (cutoff is None or sign * value >= sign * cutoff)
+    return Decision(value=value, cutoff=cutoff, num_peers=len(peers), decision="continue" if survives else "stop")
+
+
+class ArmScheduler(TrialScheduler):
+    """Ray's scheduler: ASHA in each arm by itself, with the ledger as its only memory.
+
+    The rungs are those of the ledger, so a resumed study decides as an uninterrupted one. should_end says whether
+    running trials are to be ended as they are (time is up, or Ctrl-C).
+    """
+
+    def __init__(
+        self,
+        *,
+        stage: Stage,
+        ledger: Ledger,
+        on_event: Callable[[TrialRecord], None],
+        should_end: Callable[[], bool],
+    ) -> None:
+        super().__init__()
+        self._stage, self._ledger = stage, ledger
+        self._on_event, self._should_end = on_event, should_end
+
+    @property
+    def metric(self) -> str:
+        return self._stage.task.metric
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        return True
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
+        record = self._ledger.book.trials[trial.config["trial_id"]]
+        if not record.is_finished:
+            self._ledger.append(*self._events(record, result))
+            self._on_event(record)
+        return TrialScheduler.STOP if record.is_finished or self._should_end() else TrialScheduler.CONTINUE
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """A trial's worker was lost or raised. Ray also tells so of a trial that it is about to start again."""
+        if trial.status == Trial.ERROR:  # Ray has put it aside to be queued anew: it goes on from its checkpoint
+            return
+        record = self._ledger.book.trials[trial.config["trial_id"]]
+        if not record.is_finished:
+            error = trial.get_error() or "the worker failed"
+            self._ledger.append(finished(record.trial_id, "failed", last_line(error)))
+            self._on_event(record)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None: ...
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> None: ...
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None: ...
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        for trial in tune_controller.get_trials():
+            if trial.status == "PENDING":
+                return trial
+        return None
+
+    def debug_string(self) -> str:
+        return f"ASHA in each of {len(self._stage.arms)} arms"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ArmScheduler:
+        return self  # the ledger is one
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray's snapshot of the experiment holds nothing of ours: the ledger is the truth
+
+    def _events(self, record: TrialRecord, result: Mapping[str, Any]) -> list[Event]:
+        """The events that this result adds, the end of the trial included; none for an epoch that is known."""
+        trial_id = record.trial_id
+        if "failure" in result:
+            return [finished(trial_id, "failed", result["failure"])]
+        epoch = result["epoch"]
+        if epoch <= record.num_epochs:
+            return []
+        row = {**{name: result[name] for name in MEASURED if name in result}, "time": time.time()}
+        events = [
+            Event(kind=EPOCH, trial_id=trial_id, payload=row),
+            Event(
+                kind=CHECKPOINT,
+                trial_id=trial_id,
+                payload={"epoch": epoch, "file": result["checkpoint"], "sha256": result["checkpoint_sha256"]},
+            ),
+        ]
+        value = result[self._stage.task.metric]
+        if epoch in self._stage.rungs(record.arm) and epoch >= self._first_stoppable_epoch(record):
+            decision = asha_decision(
+                value,
+                self._peers(record, epoch),
+                reduction_factor=self._stage.reduction_factor,
+                mode=self._stage.task.mode,
+            )
+            events.append(Event(kind=RUNG, trial_id=trial_id, payload={"rung_epoch": epoch, **vars(decision)}))
+            if decision.decision == "stop":
+                return [*events, finished(trial_id, "stopped")]
+        if epoch == self._stage.num_epochs(record.arm):
+            events.append(finished(trial_id, "completed"))
+        return events
+
+    def _first_stoppable_epoch(self, record: TrialRecord) -> int:
+        arm = self._stage.space.arms[record.arm]
+        return arm.first_stoppable_epoch(record.hparams, self._stage.num_epochs(arm.name))
+
+    def _peers(self, record: TrialRecord, epoch: int) -> list[float]:
+        return [
+            rung["value"]
+            for peer in self._ledger.book.of_arm(record.arm)
+            for rung in peer.rungs
+            if rung["rung_epoch"] == epoch
+        ]

@@ -1,0 +1,229 @@
+"""Optuna behind Ray, told the truth: PRUNED, FAIL or COMPLETE, a study an arm, nothing left RUNNING."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from search_spaces.space import Arm, SearchSpace
+from study.core.ledger import ASKED, FINISHED, Event, Ledger, TrialRecord, finished
+from study.core.stage import Stage
+from trainables.common.seeds import derive_seed
+
+# Samplers that note in Optuna's study what they have proposed: a place in a sequence, a generation.
+KEEP_STATE = frozenset({"qmc", "cmaes"})
+
+MakeConfig = Callable[[TrialRecord], dict[str, Any]]
+
+
+class ArmSearcher(Searcher):
+    """Deals the arms out in turn, one trial each, and asks the arm's own Optuna study for its configuration.
+
+    The next trial is of the first arm that has the fewest. A proposal is a function of the study's seed, the arm, the
+    number and what the ledger said before it, so a resumed study asks what an uninterrupted one would have.
+    """
+
+    def __init__(
+        self,
+        *,
+        stage: Stage,
+        ledger: Ledger,
+        make_config: MakeConfig,
+        should_end: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__(metric=stage.task.metric, mode=stage.task.mode)
+        self._stage, self._ledger = stage, ledger
+        self._make_config = make_config
+        self._should_end = should_end
+        self._arms = [stage.space.arms[name] for name in stage.arms]
+        self._proposers = {arm.name: ArmProposer(stage=stage, arm=arm) for arm in self._arms}
+        self._record_of_ray_id: dict[str, TrialRecord] = {}
+        self._replay()
+        # Trials that an earlier session left unfinished go on first, in the order they were asked for.
+        self._unfinished = deque(t for t in stage.trials(ledger.book) if not t.is_finished)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self._should_end():
+            return Searcher.FINISHED
+        if self._unfinished:
+            record = self._unfinished.popleft()
+        elif (arm := self._next_arm()) is not None:
+            record = self._ask(*arm)
+        else:
+            return Searcher.FINISHED
+        self._record_of_ray_id[trial_id] = record
+        return self._make_config(record)
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None: ...
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        record = self._record_of_ray_id.pop(trial_id, None)
+        if record is None:
+            return
+        if error and not record.is_finished:
+            self._ledger.append(finished(record.trial_id, "failed", "the worker failed"))
+        if record.is_finished:  # else the study was interrupted, and the trial goes on when it is resumed
+            self._proposers[record.arm].tell(record)
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
+        return True
+
+    def save(self, checkpoint_path: str) -> None: ...  # the ledger is the truth
+
+    def restore(self, checkpoint_path: str) -> None: ...
+
+    def optuna_study(self, arm: str) -> optuna.Study:
+        return self._proposers[arm].study
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ArmSearcher:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def _next_arm(self) -> tuple[Arm, int] | None:
+        """(the arm whose turn it is, how many trials it has); None where all have theirs."""
+        counts = Counter(trial.arm for trial in self._stage.trials(self._ledger.book))
+        arm = min(self._arms, key=lambda arm: counts[arm.name])  # of equals the first
+        return (arm, counts[arm.name]) if counts[arm.name] < self._stage.trials_per_arm else None
+
+    def _ask(self, arm: Arm, number: int) -> TrialRecord:
+        trial_id = f"{arm.name}-{number:04d}"
+        params, hparams = self._proposers[arm.name].ask(number, trial_id)
+        # The same seed for the same number in every arm: weights and order are paired across the arms.
+        seed = derive_seed(self._stage.seed, "trial", number)
+        payload = {"arm": arm.name, "number": number, "seed": seed, "params": params, "hparams": hparams}
+        self._ledger.append(Event(kind=ASKED, trial_id=trial_id, payload=payload))
+        return self._ledger.book.trials[trial_id]
+
+    def _replay(self) -> None:
+        """Rebuild the arms' Optuna studies: the same asks and tells in the same order."""
+        for event in self._ledger.events():
+            if event.trial_id is None:
+                continue
+            record = self._ledger.book.trials[event.trial_id]
+            if record.arm not in self._proposers:  # of another stage
+                continue
+            if event.kind == ASKED:
+                self._proposers[record.arm].ask(record.number, record.trial_id, known=record.params)
+            elif event.kind == FINISHED:
+                self._proposers[record.arm].tell(record)
+
+
+class ArmProposer:
+    """The Optuna study of one arm."""
+
+    def __init__(self, *, stage: Stage, arm: Arm) -> None:
+        self._stage, self._task, self._space, self._arm = stage, stage.task, stage.space, arm
+        self.study = optuna.create_study(direction="maximize" if stage.task.mode == "max" else "minimize")
+        self._open: dict[str, optuna.Trial] = {}
+        # The arm's first trials, which no sampler proposes.
+        self._given = (
+            grid_points(stage.space, arm, stage.trials_per_arm)
+            if stage.searcher == "grid"
+            else stage.space.start_points(arm)
+        )
+
+    def ask(
+        self, number: int, trial_id: str, *, known: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(Optuna's parameters, hyperparameters) of the arm's trial of that number; known: as the ledger has them."""
+        given = self._given[number] if number < len(self._given) else None
+        if known is not None or given is not None:
+            self.study.enqueue_trial(dict(known or given or {}))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # experimental samplers, and fixed values outside a choice's order
+            self.study.sampler = self._sampler(number)
+            trial = self.study.ask()
+            if known is not None and given is None and self._stage.searcher in KEEP_STATE:
+                self._propose_unheard(trial)
+            hparams = self._space.sample(self._arm, trial)
+        self._open[trial_id] = trial
+        return dict(trial.params), hparams
+
+    def _propose_unheard(self, trial: optuna.Trial) -> None:
+        """Let the sampler propose as it did when the trial was first asked for: known values would not make it."""
+        frozen = self.study.trials[trial.number]
+        search_space = self.study.sampler.infer_relative_search_space(self.study, frozen)
+        self.study.sampler.sample_relative(self.study, frozen, search_space)
+
+    def tell(self, record: TrialRecord) -> None:
+        """End the trial in Optuna as it ended in truth: COMPLETE, PRUNED at its last step, or FAIL."""
+        trial = self._open.pop(record.trial_id, None)
+        if trial is None:
+            return
+        for row in record.epochs:
+            value = row[self._task.metric]
+            if math.isfinite(value):
+                trial.report(value, row["epoch"])
+        value = record.value(self._task.metric)
+        if record.status == "completed" and value is not None and math.isfinite(value):
+            self.study.tell(trial, value)
+        else:
+            self.study.tell(trial, state=TrialState.PRUNED if record.status == "stopped" else TrialState.FAIL)
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        seed = derive_seed(self._stage.seed, "sampler", self._arm.name, number) % 2**32
+        of_arm = derive_seed(self._stage.seed, "sampler", self._arm.name) % 2**32
+        num_startup = max(3, self._stage.trials_per_arm // 3)
+        samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
+            "tpe": lambda: optuna.samplers.TPESampler(
+                seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=num_startup
+            ),
+            "random": lambda: optuna.samplers.RandomSampler(seed=seed),
+            "gp": lambda: optuna.samplers.GPSampler(
+                seed=seed, n_startup_trials=num_startup, warn_independent_sampling=False
+            ),
+            "cmaes": lambda: optuna.samplers.CmaEsSampler(
+                seed=seed, n_startup_trials=num_startup, warn_independent_sampling=False
+            ),
+            # A low-discrepancy sequence is one sequence: its seed is the arm's, its position the number of trials.
+            "qmc": lambda: optuna.samplers.QMCSampler(
+                seed=of_arm,
+                scramble=True,
+                warn_independent_sampling=False,
+                independent_sampler=optuna.samplers.RandomSampler(seed=seed),
+            ),
+            "grid": lambda: optuna.samplers.RandomSampler(seed=seed),
+        }
+        return samplers[self._stage.searcher]()
+
+
+def grid_points(space: SearchSpace, arm: Arm, num_points: int) -> list[dict[str, Any]]:
+    """The arm's grid: the default point, then a full grid over the learning rate and the arm's own knobs.
+
+    Every other knob stays at its default: a grid over all of them would need thousands of trials. Each numeric knob
+    gets as many levels as num_points allows (at least 2), evenly spaced on the knob's own scale; a grid that is longer
+    than num_points is cut evenly, and one that is shorter is topped up with random points.
+    """
+    start = space.start_point(arm)
+    own = set(arm.start) - set(space.start)
+    knobs = {name: knob for name, knob in space.knobs(arm).items() if name == "learning_rate" or name in own}
+    levels = max(2, round(num_points ** (1 / len(knobs))))
+    axes = [_levels(distribution, levels) for distribution in knobs.values()]
+    grid = [{**start, **dict(zip(knobs, values, strict=True))} for values in itertools.product(*axes)]
+    wanted = num_points - 1
+    if len(grid) > wanted:
+        grid = [grid[i * len(grid) // wanted] for i in range(wanted)] if wanted else []
+    return [start, *grid]
+
+
+def _levels(distribution: optuna.distributions.BaseDistribution, count: int) -> list[Any]:
+    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution)
+    low, high = float(distribution.low), float(distribution.high)
+    fractions = [i / (count - 1) for i in range(count)]
+    values = [low * (high / low) ** f if distribution.log else low + f * (high - low) for f in fractions]
+    values = [min(max(value, low), high) for value in values]
+    if isinstance(distribution, optuna.distributions.IntDistribution):
+        return sorted({round(value) for value in values})
+    return values

@@ -1,0 +1,118 @@
+"""A process's work on a run directory, from its first line to its page: what studies and reproductions share."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from study.core.ledger import SESSION, SESSION_END, Event, Ledger
+from study.core.spec import RunSpec
+from study.core.text import duration
+from study.engine.cluster import Cluster
+from study.engine.console import StudyConsole
+from study.records.provenance import describe_machine, describe_versions, git_commit
+from study.records.summary import State
+
+INTERRUPTED = 130  # the exit status, as after Ctrl-C
+
+
+def resume_command(run_dir: Path) -> str:
+    return f"python -m study.resume {run_dir}"
+
+
+class Session(ABC):
+    """Opens a session in the ledger, works, and concludes with tables and page, also when it is interrupted.
+
+    A subclass says what is worked on: introduce, facts, work, write, write_page, outcome.
+    """
+
+    kept = "all that was finished is kept"
+    """What is said of the work that an interruption leaves behind."""
+
+    def __init__(self, *, spec: RunSpec, ledger: Ledger, console: StudyConsole) -> None:
+        self._spec, self._ledger, self._console = spec, ledger, console
+        self._run_dir = spec.run_dir
+
+    def conduct(self, *, cluster: Cluster, slots: int, command: str) -> int:
+        """Returns the exit status. What work raises is raised again after the conclusion."""
+        self.introduce(slots)
+        self._say_where(cluster)
+        started = time.monotonic()
+        self._open(cluster, command)
+        try:
+            is_interrupted = self.work(slots)
+        except KeyboardInterrupt:
+            is_interrupted = True
+        except Exception:
+            self._conclude("interrupted", time.monotonic() - started)
+            raise
+        return self._conclude("interrupted" if is_interrupted else "complete", time.monotonic() - started)
+
+    @abstractmethod
+    def introduce(self, slots: int) -> None:
+        """Say what is about to be done."""
+
+    @abstractmethod
+    def facts(self) -> Mapping[str, Any]:
+        """What the ledger keeps of this session beside machine, versions and command."""
+
+    @abstractmethod
+    def work(self, slots: int) -> bool:
+        """Do what is not done yet. Returns whether it was interrupted; KeyboardInterrupt says so too."""
+
+    @abstractmethod
+    def write(self, state: State) -> None:
+        """The tables and summary.json, from the ledger."""
+
+    @abstractmethod
+    def write_page(self) -> Path: ...
+
+    @abstractmethod
+    def outcome(self) -> int:
+        """The exit status of work that was completed, with whatever is left to be said and cleared away."""
+
+    def seconds(self) -> Mapping[str, float]:
+        """What the parts of the work took."""
+        return {}
+
+    def _say_where(self, cluster: Cluster) -> None:
+        self._console.say(f"run:  {self._run_dir}")
+        if cluster.dashboard_url:
+            token = "; it asks for a token: ray get-auth-token prints it" if cluster.needs_token else ""
+            self._console.say(f"Ray dashboard: {cluster.dashboard_url}{token}")
+
+    def _open(self, cluster: Cluster, command: str) -> None:
+        payload = {
+            "started": _now(),
+            "ended": None,
+            "command": command,
+            "hardware": describe_machine(cpus=cluster.cpus, gpus=cluster.gpus),
+            "versions": describe_versions(),
+            "commit": git_commit(),
+            **self.facts(),
+        }
+        self._ledger.append(Event(kind=SESSION, payload=payload))
+        self.write("running")
+
+    def _conclude(self, state: State, wall_seconds: float) -> int:
+        payload = {"ended": _now(), "state": state, **self.seconds(), "wall_seconds": wall_seconds}
+        self._ledger.append(Event(kind=SESSION_END, payload=payload))
+        self.write(state)
+        page = self.write_page()
+        say = self._console.say
+        if state == "interrupted":
+            say(f"interrupted after {duration(wall_seconds)}; {self.kept}")
+            say(f"continue: {resume_command(self._run_dir)}")
+            say(f"report so far: {page}")
+            return INTERRUPTED
+        say(f"done in {duration(wall_seconds)}")
+        say(f"report: {page}")
+        return self.outcome()
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

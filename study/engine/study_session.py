@@ -1,0 +1,287 @@
+"""A session of a study: begun by study.run, continued by study.resume."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from study.core.commands import command_line
+from study.core.errors import StudyError, last_line
+from study.core.ledger import Book, Ledger, TrialRecord
+from study.core.run_dir import CHECKPOINTS, locked, new_run
+from study.core.spec import StudySpec
+from study.core.stage import Stage
+from study.core.text import plural
+from study.engine.cluster import connected, num_slots
+from study.engine.console import StudyConsole
+from study.engine.retest import retest, retest_seeds
+from study.engine.session import Session, resume_command
+from study.engine.signals import raise_interrupt, signals_to
+from study.engine.tuning import tune_arms
+from study.page.render import write_page
+from study.page.task import TaskPage
+from study.records.provenance import describe_dataset
+from study.records.summary import State, write_summary
+from study.records.tables import write_records
+from study.tasks.resolve import checked, resolved
+from study.tasks.study import Study, load_data
+from trainables.data.splits import retest_data, test_data
+from trainables.data.types import ImageDataset, TuningData
+
+WRITE_FREELY_SECONDS = 0.25
+
+
+def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: StudyConsole) -> int:
+    """Make a run directory and work on it. Returns the exit status. Raises StudyError or DataError before that."""
+    spec = checked(study, values)
+    dataset, data, found = load_data(study, spec)
+    with connected(spec.address) as cluster:
+        spec = resolved(study, values, dataset=found, num_gpus=cluster.gpus)
+        stages = study.stages(spec, data)
+        require_trainable(stages, data, spec)
+        slots = num_slots(spec, cluster)
+        with new_run(spec), Ledger(spec.run_dir) as ledger:
+            session = StudySession(
+                study=study,
+                page=page,
+                spec=spec,
+                stages=stages,
+                dataset=dataset,
+                data=data,
+                ledger=ledger,
+                console=console,
+            )
+            return session.conduct(cluster=cluster, slots=slots, command=command_line(study.name, values))
+
+
+def resume(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole) -> int:
+    """Continue a run from its ledger. Returns the exit status. Raises StudyError or DataError."""
+    run_dir = spec.run_dir
+    with locked(run_dir), Ledger(run_dir) as ledger:
+        dataset, data, _ = load_data(study, spec)
+        require_same_data(run_dir, data, ledger.book)
+        with connected(spec.address) as cluster:
+            stages = study.stages(spec, data)
+            session = StudySession(
+                study=study,
+                page=page,
+                spec=spec,
+                stages=stages,
+                dataset=dataset,
+                data=data,
+                ledger=ledger,
+                console=console,
+            )
+            slots = num_slots(spec, cluster)
+            return session.conduct(cluster=cluster, slots=slots, command=resume_command(run_dir))
+
+
+class StudySession(Session):
+    """A process's work on a study."""
+
+    _spec: StudySpec
+
+    def __init__(
+        self,
+        *,
+        study: Study,
+        page: TaskPage,
+        spec: StudySpec,
+        stages: tuple[Stage, ...],
+        dataset: ImageDataset,
+        data: TuningData,
+        ledger: Ledger,
+        console: StudyConsole,
+    ) -> None:
+        super().__init__(spec=spec, ledger=ledger, console=console)
+        self._study, self._page, self._stages = study, page, stages
+        self._dataset, self._data = dataset, data
+        self._seconds = {"tune_seconds": 0.0, "retest_seconds": 0.0}
+        self._written = 0.0
+        self._write_seconds = 0.0
+
+    def work(self, slots: int) -> bool:
+        return any(
+            self._run_stage(stage, slots, num_left=len(self._stages) - position)
+            for position, stage in enumerate(self._stages)
+        )
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"dataset": describe_dataset(self._dataset, self._data)}
+
+    def seconds(self) -> Mapping[str, float]:
+        return self._seconds
+
+    def _run_stage(self, stage: Stage, slots: int, *, num_left: int) -> bool:
+        """Tune the stage's arms, then retest their winners. Returns whether that was interrupted.
+
+        num_left: the stages that are still to come, with this one. They share alike what is left of the time given.
+        """
+        stage = self._startable(stage)
+        if self._is_settled(stage):
+            return self._retest_stage(stage, slots)
+        spec = self._spec
+        left = None if spec.time_budget is None else spec.time_budget - self._seconds["tune_seconds"]
+        with (
+            signals_to(raise_interrupt),
+            _timed(self._seconds, "tune_seconds"),
+            self._console.tuning(stage, self._ledger.book, slots),
+        ):
+            interrupted = tune_arms(
+                spec=spec,
+                stage=stage,
+                data=self._data,
+                ledger=self._ledger,
+                run_dir=self._run_dir,
+                slots=slots,
+                deadline=None if left is None else time.monotonic() + left / num_left,
+                on_event=self._trial_changed,
+                on_interrupt=self._announce_interrupt,
+            )
+        return interrupted or self._retest_stage(stage, slots)
+
+    def _retest_stage(self, stage: Stage, slots: int) -> bool:
+        with signals_to(raise_interrupt), _timed(self._seconds, "retest_seconds"):
+            lost = self._retest(stage, slots)
+        for line in lost:
+            self._console.say(f"retest lost: {line}")
+        return bool(lost)
+
+    def _is_settled(self, stage: Stage) -> bool:
+        """Whether trials of another stage have begun with the weights of this one's winner: it must stay the winner."""
+        arms = {trial.arm for trial in self._ledger.book.trials.values()}
+        return any(
+            later.before is not None and later.before.name == stage.name and later.warm_arms & arms
+            for later in self._stages
+        )
+
+    def _startable(self, stage: Stage) -> Stage:
+        """Without the arms that begin with another stage's weights, where that stage has no winner."""
+        if stage.before is None or stage.before.winners(self._ledger.book):
+            return stage
+        missing = ", ".join(arm for arm in stage.arms if arm in stage.warm_arms)
+        self._console.say(f"no trial of {', '.join(stage.before.arms)} ran to its end: {missing} cannot begin")
+        return replace(stage, arms=tuple(arm for arm in stage.arms if arm not in stage.warm_arms))
+
+    def introduce(self, slots: int) -> None:
+        spec, data, say = self._spec, self._data, self._console.say
+        say(f"data: {self._dataset.origin}")
+        counts = data.class_counts
+        each = ", ".join(map(str, counts)) if len(counts) <= 10 else f"{counts.min()} to {counts.max()}"
+        say(f"      training {data.num_train} images ({each} a class)")
+        say(f"      validation {len(data.val_indices)}, final test {len(self._dataset.test_labels)}")
+        for stage in self._stages:
+            rungs = ", ".join(map(str, stage.rungs(stage.arms[0])))
+            say(
+                f"plan: {plural(len(stage.arms), 'arm')} x {plural(stage.trials_per_arm, 'trial')} "
+                f"of up to {plural(max(map(stage.num_epochs, stage.arms)), 'epoch')} "
+                f"({f'early stopping at {rungs}' if rungs else 'no early stopping'}), {slots} at a time; "
+                f"then each arm's winner on {plural(spec.retest_seeds or 0, 'fresh seed')}"
+            )
+
+    def _trial_changed(self, trial: TrialRecord) -> None:
+        self._console.trial_changed(trial)
+        if not trial.is_finished:
+            return
+        if trial.status != "completed":  # nobody goes on from there, and a large model's fill a disk
+            shutil.rmtree(self._run_dir / CHECKPOINTS / trial.trial_id, ignore_errors=True)
+        # Once that takes noticeable time, deriving the tables may take about a twentieth of the whole.
+        if self._write_seconds < WRITE_FREELY_SECONDS or (time.monotonic() - self._written > 20 * self._write_seconds):
+            self.write("running")
+
+    def _announce_interrupt(self) -> None:
+        self._console.say("stopping when the epochs in flight are done; Ctrl-C again stops at once")
+
+    def _retest(self, stage: Stage, slots: int) -> list[str]:
+        best = stage.winners(self._ledger.book)
+        total = len(best) * len(retest_seeds(self._spec))
+        seeds = plural(len(retest_seeds(self._spec)), "fresh seed")
+        self._console.say(f"retest: {plural(len(best), 'winner')}, each on {seeds}")
+
+        def on_done(arm: str, seed: int) -> None:
+            self._console.retested(self._ledger.book, stage, total, arm, seed)
+            self.write("running")
+
+        thinned = self._study.thinned(self._spec)
+        return retest(
+            spec=self._spec,
+            stage=stage,
+            cut=lambda seed: partial(retest_data, thinned=thinned, subset_seed=seed),
+            ledger=self._ledger,
+            data=self._data,
+            test=test_data(self._dataset),
+            run_dir=self._run_dir,
+            num_slots=slots,
+            on_done=on_done,
+        )
+
+    def write_page(self) -> Path:
+        return write_page(self._run_dir, self._page)
+
+    def outcome(self) -> int:
+        if self._ledger.book.retested(self._stages[-1].winners(self._ledger.book)):
+            return 0
+        self._console.say("no arm has a tested winner: see the report for what failed")
+        return 1
+
+    def write(self, state: State) -> None:
+        started = time.monotonic()
+        write_derived(
+            self._run_dir, study=self._study, spec=self._spec, stages=self._stages, ledger=self._ledger, state=state
+        )
+        self._written = time.monotonic()
+        self._write_seconds = self._written - started
+
+
+def write_derived(
+    run_dir: Path, *, study: Study, spec: StudySpec, stages: Sequence[Stage], ledger: Ledger, state: State
+) -> None:
+    """The tables and summary.json, from the ledger."""
+    write_records(run_dir, ledger.book, stages=stages, active=state == "running")
+    write_summary(run_dir, spec=spec, study=study, stages=stages, ledger=ledger, state=state)
+
+
+def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec) -> None:
+    """Build the learner of every arm's first trial. Raises StudyError: what would fail in every trial fails here."""
+    assert spec.numerics is not None
+    for stage in stages:
+        for arm in stage.arms:
+            try:
+                stage.task.learner(
+                    stage.space.start_hparams(stage.space.arms[arm]),
+                    data,
+                    num_epochs=stage.num_epochs(arm),
+                    seed=spec.seed,
+                    numerics=spec.numerics,
+                    device=torch.device("cpu"),
+                    start_from=stage.start_from if arm in stage.warm_arms else None,
+                )
+            except ValueError as error:
+                raise StudyError(f"{arm} cannot be trained: {last_line(error)}") from None
+
+
+def require_same_data(run_dir: Path, data: TuningData, book: Book) -> None:
+    """Raises StudyError where these are not the data that the run began with."""
+    known = book.sessions[0]["dataset"]["fingerprint"] if book.sessions else data.fingerprint
+    if data.fingerprint != known:
+        raise StudyError(
+            f"the data are not those that {run_dir} began with (fingerprint {data.fingerprint[:12]}, was {known[:12]})"
+        )
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add the block's time to seconds[name]."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[name] += time.monotonic() - started

@@ -1,0 +1,139 @@
+"""One Tune experiment for all arms of a stage, its decisions taken by the ledger."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ray import tune
+
+from study.core.ledger import Book, Ledger, TrialRecord
+from study.core.run_dir import CHECKPOINTS
+from study.core.spec import StudySpec
+from study.core.stage import Stage
+from study.engine.scheduler import ArmScheduler
+from study.engine.searcher import ArmSearcher
+from study.engine.signals import signals_to
+from trainables.data.types import TuningData
+from trainables.worker import TrialConfig, trainable_class
+
+WORKER_RETRIES = 3  # of a trial whose worker or node was lost; it goes on from its last checkpoint
+
+
+def tune_arms(
+    *,
+    spec: StudySpec,
+    stage: Stage,
+    data: TuningData,
+    ledger: Ledger,
+    run_dir: Path,
+    slots: int,
+    deadline: float | None,
+    on_event: Callable[[TrialRecord], None],
+    on_interrupt: Callable[[], None] = lambda: None,
+) -> bool:
+    """Run all trials of a stage that the ledger does not have yet. Returns whether Ctrl-C (or SIGTERM) ended it early.
+
+    deadline: by time.monotonic(); trials that run then end as they are, and none is begun.
+    The first Ctrl-C lets the epochs in flight end, so that they are recorded; a second one raises KeyboardInterrupt.
+    """
+    assert spec.numerics is not None
+    run_dir = run_dir.resolve()  # workers start in folders of their own
+    interrupted = announced = False
+
+    def should_end() -> bool:
+        nonlocal announced
+        if interrupted and not announced:  # not in the signal's handler, which may have cut into another print
+            announced = True
+            on_interrupt()
+        return interrupted or (deadline is not None and time.monotonic() > deadline)
+
+    def make_config(trial: TrialRecord) -> dict[str, Any]:
+        return TrialConfig(
+            trial_id=trial.trial_id,
+            seed=trial.seed,
+            num_epochs=stage.num_epochs(trial.arm),
+            checkpoint_dir=str(run_dir / CHECKPOINTS / trial.trial_id),
+            start_from=start_folder(stage, ledger.book, run_dir, trial.arm),
+            numerics=spec.numerics,  # type: ignore[arg-type]
+            hparams=trial.hparams,
+        ).model_dump()
+
+    known = stage.trials(ledger.book)
+    if all(trial.is_finished for trial in known) and len(known) >= stage.num_trials:
+        return False
+    searcher = ArmSearcher(stage=stage, ledger=ledger, make_config=make_config, should_end=should_end)
+    scheduler = ArmScheduler(stage=stage, ledger=ledger, on_event=on_event, should_end=should_end)
+    _quiet_ray()
+    resources = tune.PlacementGroupFactory([{"CPU": spec.cpus_per_trial, "GPU": spec.gpus_per_trial}])
+    trainable = tune.with_resources(tune.with_parameters(trainable_class(stage.task), data=data), resources)
+    trainable.__name__ = trainable_class(stage.task).__name__  # what the dashboard shows; Ray's wrappers hide it
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=-1,  # the searcher says when it is over
+            max_concurrent_trials=slots,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=f"session-{len(ledger.book.sessions)}-{stage.name}",
+            storage_path=str(run_dir / "ray"),
+            failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+            verbose=0,
+        ),
+    )
+
+    def note_interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted = True
+
+    with signals_to(note_interrupt):
+        tuner.fit()
+    return interrupted
+
+
+def start_folder(stage: Stage, book: Book, run_dir: Path, arm: str, seed: int | None = None) -> str | None:
+    """The checkpoints with whose weights the arm's trials begin, or its retest with that seed; None: with none."""
+    if arm not in stage.warm_arms:
+        return None
+    if stage.start_from is not None:
+        return stage.start_from
+    assert stage.before is not None
+    (winner,) = stage.before.winners(book).values()
+    folder = winner.trial_id if seed is None else retest_folder(winner, seed)
+    return str(run_dir.resolve() / CHECKPOINTS / folder)
+
+
+def retest_folder(winner: TrialRecord, seed: int) -> str:
+    """By trial: another winner must not go on from where this one's training was cut off."""
+    return f"retest-{winner.trial_id}-{seed}"
+
+
+def _trial_name(trial: Any) -> str:
+    return trial.config["trial_id"]
+
+
+def _quiet_ray() -> None:
+    """The ledger is the truth: no loggers of Ray's, and its own snapshots seldom."""
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints its banner even at verbose=0
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "600"
+    os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours ends the trials, so that what they did is recorded
+    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # a lost worker is no traceback's worth: its trial goes on
+    for name in ("ray.tune", "ray.train", "ray.air", "ray._private"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # Its only error says at the end which trials failed: the console has said so, and why.
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)

@@ -1,0 +1,187 @@
+"""The answer of a study in plain sentences, and what a careful reader must know beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from study.analysis import results
+from study.analysis.intervals import LEVEL
+from study.analysis.results import Verdict
+from study.analysis.tables import Tables, knob
+from study.core.stage import Group
+from study.core.text import listed
+from study.page.task import TaskPage
+from study.page.text import distance_text, level_text, paired_text, percent, score_text, span
+from study.page.words import dataset_title, metric_name, optimizer_name
+
+NOT_THE_SEARCH = (
+    "The intervals are over the retest's seeds, not over the search: each arm was tuned once, and another "
+    "search of its size might have found it another configuration."
+)
+
+
+def headlines(page: TaskPage, tables: Tables) -> list[str]:
+    """The answer, a sentence a group of arms, or why there is none yet."""
+    if tables.main_retests.empty:
+        return [_headline_without_retests(page, tables)]
+    return [page.headline(page, tables, group) for group in tables.groups]
+
+
+def group_headline(page: TaskPage, tables: Tables, group: Group) -> str:
+    """Which arm is best, by how much above the control, and whether that is measurable."""
+    verdict, place_words = results.verdict(tables, group), place(page, tables, group)
+    if verdict.best is None or verdict.score is None:
+        return f"{place_words}, there is no answer yet: no arm was retested."
+    best, metric, score = _named(page, tables, verdict.best), metric_name(tables.score), score_text(verdict.score)
+    if verdict.challenger is None:
+        return f"{place_words}, {best} reaches a {metric} of {score}; no {page.challenger} was retested."
+    if not verdict.is_control_retested:
+        if verdict.num_arms == 1:
+            return f"{place_words}, {best} reaches a {metric} of {score}."
+        return f"{place_words}, {best} gives the best {metric} of {verdict.num_arms} arms: {score}."
+    control = page.control_phrase(str(group.control))
+    if verdict.difference is None:
+        return (
+            f"{place_words}, {best} gives the best {metric}: {score}; no difference to {control} can be given, because "
+            "the two share no retest seed."
+        )
+    if verdict.best == group.control:
+        return (
+            f"{place_words}, no {page.challenger} beats the control: {best} itself gives the best {metric}, {score}; "
+            f"the best {page.challenger}, {page.arm_phrase(verdict.challenger)}, is "
+            f"{percent(abs(verdict.difference.mean))} points below {paired_text(verdict.difference, verdict.score)}."
+        )
+    distance = distance_text(verdict.difference, control)
+    if verdict.difference.half_width is None and verdict.score.n > 1:
+        return (
+            f"{place_words}, {best} has the highest {metric}, {score}, {distance} on the one seed that both share; one "
+            "pair gives no interval, so this is no evidence of a difference."
+        )
+    if verdict.difference.half_width is None:
+        return (
+            f"{place_words}, {best} scores highest on the one seed tested, a {metric} of "
+            f"{percent(verdict.score.mean)} %, {distance}; one seed gives no interval, so this is no evidence of a "
+            "difference."
+        )
+    if not verdict.difference.excludes_zero:
+        return (
+            f"{place_words}, there is no measurable difference between the best arm and {control}: {best} has the "
+            f"highest {metric}, {score}, {distance} {paired_text(verdict.difference, verdict.score)}; the interval "
+            f"is {percent(2 * verdict.difference.half_width)} points wide and includes 0."
+        )
+    paired = paired_text(verdict.difference, verdict.score)
+    return f"{place_words}, {best} gives the best {metric}: {score}, {distance} {paired}."
+
+
+def place(page: TaskPage, tables: Tables, group: Group) -> str:
+    """'On CIFAR-10 with 10 % of the labels'."""
+    condition = page.condition(tables.summary)
+    return f"{condition} with {group.title}" if group.title else condition
+
+
+def _named(page: TaskPage, tables: Tables, arm: str) -> str:
+    """The arm, with its winner's optimiser where that is part of the question."""
+    if not page.names_optimizer:
+        return page.arm_phrase(arm)
+    optimizer = knob(results.winners(tables.trials).set_index("arm"), "optimizer").get(arm)
+    return arm if optimizer is None else f"{arm} with {optimizer_name(str(optimizer))}"
+
+
+def _headline_without_retests(page: TaskPage, tables: Tables) -> str:
+    place = page.condition(tables.summary)
+    best = results.winners(tables.trials).sort_values("objective", ascending=False, kind="stable")
+    if best.empty:
+        return f"{place}, there is no answer yet: no {page.trained} has been trained to its end and none was tested."
+    first = best.iloc[0]
+    return (
+        f"{place}, there is no answer yet: no arm was retested. The highest {metric_name(tables.objective)} "
+        f"so far is {percent(first['objective'])} % ({_named(page, tables, first['arm'])}), a number that its own "
+        "trials were chosen by."
+    )
+
+
+# --- remarks --------------------------------------------------------------------------------------------------
+
+
+def remarks(page: TaskPage, tables: Tables) -> list[str]:
+    """What a careful reader must know beside the headline."""
+    return [] if tables.main_retests.empty else page.remarks(page, tables)
+
+
+def verdict_remarks(page: TaskPage, tables: Tables) -> list[str]:
+    """What each group's headline leaves out: how its best arm was picked, corrections, arms that are level with it."""
+    return [remark for group in tables.groups for remark in _group_remarks(page, tables, group)]
+
+
+def _group_remarks(page: TaskPage, tables: Tables, group: Group) -> list[str]:
+    verdict, name = results.verdict(tables, group), page.arm_phrase
+    if verdict.best is None or verdict.score is None or verdict.num_arms == 1:
+        return []
+    best, control = name(verdict.best), name(str(group.control))
+    sentences = [_selection_remark(verdict, name)]
+    if verdict.adjusted is not None and verdict.adjusted.low is not None and verdict.adjusted.high is not None:
+        span_text = span(verdict.adjusted.low, verdict.adjusted.high)
+        outcome = "excludes" if verdict.adjusted.excludes_zero else "includes"
+        sentences.append(
+            f"Adjusted for the {verdict.num_comparisons} comparisons with {control} (Bonferroni: "
+            f"each interval at {level_text(verdict.adjusted.level)}), the difference {name(str(verdict.challenger))} "
+            f"− {control} lies within {span_text} points, which {outcome} 0."
+        )
+    above = [name(arm) for arm in verdict.measurably_above_control if arm != verdict.best]
+    if above:
+        sentences.append(
+            f"Also above {control} with a paired {level_text(LEVEL)} interval that excludes 0, "
+            f"unadjusted: {listed(above)}."
+        )
+    sentences.append(NOT_THE_SEARCH)
+    if verdict.score.n < 2:
+        sentences.append(f"With one seed no arm can be told from {best}.")
+    elif verdict.indistinguishable_from_best:
+        sentences.append(
+            f"Not distinguishable from {best} (paired {level_text(LEVEL)} interval of the difference to it includes 0, "
+            f"unadjusted): {listed([name(arm) for arm in verdict.indistinguishable_from_best])}."
+        )
+    else:
+        sentences.append(
+            f"Every other arm is below {best} with a paired {level_text(LEVEL)} interval that excludes 0, unadjusted."
+        )
+    return sentences
+
+
+def _selection_remark(verdict: Verdict, name: Callable[[str], str]) -> str:
+    text = (
+        f"{name(str(verdict.best))} was picked as the best of {verdict.num_arms} arms by these same test scores, "
+        "which makes its number optimistic."
+    )
+    if verdict.chosen_on_validation is None or verdict.chosen_on_validation_score is None:
+        return text
+    if verdict.chosen_on_validation == verdict.best:
+        return f"{text} It also has the highest validation score, which picks it without the test."
+    return (
+        f"{text} Picked without the test, by the highest validation score, the arm would be "
+        f"{name(verdict.chosen_on_validation)}: {score_text(verdict.chosen_on_validation_score)}."
+    )
+
+
+def data_sentence(page: TaskPage, summary: Mapping[str, Any]) -> str:
+    dataset = summary["dataset"]
+    name, origin = str(dataset["name"]), str(dataset["origin"])
+    title = dataset_title(name)
+    counts = [int(count) for count in dataset["class_counts"]]
+    source = origin if origin.startswith((name, title)) else f"{title}, {origin}"
+    each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
+    return (
+        f"Data: {source}. {int(dataset['num_classes']):,} classes; {int(dataset['num_train']):,} "
+        f"{page.counted} ({each} a class), {int(dataset['num_val']):,} "
+        f"validation and {int(dataset['num_test']):,} test images of {dataset['image_size']} × "
+        f"{dataset['image_size']} pixels."
+    )
+
+
+def state_sentence(summary: Mapping[str, Any]) -> str | None:
+    if summary["state"] == "complete":
+        return None
+    if summary["state"] == "running":
+        return "This study was running when the page was written. Should it have been killed, continue it with"
+    return f"This study is {summary['state']}: what follows is what it had reached. Continue it with"

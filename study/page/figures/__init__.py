@@ -1,0 +1,1 @@
+"""The plots of the page: a data function and a draw function each."""

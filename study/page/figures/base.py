@@ -1,0 +1,134 @@
+"""What all figures share: their declaration, the style, small multiples, legends, heat maps."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
+
+from study.analysis import results
+from study.analysis.tables import Tables
+
+DPI = 200
+WIDTH = 7.2  # inches; shown about 900 px wide, so that 9 pt reads as 16 px
+# Okabe and Ito's palette. Colour says a role, never a name (14 arms would need 14 colours); shape repeats it.
+BLACK, BLUE, SKY, ORANGE, VERMILLION = "#222222", "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
+GREY, PALE = "#8A8A8A", "#D5D5D5"
+ROLE_COLORS = {"control": BLACK, "best": VERMILLION, "other": BLUE}
+ROLE_MARKERS = {"control": "s", "best": "D", "other": "o"}
+MAX_LABELLED_CLASSES = 20
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#666666",
+    "axes.linewidth": 0.7,
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "axes.grid": True,
+    "grid.color": "#E8E8E8",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A plot. data gives the numbers, or None where the tables hold none for it; draw never computes.
+
+    title and caption may name words of TaskPage.words, such as {score}. section: where it stands on the
+    page. tasks: whose pages show it; None: all pages.
+    """
+
+    name: str
+    section: str
+    title: str
+    caption: str
+    alt: Callable[[Any], str]
+    absent: str  # said instead, where data gives None
+    data: Callable[[Any], Any]  # of the Tables of a study, or of a Reproduction
+    draw: Callable[[Any], Canvas]
+
+
+def render(figure: Figure, data: Any) -> bytes:
+    """The figure as PNG bytes; the same data give the same bytes."""
+    with mpl.rc_context(STYLE):
+        canvas = FigureCanvasAgg(figure.draw(data))
+        buffer = io.BytesIO()
+        canvas.print_figure(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def plain(text: str, width: int = 28) -> str:
+    """A name as a label: mathtext off, long names cut."""
+    text = text if len(text) <= width else text[: width - 1] + "…"
+    return text.replace("$", r"\$")
+
+
+def panels(num_panels: int, num_columns: int, panel_height: float, **options: Any) -> tuple[Canvas, list[Axes]]:
+    """Small multiples with shared scales; surplus panels are taken away."""
+    num_rows = math.ceil(num_panels / num_columns)
+    canvas = Canvas(figsize=(WIDTH, panel_height * num_rows + 0.85), layout="constrained")
+    axes = list(canvas.subplots(num_rows, num_columns, squeeze=False, **options).flat)
+    for position, ax in enumerate(axes[:num_panels]):
+        if options.get("sharex") and position + num_columns >= num_panels:
+            ax.tick_params(labelbottom=True)
+    for ax in axes[num_panels:]:
+        ax.remove()
+    return canvas, axes[:num_panels]
+
+
+def legend(canvas: Canvas, handles: Sequence[Any]) -> None:
+    canvas.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5), columnspacing=1.6)
+
+
+def roles(tables: Tables) -> dict[str, str]:
+    """Arm -> control, best (of its group) or other."""
+    found = dict.fromkeys(tables.arms, "other")
+    for group in tables.groups:
+        found.update(dict.fromkeys(results.ranked(tables, group)[:1], "best"))
+        if group.control in found:
+            found[str(group.control)] = "control"
+    return found
+
+
+def set_title(ax: Axes, text: str, width: int = 28) -> None:
+    """A panel's heading."""
+    ax.set_title(plain(text, width), loc="left", fontweight="bold", fontsize=8.5)
+
+
+def set_epoch_axis(ax: Axes) -> None:
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
+def heat_map(ax: Axes, values: np.ndarray, has_numbers: bool, font_size: float = 7.5) -> Any:
+    image = ax.imshow(values, cmap="Blues", vmin=0, vmax=100, aspect="auto", interpolation="nearest")
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    if has_numbers:
+        for (row, column), value in np.ndenumerate(values):
+            ink = "white" if value > 55 else BLACK
+            ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=font_size, color=ink)
+    return image

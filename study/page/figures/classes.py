@@ -1,0 +1,132 @@
+"""What the winners get right and wrong, class by class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Canvas
+
+from study.analysis import classes, results
+from study.analysis.tables import Tables
+from study.page.figures.base import MAX_LABELLED_CLASSES, WIDTH, Figure, heat_map, plain, set_title
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recalls:
+    """recall: index arm (best first), a column a class, %, mean over seeds; counted: what class_counts count."""
+
+    recall: pd.DataFrame
+    class_counts: tuple[int, ...]
+    counted: str
+
+
+def recalls_data(tables: Tables, counted: str) -> Recalls | None:
+    arms = results.ranked_arms(tables)
+    if not arms:
+        return None
+    dataset = tables.summary["dataset"]
+    means = {arm: 100 * classes.mean_recall(tables, arm) for arm in arms}
+    recalls = pd.DataFrame.from_dict(means, orient="index", columns=list(dataset["class_names"]))
+    return Recalls(recall=recalls, class_counts=tuple(dataset["class_counts"]), counted=counted)
+
+
+def draw_recalls(data: Recalls) -> Canvas:
+    num_arms, num_classes = data.recall.shape
+    is_labelled = num_classes <= MAX_LABELLED_CLASSES
+    canvas = Canvas(figsize=(WIDTH, 0.34 * num_arms + (2.3 if is_labelled else 1.5)), layout="constrained")
+    ax = canvas.subplots()
+    values = data.recall.to_numpy()
+    image = heat_map(ax, values, is_labelled and num_classes <= 12)
+    ax.set_yticks(range(num_arms), [plain(arm) for arm in data.recall.index])
+    if is_labelled:
+        labels = [
+            f"{plain(name, 22)} ({count:,})" for name, count in zip(data.recall.columns, data.class_counts, strict=True)
+        ]
+        ax.set_xticks(range(num_classes), labels, rotation=40, ha="right", rotation_mode="anchor")
+        ax.set_xlabel(f"Class ({data.counted})")
+    else:
+        low, high = min(data.class_counts), max(data.class_counts)
+        each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        ax.set_xlabel(f"Class, by its index ({data.counted}: {each})")
+    bar = canvas.colorbar(image, ax=ax, label="Test recall (%)", pad=0.015, aspect=14, fraction=0.05)
+    bar.outline.set_visible(False)
+    return canvas
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusions:
+    """matrices: arm -> float[C, C], % of the true class (rows sum to 100), the mean over seeds."""
+
+    matrices: dict[str, np.ndarray]
+    class_names: tuple[str, ...]
+
+
+def confusions_data(tables: Tables) -> Confusions | None:
+    group = tables.groups[0]
+    order = results.ranked(tables, group)
+    controls = [arm for arm in order if arm == group.control]
+    arms = [*controls, *[arm for arm in order if arm not in controls][:1]]
+    if not arms:
+        return None
+    matrices = {arm: 100 * classes.mean_confusion(tables, arm) for arm in arms}
+    return Confusions(matrices=matrices, class_names=tuple(tables.summary["dataset"]["class_names"]))
+
+
+def draw_confusions(data: Confusions) -> Canvas:
+    num_classes = len(data.class_names)
+    is_labelled = num_classes <= MAX_LABELLED_CLASSES
+    canvas = Canvas(figsize=(WIDTH, 4.55 if is_labelled else 4.25), layout="constrained")
+    axes = list(canvas.subplots(1, max(2, len(data.matrices)), squeeze=False, sharey=True).flat)
+    for ax in axes[len(data.matrices) :]:
+        ax.remove()
+    image: Any = None
+    for ax, (arm, matrix) in zip(axes, data.matrices.items(), strict=False):
+        image = heat_map(ax, matrix, num_classes <= 12, 6.5)
+        set_title(ax, arm)
+        ax.set_xlabel("Predicted class" if is_labelled else "Predicted class, by its index")
+        if is_labelled:
+            names = [plain(name, 16) for name in data.class_names]
+            slanted: dict[str, Any] = {
+                "rotation": 50,
+                "ha": "right",
+                "rotation_mode": "anchor",
+                "fontsize": 7.5,
+            }
+            ax.set_xticks(range(num_classes), names, **slanted)
+            ax.set_yticks(range(num_classes), names, fontsize=7.5)
+    axes[0].set_ylabel("True class" if is_labelled else "True class, by its index")
+    bar = canvas.colorbar(
+        image, ax=axes[: len(data.matrices)], label="Share of the true class (%)",
+        location="top", pad=0.03, aspect=40, shrink=0.5, fraction=0.04,
+    )  # fmt: skip
+    bar.outline.set_visible(False)
+    return canvas
+
+
+def recall(counted: str) -> Figure:
+    """The figure for a page whose class counts count this, such as "training images"."""
+    return Figure(
+        name="recall",
+        section="results",
+        title="Test recall of each class",
+        caption="Mean over the retest seeds, arms ordered by {score}; the mean of a row is the balanced accuracy.",
+        alt=lambda data: f"Heat map of test recall: {len(data.recall)} arms by {len(data.class_counts)} classes.",
+        absent="no arm has been retested",
+        data=lambda tables: recalls_data(tables, counted),
+        draw=draw_recalls,
+    )
+
+
+CONFUSION = Figure(
+    name="confusion",
+    section="results",
+    title="Confusion matrices of the control and of the best {challenger}",
+    caption="Rows are true classes and sum to 100 %; mean over the retest seeds.",
+    alt=lambda data: f"Confusion matrices, row-normalised, of {' and '.join(data.matrices)}.",
+    absent="no arm has been retested",
+    data=confusions_data,
+    draw=draw_confusions,
+)

@@ -1,0 +1,239 @@
+"""The validation score over each hyperparameter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from study.analysis import results
+from study.analysis.tables import Tables
+from study.page.figures.base import BLACK, BLUE, PALE, VERMILLION, Figure, legend, panels, plain, set_title
+from study.page.words import axis_label
+
+SHARED_KNOBS = ("learning_rate", "momentum", "weight_decay")
+KNOB_SCALES = {"learning_rate": "log", "weight_decay": "log", "class_weight_beta": "logit"}
+SCALE_RATIO = 20.0  # other knobs get a log axis where their largest value exceeds the smallest by this factor
+
+
+def knob_scale(name: str, values: pd.Series) -> str:
+    """log, logit, linear or category: how a hyperparameter's axis is drawn."""
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return "category"
+    if name in KNOB_SCALES:
+        return KNOB_SCALES[name]
+    return "log" if values.min() > 0 and values.max() / values.min() > SCALE_RATIO else "linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slices:
+    """trials: arm, trial_id, status, is_winner, objective (%), knob, value; scales: knob -> axis."""
+
+    ylabel: str
+    arms: tuple[str, ...]
+    knobs: tuple[str, ...]
+    trials: pd.DataFrame
+    scales: dict[str, str]
+
+
+def _slices(tables: Tables, knobs: Sequence[str]) -> Slices | None:
+    tuning = tables.tuning[tables.tuning["objective"].notna()]
+    winners = set(results.winners(tables.trials)["trial_id"])
+    pieces = []
+    for knob in knobs:
+        column = tuning.get(f"config/{knob}")
+        if column is not None and KNOB_SCALES.get(knob) == "log":
+            column = column.where(column > 0)  # an arm's fixed 0 is not searched, and has no place on such an axis
+        if column is not None and column.notna().any():
+            piece = tuning.loc[column.notna(), ["arm", "trial_id", "status", "objective"]]
+            pieces.append(piece.assign(knob=knob, value=column[column.notna()].astype("object")))
+    if not pieces:
+        return None
+    trials = pd.concat(pieces, ignore_index=True)
+    trials["is_winner"] = trials["trial_id"].isin(winners)
+    trials["objective"] *= 100
+    present = tuple(knob for knob in knobs if (trials["knob"] == knob).any())
+    values = {knob: trials.loc[trials["knob"] == knob, "value"].infer_objects() for knob in present}
+    scales = {knob: knob_scale(knob, values[knob]) for knob in present}
+    arms = tuple(arm for arm in tables.arms if (trials["arm"] == arm).any())
+    ylabel = axis_label(tables.objective)
+    return Slices(ylabel=ylabel, arms=arms, knobs=present, trials=trials, scales=scales)
+
+
+def slices_data(tables: Tables) -> Slices | None:
+    return _slices(tables, SHARED_KNOBS)
+
+
+def own_slices_data(tables: Tables) -> Slices | None:
+    """The other hyperparameters, of each arm those that took more than one value in it."""
+    names = [name.removeprefix("config/") for name in tables.trials.columns if name.startswith("config/")]
+    slices = _slices(tables, [name for name in names if name not in SHARED_KNOBS])
+    if slices is None:
+        return None
+    num_values = slices.trials.groupby(["arm", "knob"])["value"].transform("nunique")
+    trials = slices.trials[num_values > 1].reset_index(drop=True)
+    if trials.empty:
+        return None
+    return Slices(
+        ylabel=slices.ylabel,
+        arms=tuple(arm for arm in slices.arms if (trials["arm"] == arm).any()),
+        knobs=tuple(knob for knob in slices.knobs if (trials["knob"] == knob).any()),
+        trials=trials,
+        scales=slices.scales,
+    )
+
+
+def _set_knob_axis(ax: Axes, scale: str, values: pd.Series) -> None:
+    if scale == "category":
+        return
+    low, high = float(values.min()), float(values.max())
+    if scale == "log":
+        ax.set_xscale("log")
+        pad = max((high / low) ** 0.06, 1.05)
+        ax.set_xlim(low / pad, high * pad)
+        subs = (1.0,) if high / low > 30 else (1.0, 3.0) if high / low > 8 else (1.0, 2.0, 5.0)
+        ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    elif scale == "logit":
+        ax.set_xscale("logit")
+        candidates = [0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999]
+        ax.xaxis.set_major_locator(FixedLocator([tick for tick in candidates if low * 0.99 <= tick <= high]))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlim(1 - (1 - low) * 1.8, 1 - (1 - high) / 1.8)
+    else:
+        choices = sorted(set(values.dropna()))
+        if len(choices) <= 4 and all(float(choice).is_integer() for choice in choices):  # such as batch sizes
+            ax.xaxis.set_major_locator(FixedLocator(choices))
+        else:
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
+        pad = 0.06 * (high - low) or 0.05
+        ax.set_xlim(low - pad, high + pad)
+
+
+def _short(value: float) -> str:
+    if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e5):
+        mantissa, exponent = f"{value:.0e}".split("e")
+        return f"{mantissa}e{int(exponent)}".replace("-", "−")
+    return f"{value:g}"
+
+
+def _scatter(ax: Axes, trials: pd.DataFrame) -> None:
+    """Completed filled, others hollow at their last value, the winner a diamond on top."""
+    # scatter, not a loop: one artist a kind
+    kinds = (
+        (trials["status"] == "completed") & ~trials["is_winner"],
+        trials["status"] == "stopped",
+        ~trials["status"].isin(["completed", "stopped"]),
+        trials["is_winner"],
+    )
+    for mask, options in zip(kinds, _SCATTER_OPTIONS, strict=True):
+        if mask.any():
+            ax.scatter(trials.loc[mask, "value"], trials.loc[mask, "objective"], clip_on=False, **options)
+
+
+_SCATTER_OPTIONS: tuple[dict[str, Any], ...] = (
+    {"marker": "o", "s": 18, "color": BLUE, "linewidth": 0, "zorder": 3},
+    {"marker": "o", "s": 16, "facecolor": "white", "edgecolor": BLUE, "linewidth": 0.9, "zorder": 2.5},
+    {"marker": ">", "s": 18, "facecolor": "white", "edgecolor": BLACK, "linewidth": 0.9, "zorder": 2.5},
+    {"marker": "D", "s": 26, "color": VERMILLION, "linewidth": 0, "zorder": 4},
+)
+_SCATTER_LABELS = (
+    "completed",
+    "stopped early, at its last value",
+    "unfinished or failed, at its last value",
+    "best",
+)
+
+
+def _scatter_legend(canvas: Canvas, trials: pd.DataFrame, extra: Sequence[Any] = ()) -> None:
+    present = (
+        ((trials["status"] == "completed") & ~trials["is_winner"]).any(),
+        (trials["status"] == "stopped").any(),
+        (~trials["status"].isin(["completed", "stopped"])).any(),
+        trials["is_winner"].any(),
+    )
+    handles = []
+    for is_present, options, label in zip(present, _SCATTER_OPTIONS, _SCATTER_LABELS, strict=True):
+        if is_present:
+            face = options.get("facecolor", options.get("color"))
+            edge = options.get("edgecolor", options.get("color"))
+            handles.append(
+                Line2D(
+                    [], [], linestyle="", marker=options["marker"], markersize=math.sqrt(options["s"]),
+                    markerfacecolor=face, markeredgecolor=edge, markeredgewidth=0.9, label=label,
+                )
+            )  # fmt: skip
+    legend(canvas, [*handles, *extra])
+
+
+def draw_slices(data: Slices) -> Canvas:
+    num_knobs = len(data.knobs)
+    canvas, axes = panels(len(data.arms) * num_knobs, num_knobs, 1.22, sharex="col", sharey=True)
+    by_knob = {knob: data.trials[data.trials["knob"] == knob] for knob in data.knobs}
+    for position, ax in enumerate(axes):
+        arm, knob = data.arms[position // num_knobs], data.knobs[position % num_knobs]
+        trials = by_knob[knob]
+        others = trials[trials["arm"] != arm]
+        ax.scatter(others["value"], others["objective"], s=5, color=PALE, linewidth=0, zorder=1.5)
+        _scatter(ax, trials[trials["arm"] == arm])
+        if position < num_knobs:
+            _set_knob_axis(ax, data.scales[knob], trials["value"].infer_objects())
+        if position % num_knobs == 0:
+            set_title(ax, arm, 40)
+        if position >= len(axes) - num_knobs:
+            ax.set_xlabel(knob)
+    canvas.supylabel(data.ylabel, fontsize=9)
+    extra = []
+    if len(data.arms) > 1:
+        extra.append(Line2D([], [], linestyle="", marker="o", markersize=2.5, color=PALE, label="other arms"))
+    _scatter_legend(canvas, data.trials, extra)
+    return canvas
+
+
+def draw_own_slices(data: Slices) -> Canvas:
+    pairs = list(data.trials[["arm", "knob"]].drop_duplicates().itertuples(index=False, name=None))
+    pairs.sort(key=lambda pair: (data.arms.index(pair[0]), data.knobs.index(pair[1])))
+    canvas, axes = panels(len(pairs), 3, 1.75, sharey=True)
+    for ax, (arm, knob) in zip(axes, pairs, strict=True):
+        trials = data.trials[(data.trials["arm"] == arm) & (data.trials["knob"] == knob)]
+        if data.scales[knob] == "category":
+            trials = trials.assign(value=trials["value"].astype(str))
+        _scatter(ax, trials)
+        _set_knob_axis(ax, data.scales[knob], trials["value"].infer_objects())
+        set_title(ax, arm)
+        ax.set_xlabel(plain(knob, 30), fontsize=8.5)
+    canvas.supylabel(data.ylabel, fontsize=9)
+    _scatter_legend(canvas, data.trials)
+    return canvas
+
+
+SLICES = Figure(
+    name="slices",
+    section="tuning",
+    title="Validation score over the shared hyperparameters",
+    caption="A row an arm, grey dots the other arms' trials. A stopped trial stands, hollow, at its "
+    "last value, which is of fewer epochs and not comparable with a completed one.",
+    alt=lambda data: f"Scatter plots of the validation score over {', '.join(data.knobs)} for {len(data.arms)} arms.",
+    absent="no trial has a validation score",
+    data=slices_data,
+    draw=draw_slices,
+)
+OWN_SLICES = Figure(
+    name="own_slices",
+    section="tuning",
+    title="Validation score over each arm's other hyperparameters",
+    caption="A panel for each further hyperparameter that took more than one value in an arm.",
+    alt=lambda data: f"Scatter plots of the validation score over {', '.join(data.knobs)}.",
+    absent="no arm varied a further hyperparameter",
+    data=own_slices_data,
+    draw=draw_own_slices,
+)

@@ -1,0 +1,100 @@
+"""How the study was done, and what a rerun needs to know, for the end of the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from study.analysis import budgets, results
+from study.analysis.tables import Tables
+from study.core.stage import TUNE
+from study.core.text import NOTHING, duration, plural
+from study.page.task import TaskPage
+from study.page.text import config_value, is_missing
+from study.page.words import metric_name
+
+
+def methods(page: TaskPage, tables: Tables) -> list[str]:
+    budget, dataset = tables.summary["budget"], tables.summary["dataset"]
+    is_adjusted = any(results.verdict(tables, group).num_comparisons > 1 for group in tables.groups)
+    adjusted = " Where a statement is called adjusted, it is by Bonferroni's correction for the comparisons it names."
+    return [
+        f"Split. {int(dataset['num_val']):,} validation images were cut from the training set, balanced over the "
+        f"classes. {page.split}",
+        f"Tuning. {_trials_an_arm(tables)} of at most {_epochs_a_trial(tables)}, its own searcher "
+        f"({budget['searcher']}) and its own early stopping (ASHA, first rung at epoch {budget['grace_epochs']}, "
+        f"reduction factor {budget['reduction_factor']}). {page.epoch}",
+        f"Objective. {metric_name(tables.objective).capitalize()} at a trial's last epoch; the winner of an "
+        "arm is its best completed trial, ties going to the earlier one.",
+        f"Retest. Each winner was retrained on {plural(int(budget['retest_seeds']), 'fresh seed')} on {page.retest}; "
+        f"the same seeds in all arms, so that differences are paired. {page.test}",
+        "Intervals. Two-sided 95 % Student t-intervals over seeds, n − 1 degrees of freedom; differences are taken "
+        f"seed by seed ({page.shared}). They cover the randomness of what a seed chooses, not that of the search: "
+        f"each arm was tuned once.{adjusted if is_adjusted else ''}",
+        *page.notes(tables),
+    ]
+
+
+def _trials_an_arm(tables: Tables) -> str:
+    """'Every arm got 6 trials', or what it was where the study ended before that."""
+    planned = int(tables.summary["budget"]["trials_per_arm"])
+    counts = budgets.arm_budgets(tables)["num_trials"]
+    if (counts == planned).all():
+        return f"Every arm got {plural(planned, 'trial')}"
+    return f"Every arm was to get {plural(planned, 'trial')} and got {counts.min()} to {counts.max()}"
+
+
+def _epochs_a_trial(tables: Tables) -> str:
+    """'9 epochs', or '9 to 15 epochs' where the arms' full trials differ."""
+    lengths = sorted({int(num_epochs) for num_epochs in tables.stage(TUNE)["epochs_of"].values()})
+    return plural(lengths[0], "epoch") if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]} epochs"
+
+
+def facts(tables: Tables) -> list[tuple[str, str]]:
+    """Name and value of what a rerun needs to know."""
+    summary = tables.summary
+    sessions = summary.get("sessions") or []
+    rows = [
+        ("Run command", str(summary.get("command", NOTHING))),
+        ("State", str(summary["state"])),
+        ("Study seed", config_value(summary.get("seed"))),
+        *machine_facts(summary),
+        ("Data fingerprint", str(summary["dataset"].get("fingerprint", NOTHING))),
+    ]
+    for number, session in enumerate(sessions, start=1):
+        text = (
+            f"{session.get('started', NOTHING)} to "
+            f"{session.get('ended') or 'an end that was not recorded'}; wall time "
+            f"{duration(session.get('wall_seconds'))}, tuning {duration(session.get('tune_seconds'))}, "
+            f"retest {duration(session.get('retest_seconds'))}"
+        )
+        rows.append((f"Session {number}" if len(sessions) > 1 else "Session", text))
+    return [*rows, *ledger_facts(summary)]
+
+
+def machine_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What it ran on: hardware, versions, commit and numerics of a summary.json."""
+    hardware = summary.get("hardware") or {}
+    gpus = [str(gpu) for gpu in hardware.get("gpus") or []]
+    return [
+        ("Processor", f"{hardware.get('cpu', NOTHING)}, {config_value(hardware.get('cpus'))} CPUs"),
+        ("GPUs", ", ".join(gpus) or "none"),
+        ("Memory", f"{hardware['memory_gb']:.1f} GB" if hardware.get("memory_gb") else NOTHING),
+        ("Versions", _pairs(summary.get("versions"))),
+        ("Commit", str(summary.get("commit") or "not in a git checkout")),
+        ("Numerics", _pairs(summary.get("numerics"))),
+    ]
+
+
+def ledger_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    milliseconds = summary.get("ledger_milliseconds_per_event")
+    return [] if is_missing(milliseconds) else [("Ledger", f"{milliseconds:.2f} ms an event")]
+
+
+def _pairs(values: Mapping[str, Any] | None) -> str:
+    if not values:
+        return NOTHING
+    return ", ".join(
+        f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()
+    )

@@ -1,0 +1,152 @@
+"""The page: figures and tables of a run directory -> one self-contained report.html, PNGs embedded."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from study.analysis.tables import Tables, load_tables
+from study.page import answers
+from study.page import methods as page_methods
+from study.page import tables as page_tables
+from study.page.figures import base as figures_base
+from study.page.figures.base import Figure
+from study.page.task import TaskPage
+from study.page.text import typeset
+from trainables.common.files import write_durably
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageFigure:
+    """A drawn figure, or the reason why it is absent."""
+
+    number: int | None
+    name: str
+    section: str
+    title: str
+    caption: str
+    alt: str
+    png: bytes | None
+    absent: str
+
+    @property
+    def data_uri(self) -> str:
+        return "data:image/png;base64," + base64.b64encode(self.png or b"").decode("ascii")
+
+    @property
+    def width(self) -> int:
+        """Pixels, from the PNG's header, so that the page does not jump while it loads."""
+        return int.from_bytes((self.png or b"")[16:20], "big")
+
+    @property
+    def height(self) -> int:
+        return int.from_bytes((self.png or b"")[20:24], "big")
+
+
+def write_page(run_dir: Path, page: TaskPage) -> Path:
+    """Draw every figure and write figures/*.png and report.html; a reader sees the old page or the new one.
+
+    Raises ValueError, in one sentence, where run_dir is not a run directory.
+    """
+    return write_page_of_tables(run_dir, page, load_tables(run_dir))
+
+
+def write_page_of_tables(run_dir: Path, page: TaskPage, tables: Tables) -> Path:
+    """The same of tables that are read already."""
+    drawn = draw_figures(page.figures, tables, page.words(tables))
+    return write_files(run_dir, drawn, render_page(page, tables, drawn))
+
+
+def write_files(run_dir: Path, drawn: Sequence[PageFigure], html: str) -> Path:
+    """Write figures/*.png and report.html durably, and take away the figures that no longer apply."""
+    (run_dir / "figures").mkdir(exist_ok=True)
+    for figure in drawn:
+        path = run_dir / "figures" / f"{figure.name}.png"
+        if figure.png is None:
+            path.unlink(missing_ok=True)  # of an earlier state of the run
+        else:
+            write_durably(path, figure.png)
+    path = run_dir / "report.html"
+    write_durably(path, html.encode("utf-8"))
+    return path
+
+
+def draw_figures(declared: Sequence[Figure], tables: Any, words: Mapping[str, str]) -> list[PageFigure]:
+    """Draw each figure from the tables; words: what its title and its captions may name."""
+    drawn: list[PageFigure] = []
+    number = 0
+    for figure in declared:
+        data = figure.data(tables)
+        number += data is not None
+        drawn.append(
+            PageFigure(
+                number=number if data is not None else None,
+                name=figure.name,
+                section=figure.section,
+                title=figure.title.format(**words),
+                caption=figure.caption.format(**words),
+                alt=figure.alt(data) if data is not None else "",
+                png=figures_base.render(figure, data) if data is not None else None,
+                absent=figure.absent.format(**words),
+            )
+        )
+    return drawn
+
+
+def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> str:
+    summary = tables.summary
+    return render_template(
+        "report.html.j2",
+        drawn,
+        title=page.title,
+        name=summary["name"],
+        headlines=answers.headlines(page, tables),
+        remarks=answers.remarks(page, tables),
+        data_sentence=answers.data_sentence(page, summary),
+        state_sentence=answers.state_sentence(summary),
+        resume_command=summary.get("resume_command") if summary["state"] != "complete" else None,
+        first_table=page.first_table(tables),
+        arms_table=page_tables.arms_table(page, tables),
+        not_retested=page_tables.not_retested(tables),
+        descriptions=page_tables.descriptions(summary),
+        sections=[
+            {"section": section, "tables": [table for table in section.tables(tables) if table is not None]}
+            for section in page.sections
+        ],
+        winners=page_tables.winner_commands(tables),
+        winners_table=page_tables.winners_table(tables),
+        budget_warning=page_tables.budget_warning(tables),
+        budget_sentences=page_tables.budget_sentences(tables),
+        budget_table=page_tables.budget_table(tables),
+        failures_table=page_tables.failures_table(tables),
+        methods=page_methods.methods(page, tables),
+        facts=page_methods.facts(tables),
+    )
+
+
+def render_template(name: str, drawn: Sequence[PageFigure], /, **content: Any) -> str:
+    """Fill a page's template, which finds the figures by their section."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("study.page", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["typeset"] = typeset
+    environment.filters["command_parts"] = command_parts
+    by_section: dict[str, list[PageFigure]] = {}
+    for figure in drawn:
+        by_section.setdefault(figure.section, []).append(figure)
+    return environment.get_template(name).render(figures=by_section, **content)
+
+
+def command_parts(command: str) -> list[str]:
+    """A command cut before each --option, so that lines break there; joined by spaces it is itself again."""
+    return re.split(r" (?=--)", command)

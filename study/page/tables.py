@@ -1,0 +1,265 @@
+"""The tables of the page, as finished strings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from study.analysis import results
+from study.analysis.budgets import MAX_IMAGE_SPREAD, arm_budgets, image_spread, least_equal_budgets
+from study.analysis.tables import Tables
+from study.core.stage import TUNE
+from study.core.text import NOTHING, duration, listed, plural
+from study.page.table import Table
+from study.page.task import TaskPage
+from study.page.text import config_value, difference_cell, is_missing, mean_cell, percent, points
+from study.page.words import optimizer_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of the table of arms: its heading, and the cell of a row of analysis.arm_table."""
+
+    title: str
+    cell: Callable[[Mapping[Any, Any]], str]
+
+
+def _share(name: str) -> Callable[[Mapping[Any, Any]], str]:
+    return lambda row: percent(row[name])
+
+
+METRIC_COLUMNS = {
+    "test_accuracy": Column(title="Accuracy", cell=_share("test_accuracy")),
+    "test_top5_accuracy": Column(title="Top-5", cell=_share("test_top5_accuracy")),
+    "test_superclass_accuracy": Column(title="Super\u00adclass", cell=_share("test_superclass_accuracy")),
+    "test_macro_f1": Column(title="Macro-F1", cell=_share("test_macro_f1")),
+    "test_worst_class_recall": Column(title="Worst class", cell=_share("test_worst_class_recall")),
+    "test_ece": Column(title="ECE", cell=_share("test_ece")),
+    "test_nll": Column(
+        title="NLL", cell=lambda row: NOTHING if is_missing(row["test_nll"]) else f"{row['test_nll']:.3f}"
+    ),
+    "generalisation_gap": Column(title="Gap to training", cell=lambda row: points(row["generalisation_gap"])),
+}
+
+
+def arms_table(page: TaskPage, tables: Tables) -> Table:
+    frame = results.arm_table(tables)
+    best = {arm for group in tables.groups for arm in results.ranked(tables, group)[:1]}
+    controls = {group.control for group in tables.groups}
+    columns = _arm_columns(page, tables, is_n_common=frame["n"].nunique() <= 1)
+    rows = frame.to_dict("records")
+    numbers = sorted({int(n) for n in frame["n"].dropna()})
+    over = f"means over {plural(numbers[0], 'seed')}" if len(numbers) == 1 else "means over n seeds"
+    gap = " Gap: training minus test accuracy at the last epoch, in points." * ("generalisation_gap" in page.metrics)
+    return Table(
+        caption=f"Test results of each arm's winner, {over}, the best arm first{' in its group' * (len(controls) > 1)}"
+        ". ± is half the width of the 95 % t-interval; differences are paired by seed, their 95 % intervals not "
+        "adjusted. Accuracies, F1, recall and ECE (15 bins) in %, differences in points, NLL in nats."
+        f"{gap} Validation score: of the winning tuning trial. Trials: completed / stopped early / failed.",
+        columns=tuple(column.title for column in columns),
+        rows=tuple(tuple(column.cell(row) for column in columns) for row in rows),
+        marks=tuple("best" if row["arm"] in best else "control" if row["arm"] in controls else "" for row in rows),
+    )
+
+
+def _arm_columns(page: TaskPage, tables: Tables, *, is_n_common: bool) -> list[Column]:
+    controls = tables.controls
+    named = sorted({control for control in controls.values() if control is not None})
+    columns = [Column(title="Arm", cell=lambda row: str(row["arm"]))]
+    columns.append(
+        Column(
+            title=page.score_title,
+            cell=lambda row: mean_cell(row["mean"], row["low"], row["high"], None if is_n_common else row["n"]),
+        )
+    )
+    if named:
+        columns.append(
+            Column(
+                title=f"Difference to {named[0] if len(named) == 1 else 'the control'}",
+                cell=lambda row: "control" if row["arm"] == controls[row["arm"]] else _difference(row),
+            )
+        )
+    columns += [METRIC_COLUMNS[metric] for metric in page.metrics]
+    if page.names_optimizer:
+        columns.append(Column(title="Optimiser", cell=_optimizer))
+    return [
+        *columns,
+        Column(title="Validation score", cell=_share("val_objective")),
+        Column(title="Trials", cell=_trials),
+    ]
+
+
+def _difference(row: Mapping[Any, Any]) -> str:
+    return difference_cell(row["difference_mean"], row["difference_low"], row["difference_high"])
+
+
+def _optimizer(row: Mapping[Any, Any]) -> str:
+    return NOTHING if is_missing(row["optimizer"]) else optimizer_name(str(row["optimizer"]))
+
+
+def _trials(row: Mapping[Any, Any]) -> str:
+    unfinished = row["running"] + row["interrupted"]
+    trials = f"{row['completed']} / {row['stopped']} / {row['failed']}"
+    return f"{trials} (+ {unfinished} unfinished)" if unfinished else trials
+
+
+def not_retested(tables: Tables) -> list[tuple[str, str]]:
+    """Arms whose winner was retested on no seed, or not on all, and why."""
+    reasons = dict(tables.summary.get("not_retested") or {})
+    retested = set(tables.retests["arm"])
+    default = "the study is not finished" if tables.summary["state"] != "complete" else "no reason was recorded"
+    return [
+        (arm, str(reasons.get(arm, default)))
+        for arm in staged_arms(tables.summary)
+        if arm not in retested or arm in reasons
+    ]
+
+
+def descriptions(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    texts = summary.get("arm_descriptions") or {}
+    return [(arm, str(texts[arm])) for arm in staged_arms(summary) if arm in texts]
+
+
+def staged_arms(summary: Mapping[str, Any]) -> list[str]:
+    """The arms of all stages in the order in which they ran."""
+    return [arm for stage in summary["stages"] for arm in stage["arms"]]
+
+
+def winner_commands(tables: Tables) -> list[tuple[str, str]]:
+    found = tables.summary.get("winners") or {}
+    return [(arm, str(found[arm]["command"])) for arm in staged_arms(tables.summary) if arm in found]
+
+
+def winners_table(tables: Tables) -> Table | None:
+    found = tables.summary.get("winners") or {}
+    arms = [arm for arm in staged_arms(tables.summary) if arm in found]
+    if not arms:
+        return None
+    names = list(dict.fromkeys(name for arm in arms for name in found[arm]["config"]))
+    # A knob of no winner (null in all) would be an empty column.
+    names = [name for name in names if any(found[arm]["config"].get(name) is not None for arm in arms)]
+    rows = tuple(
+        (
+            arm,
+            str(found[arm]["trial_id"]),
+            percent(found[arm]["objective"]),
+            *(config_value(found[arm]["config"].get(name)) for name in names),
+        )
+        for arm in arms
+    )
+    return Table(
+        caption="The winning configurations; – where a hyperparameter is inactive. Validation score in %.",
+        columns=("Arm", "Trial", "Validation score", *names),
+        rows=rows,
+    )
+
+
+def budget_warning(tables: Tables) -> str | None:
+    """The sentence that says that budgets meant to be alike were not equal, where they differ by more than 10 %."""
+    budgets = least_equal_budgets(arm_budgets(tables))
+    spread = image_spread(budgets)
+    if spread <= MAX_IMAGE_SPREAD:
+        return None
+    by_images = budgets.sort_values("num_images", kind="stable")
+    least, most = by_images.iloc[0], by_images.iloc[-1]
+    reasons = []
+    if budgets["num_stopped"].sum() > 0:
+        reasons.append("early stopping ended more epochs in some arms than in others")
+    if (tables.tuning["status"] == "failed").any():
+        reasons.append("some trials failed")
+    if tables.summary["budget"].get("time_budget") and budgets["num_trials"].nunique() > 1:
+        reasons.append("the time budget was spent")
+    if tables.summary["state"] != "complete":
+        reasons.append("the study was interrupted")
+    if (budgets["num_trials"] == 0).any():
+        reasons.append("no trial of some arms could begin")
+    return (
+        f"Budgets were not equal in images: tuning drew {int(least['num_images']):,} training images in "
+        f"{least['arm']} and {int(most['num_images']):,} in {most['arm']}, a spread of {percent(spread)} % "
+        f"of the larger (limit {percent(MAX_IMAGE_SPREAD, 0)} %), although both are given the same "
+        "number of trials and of epochs a trial, because "
+        f"{listed(reasons) if reasons else 'some trials ran fewer epochs'}."
+    )
+
+
+def budget_sentences(tables: Tables) -> list[str]:
+    before = _budgets_before(tables)
+    budgets = arm_budgets(tables)
+    if budgets["num_trials"].sum() == 0:
+        return [*before, "No trial of the arms below was run." if before else "No trial was run."]
+    spent, saved = budgets["seconds"].sum(), budgets["saved_seconds"].sum()
+    spread = image_spread(least_equal_budgets(budgets))
+    decisions = tables.tuning_rungs["decision"]
+    sentences = [
+        f"Tuning ran {plural(int(budgets['num_trials'].sum()), 'trial')} over "
+        f"{plural(len(budgets), 'arm')} and drew {int(budgets['num_images'].sum()):,} training images in "
+        f"{duration(spent)} of training and validation, summed over trials.",
+        f"Early stopping took {plural(len(decisions), 'decision')}, of which "
+        f"{int((decisions == 'stop').sum()):,} stopped a trial. That left "
+        f"{plural(int(budgets['saved_epochs'].sum()), 'epoch')} unrun, about {duration(saved)}, or "
+        f"{percent(saved / (spent + saved) if spent + saved > 0 else 0, 0)} % of what the same trials "
+        "would have taken in full.",
+        *before,
+    ]
+    if spread <= MAX_IMAGE_SPREAD:
+        sentences.append(
+            f"The images of arms that were to spend alike differ by at most {percent(spread)} % of the largest (limit "
+            f"{percent(MAX_IMAGE_SPREAD, 0)} %)."
+        )
+    return sentences
+
+
+def _budgets_before(tables: Tables) -> list[str]:
+    """What the stages before the main one spent, a sentence each."""
+    sentences = []
+    for stage in tables.summary["stages"]:
+        trials = tables.trials[tables.trials["stage"] == stage["name"]]
+        if stage["name"] != TUNE and len(trials):
+            sentences.append(
+                f"The {stage['name']} ran {plural(len(trials), 'trial')} and drew "
+                f"{int(trials['images'].sum()):,} images in {duration(trials['train_seconds'].sum())} of training, "
+                "which are not in the table below."
+            )
+    return sentences
+
+
+def budget_table(tables: Tables) -> Table:
+    rows = tuple(
+        (
+            row["arm"],
+            f"{row['num_trials']:,}",
+            f"{row['num_epochs']:,}",
+            f"{row['num_images']:,}",
+            duration(row["seconds"]),
+            f"{row['num_stopped']:,}",
+            f"{row['saved_epochs']:,}",
+            duration(row["saved_seconds"]),
+        )
+        for row in arm_budgets(tables).to_dict("records")
+    )
+    return Table(
+        caption="What tuning spent on each arm. Time saved is an estimate: epochs not run, each at the "
+        "trial's own mean.",
+        columns=(
+            "Arm", "Trials", "Epochs", "Training images", "Time", "Stopped early", "Epochs saved", "Time "
+            "saved",
+        ),
+        rows=rows,
+    )  # fmt: skip
+
+
+def failures_table(tables: Tables) -> Table | None:
+    failed = tables.trials[tables.trials["status"] == "failed"]
+    if failed.empty:
+        return None
+    rows = tuple(
+        (
+            str(row["trial_id"]),
+            str(row["arm"]),
+            str(row["epochs"]),
+            "no message was recorded" if is_missing(row["message"]) else str(row["message"]),
+        )
+        for row in failed.to_dict("records")
+    )
+    return Table(caption="Failed trials.", columns=("Trial", "Arm", "Epochs done", "Message"), rows=rows)

@@ -1,0 +1,59 @@
+"""The page of the baseline study: models against each other, and what each made of each optimiser."""
+
+from __future__ import annotations
+
+from study.analysis.optimizers import models_by_optimizer
+from study.analysis.tables import Tables, row_tuples
+from study.core.text import NOTHING
+from study.page.answers import group_headline, verdict_remarks
+from study.page.figures.catalogue import CONFUSION, RESULTS, TUNING, recall
+from study.page.table import Table
+from study.page.task import Section, TaskPage
+from study.page.text import percent
+from study.page.words import metric_name, optimizer_name
+
+
+def optimizers_table(tables: Tables) -> Table | None:
+    """The best validation score of each model with each optimiser, and of how many trials."""
+    cells = models_by_optimizer(tables)
+    if cells.empty:
+        return None
+    optimizers = sorted(cells["optimizer"].unique())
+    by_cell = {(cell.arm, cell.optimizer): cell for cell in row_tuples(cells)}
+    best = {arm: frame["best"].max() for arm, frame in cells.groupby("arm")}
+    found = []
+    for arm in (arm for arm in tables.arms if arm in best):
+        texts = [arm]
+        for optimizer in optimizers:
+            cell = by_cell.get((arm, optimizer))
+            mark = " *" if cell is not None and cell.best == best[arm] else ""
+            trials = "" if cell is None else f" ({cell.num_completed:,} of {cell.num_trials:,})"
+            texts.append(NOTHING if cell is None else f"{percent(cell.best)}{mark}{trials}")
+        found.append(tuple(texts))
+    return Table(
+        caption=f"Best {metric_name(tables.objective)} (%) by model and optimiser, and how many of its "
+        "trials ran to the end; * the model's best. Exploratory: the searcher chose how often to try an optimiser, so "
+        "the budgets of a row's cells are not equal, and a cell of more trials has had more chances.",
+        columns=("Model", *(optimizer_name(str(optimizer)) for optimizer in optimizers)),
+        rows=tuple(found),
+    )
+
+
+OPTIMIZERS = Section(
+    name="optimizers",
+    title="Models and optimisers",
+    text="The optimiser is a choice within each model's search, not an arm of its own: what follows was not retested.",
+    tables=lambda tables: [optimizers_table(tables)],
+)
+
+PAGE = TaskPage(
+    title="Baseline: which model and optimiser, and how good?",
+    headline=group_headline,
+    remarks=verdict_remarks,
+    figures=(*RESULTS, recall("training images"), CONFUSION, *TUNING),
+    sections=(OPTIMIZERS,),
+    challenger="other model",
+    retest="training and validation images joined, the seed choosing initialisation and order",
+    shared="same training images, same seed of initialisation and order",
+    names_optimizer=True,
+)

@@ -1,0 +1,95 @@
+"""The page of the imbalance study: remedies against no remedy, and what adjusting logits gives for free."""
+
+from __future__ import annotations
+
+from study.analysis.tables import Tables
+from study.analysis.tau import tau_sweeps
+from study.core.text import word
+from study.page.answers import group_headline, verdict_remarks
+from study.page.figures.catalogue import CONFUSION, RESULTS, TAU, TUNING, recall
+from study.page.table import Table
+from study.page.task import Section, Summary, TaskPage
+from study.page.text import distance_text, interval_cell, paired_cell, paired_text, points, score_text
+from study.page.words import dataset_title
+
+_COUNTED = "training images after thinning"
+
+
+def _on_thinned_dataset(summary: Summary) -> str:
+    """'On CIFAR-10 with the first five classes cut to 1/10'."""
+    title, setting = dataset_title(str(summary["dataset"]["name"])), summary["setting"]
+    ratio, which = float(setting["ratio"]), str(setting["classes"])
+    if ratio == 1:
+        return f"On {title}, all classes kept whole"
+    if setting["kind"] == "step":
+        num_cut = int(summary["dataset"]["num_classes"]) // 2
+        return f"On {title} with the {which} {word(num_cut)} classes cut to 1/{ratio:g}"
+    return f"On {title} with class counts falling exponentially to 1/{ratio:g} ({which} class rarest)"
+
+
+def _remarks(page: TaskPage, tables: Tables) -> list[str]:
+    """The shared remarks, and what the control reaches without any training against imbalance."""
+    sentences = verdict_remarks(page, tables)
+    controls = set(tables.controls.values())
+    for sweep in tau_sweeps(tables):
+        score, difference = sweep.test_score(sweep.chosen), sweep.test_difference
+        if sweep.arm in controls and score is not None and difference is not None and sweep.chosen != 0:
+            sentences.append(
+                f"For free: {sweep.arm} with its logits adjusted after training (τ* = {sweep.chosen:g}, chosen on "
+                f"validation) reaches {score_text(score)}, {distance_text(difference, 'itself unadjusted')} "
+                f"{paired_text(difference, score)}."
+            )
+    return sentences
+
+
+def tau_table(tables: Tables) -> Table | None:
+    """What post-hoc logit adjustment gives each arm's winner."""
+    sweeps = tau_sweeps(tables)
+    if not sweeps:
+        return None
+    return Table(
+        caption="Post-hoc logit adjustment of each arm's winner. τ*: the best on validation. Gain on validation in "
+        "points, chosen on those very images and so optimistic. Test balanced accuracy in %, ± half the width of the "
+        "95 % t-interval over seeds; the difference is paired, of the same models with and without τ*.",
+        columns=("Arm", "τ*", "Gain on validation", "Test at τ = 0", "Test at τ*", "Difference"),
+        rows=tuple(
+            (
+                sweep.arm,
+                f"{sweep.chosen:g}",
+                points(sweep.validation_gain),
+                interval_cell(sweep.test_score(0.0)),
+                interval_cell(sweep.test_score(sweep.chosen)),
+                paired_cell(sweep.test_difference),
+            )
+            for sweep in sweeps
+        ),
+    )
+
+
+TAU_SECTION = Section(
+    name="tau",
+    title="Logit adjustment after training",
+    text="It costs no training: the logits of each arm's winner are shifted by −τ log π before the largest is taken, π "
+    "the class shares of its training set (Menon et al. 2021, post hoc). An arm that adjusts its logits in the loss "
+    "keeps that adjustment, and τ comes on top of it.",
+    tables=lambda tables: [tau_table(tables)],
+)
+
+PAGE = TaskPage(
+    title="Class imbalance: which remedy helps?",
+    headline=group_headline,
+    remarks=_remarks,
+    figures=(*RESULTS, recall(_COUNTED), CONFUSION, TAU, *TUNING),
+    sections=(TAU_SECTION,),
+    challenger="remedy",
+    counted=_COUNTED,
+    condition=_on_thinned_dataset,
+    control_phrase=lambda control: "no remedy" if control == "none" else control,
+    split="That was before thinning: only the training part was thinned, once, in the data set. Tuning saw training "
+    "and validation images, never the test split.",
+    epoch="An epoch draws as many images in every arm: the size of the thinned training set.",
+    retest="training and validation images joined and thinned anew, the seed choosing subset, initialisation and order",
+    shared="same thinned subset, same seed of initialisation and order",
+    score_title="Balanced accuracy",
+    metrics=("test_accuracy", "test_macro_f1", "test_worst_class_recall", "test_nll", "test_ece"),
+)

@@ -1,0 +1,110 @@
+"""Numbers, intervals and lists as the page's text."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import pandas as pd
+
+from study.analysis.intervals import Interval
+from study.core.text import NOTHING
+
+
+def typeset(text: str) -> str:
+    """Keep a number and its unit on one line."""
+    text = re.sub(r"(?<=\d) (?=%|points\b|s\b|min\b|h\b|seeds?\b)", "\u00a0", text)
+    return text.replace("n = ", "n\u00a0=\u00a0").replace("t-interval", "t\u2011interval")
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.712 -> '71.2'; nothing -> a dash."""
+    return NOTHING if is_missing(share) else f"{100 * float(share):.{digits}f}".replace("-", "−")  # type: ignore[arg-type]
+
+
+def chance_percent(share: float) -> str:
+    """A share in %, as percent gives it, but not rounded to 0.0: 1 / 9! -> '0.00028'."""
+    return percent(share) if share >= 5e-4 else f"{100 * share:.2g}"
+
+
+def points(difference: float | None) -> str:
+    """A signed difference of shares in points: 0.063 -> '+6.3'; 0.0 has no sign."""
+    if is_missing(difference):
+        return NOTHING
+    text = f"{100 * float(difference):+.1f}"  # type: ignore[arg-type]
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def span(low: float, high: float) -> str:
+    """0.049, 0.077 -> '4.9–7.7'; with a negative end, '−0.4 to 2.1'."""
+    separator = " to " if low < 0 or high < 0 else "–"
+    return f"{percent(low)}{separator}{percent(high)}"
+
+
+def level_text(level: float) -> str:
+    """0.99 -> '99 %', 0.995833 -> '99.58 %'."""
+    return f"{100 * level:.4g} %"
+
+
+def score_text(score: Interval) -> str:
+    """'71.3 % (95 % interval 67.5–75.1, n = 3 seeds)'."""
+    if score.low is None or score.high is None:
+        return f"{percent(score.mean)} % (one seed, so no interval)"
+    low, high = max(score.low, 0.0), min(score.high, 1.0)  # a t-interval of few seeds may leave what is possible
+    return f"{percent(score.mean)} % ({level_text(score.level)} interval {span(low, high)}, n = {score.n} seeds)"
+
+
+def paired_text(difference: Interval, score: Interval) -> str:
+    """'(paired interval 1.5–6.5)', of a difference that is told without its sign ('points below')."""
+    if difference.low is None or difference.high is None:
+        return "(one pair of seeds, so no interval)"
+    low, high = difference.low, difference.high
+    if difference.mean < 0:
+        low, high = -high, -low
+    shared = "" if difference.n == score.n else f" over the {difference.n} seeds that both share"
+    return f"(paired interval {span(low, high)}{shared})"
+
+
+def distance_text(difference: Interval, other: str) -> str:
+    """'4.0 points above scratch', or 'level with scratch' where the points round to 0.0."""
+    if points(difference.mean) == "0.0":
+        return f"level with {other}"
+    return f"{percent(abs(difference.mean))} points {'above' if difference.mean >= 0 else 'below'} {other}"
+
+
+def mean_cell(mean: float | None, low: float | None, high: float | None, n: float | None = None) -> str:
+    """'71.3 ± 3.8' in %, '71.3' without an interval; with n, '71.3 ± 3.8 (n = 3)'."""
+    if is_missing(mean):
+        return NOTHING
+    text = percent(mean) if is_missing(low) else f"{percent(mean)} ± {percent((high - low) / 2)}"  # type: ignore[operator]
+    return text if n is None else f"{text} (n = {n:.0f})"
+
+
+def difference_cell(mean: float | None, low: float | None, high: float | None) -> str:
+    """'+4.0 (1.5–6.5)' in points."""
+    if is_missing(mean):
+        return NOTHING
+    interval = "no interval" if is_missing(low) else span(low, high)  # type: ignore[arg-type]
+    return f"{points(mean)} ({interval})"
+
+
+def config_value(value: Any) -> str:
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return NOTHING if value is None else str(value)
+    if isinstance(value, float):
+        # Beta = 0.99999 must not become 1.
+        return NOTHING if math.isnan(value) else f"{value:.6g}"
+    return str(value)
+
+
+def is_missing(value: Any) -> bool:
+    return value is None or bool(pd.isna(value))
+
+
+def interval_cell(interval: Interval | None) -> str:
+    return NOTHING if interval is None else mean_cell(interval.mean, interval.low, interval.high)
+
+
+def paired_cell(difference: Interval | None) -> str:
+    return NOTHING if difference is None else difference_cell(difference.mean, difference.low, difference.high)

@@ -1,0 +1,33 @@
+"""The words that all pages share: names of metrics, data sets and optimisers."""
+
+from __future__ import annotations
+
+from trainables.data.sources import SOURCES
+
+METRIC_NAMES = {
+    "test_accuracy": "test accuracy",
+    "test_balanced_accuracy": "test balanced accuracy",
+    "val_accuracy": "validation accuracy",
+    "val_balanced_accuracy": "validation balanced accuracy",
+    "val_exact_accuracy": "validation exact accuracy",
+}
+OPTIMIZER_NAMES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}
+
+
+def metric_name(metric: str) -> str:
+    """'test_accuracy' -> 'test accuracy'; a metric of a task of one's own is called as its column is."""
+    return METRIC_NAMES.get(metric, metric.replace("val_", "validation ", 1).replace("_", " "))
+
+
+def axis_label(metric: str) -> str:
+    """'test_accuracy' -> 'Test accuracy (%)'."""
+    return f"{metric_name(metric).capitalize()} (%)"
+
+
+def dataset_title(name: str) -> str:
+    """'eurosat' -> 'EuroSAT'; a data set of one's own is called as its folder is."""
+    return SOURCES[name].title if name in SOURCES else name
+
+
+def optimizer_name(optimizer: str) -> str:
+    return OPTIMIZER_NAMES.get(optimizer, optimizer)

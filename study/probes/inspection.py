@@ -1,0 +1,350 @@
+"""A finished trial looked into: rebuilt from the ledger and its newest checkpoint, drawn on validation images."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from torch import Tensor
+
+from study.core.errors import StudyError, last_line, nearest
+from study.core.ledger import Book, Ledger, TrialRecord
+from study.core.run_dir import CHECKPOINTS
+from study.core.spec import StudySpec
+from study.core.stage import Stage
+from study.engine.study_session import require_same_data
+from study.probes import inspection_figures as figures
+from study.tasks.resolve import read_spec
+from study.tasks.study import load_data
+from trainables.common.files import write_durably, write_json
+from trainables.data.images import EncodedImage, decode_images
+from trainables.data.types import TuningData
+from trainables.probes.inspection import feature_maps, first_filters, map_layers, penultimate_features, telling_layers
+from trainables.puzzles import shuffle_tiles
+from trainables.tasks.jigsaw import Puzzles
+from trainables.training.checkpoints import read_newest_checkpoint
+from trainables.training.learner import Learner
+from trainables.training.metrics import confusion_matrix
+
+FOLDER = "inspect"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedTrial:
+    """recorded: the row of epochs.parquet of the epoch that the learner's weights are of."""
+
+    trial: TrialRecord
+    stage: Stage
+    learner: Learner
+    data: TuningData
+    recorded: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        return f"{self.trial.trial_id}, epoch {self.learner.epoch}"
+
+    @property
+    def is_classifier(self) -> bool:
+        return not isinstance(self.learner.batches.prepare, Puzzles)
+
+    def differing(self, validated: Mapping[str, float]) -> list[str]:
+        """The metric and the accuracies that are not what was recorded. The loss may differ in its last digits."""
+        shares = [name for name in validated if name == self.stage.task.metric or name.endswith("accuracy")]
+        return [name for name in shares if validated[name] != self.recorded[name]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenImage:
+    """pixels: uint8[H, W, C]. index: among the validation images; file, with index None: one from elsewhere."""
+
+    pixels: np.ndarray
+    index: int | None
+    file: Path | None
+
+    @property
+    def name(self) -> str:
+        return f"validation image {self.index}" if self.file is None else self.file.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What was written, what is said about it, and what inspect.json holds."""
+
+    files: tuple[Path, ...]
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+    facts: Mapping[str, Any]
+
+
+def inspect_trial(
+    run_dir: Path, trial_id: str, *, layers: Sequence[str] | None, image: str, num_tsne: int
+) -> Inspection:
+    """Write RUN/inspect/TRIAL/. Uses no test image. Raises StudyError or DataError before anything is written.
+
+    layers: None for the first convolution and the last convolutional stage; image: see `chosen_image`.
+    """
+    if num_tsne < figures.MIN_TSNE_IMAGES:
+        raise StudyError(f"--num-tsne must be at least {figures.MIN_TSNE_IMAGES}, got {num_tsne}")
+    loaded = load_trial(run_dir, trial_id)
+    learner, data, task = loaded.learner, loaded.data, loaded.stage.task
+    chosen = chosen_image(image, data)
+    outputs, grid = _outputs(learner, chosen, layers)
+    validated = {f"val_{name}": value for name, value in task.validate(learner, data).items()}
+    differing = loaded.differing(validated)
+    filter_layer, weights = first_filters(learner.model)
+    judged = _judged(learner, data, chosen) if loaded.is_classifier else {}
+    maps = figures.feature_maps_data(
+        title=loaded.title, image=chosen.pixels, notes=_notes(chosen, judged, grid), grid=grid, outputs=outputs
+    )
+    filters = figures.filters_data(
+        title=loaded.title, layer=filter_layer, weights=weights, has_grey_images=_has_grey_images(data)
+    )
+    pictures = {
+        "feature_maps": figures.png(figures.draw_feature_maps, maps),
+        "filters": figures.png(figures.draw_filters, filters),
+    }
+    embedding, left_out = None, ["confusion and tsne: a puzzle net tells no classes apart"]
+    if loaded.is_classifier:
+        pictures["confusion"] = figures.png(figures.draw_confusion, _confusion(loaded, validated))
+        embedding, left_out = _embedding(loaded, num_tsne), []
+        if embedding is None:
+            left_out = [f"tsne: fewer than {figures.MIN_TSNE_IMAGES} validation images"]
+        else:
+            pictures["tsne"] = figures.png(figures.draw_embedding, embedding)
+    facts = {
+        **_facts(loaded, validated),
+        "equals_recorded": not differing,
+        "image": {"index": chosen.index, "file": None if chosen.file is None else str(chosen.file), **judged},
+        "layers": {layer: list(output.shape[1:]) for layer, output in outputs.items()},
+        "filters": {"layer": filter_layer, "shape": list(weights.shape)},
+        "tsne": embedding and {"num_images": len(embedding.points), "perplexity": embedding.perplexity},
+        "left_out": left_out,
+        "files": [f"{name}.png" for name in pictures],
+    }
+    return Inspection(
+        files=_write(run_dir / FOLDER / trial_id, pictures, facts),
+        lines=(
+            f"{loaded.title}: {task.metric} {validated[task.metric]:.4f} on {len(data.val_indices)} validation images"
+            f"{'' if differing else ', as recorded'}; no test image was used",
+            *(f"left out: {reason}" for reason in left_out),
+        ),
+        warnings=tuple(
+            f"{name} is {validated[name]!r} and was recorded as {loaded.recorded[name]!r}: with the same weights and "
+            "images, other hardware or another version rounds otherwise"
+            for name in differing
+        ),
+        facts=facts,
+    )
+
+
+def _facts(loaded: LoadedTrial, validated: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "trial": loaded.trial.trial_id,
+        "stage": loaded.stage.name,
+        "arm": loaded.trial.arm,
+        "seed": loaded.trial.seed,
+        "epoch": loaded.learner.epoch,
+        "weights_sha256": loaded.learner.weights_sha256(),
+        "split": "validation",
+        "num_validation_images": len(loaded.data.val_indices),
+        "validation": dict(validated),
+        "recorded": {name: loaded.recorded[name] for name in validated},
+    }
+
+
+def load_trial(run_dir: Path, trial_id: str) -> LoadedTrial:
+    """The trial's learner with the weights of its newest intact checkpoint.
+
+    Raises StudyError where run_dir is no run directory, the trial is unknown, did not complete or has no intact
+    checkpoint, where the data are not those of the run or the weights not those that were recorded; DataError where
+    the data are not to be had.
+    """
+    study, spec = read_spec(run_dir)
+    with Ledger(run_dir) as ledger:
+        book = ledger.book
+    trial = _completed(book, run_dir, trial_id)
+    folder = run_dir / CHECKPOINTS / trial_id
+    state = read_newest_checkpoint(folder)
+    if state is None:
+        raise StudyError(f"the checkpoint of {trial_id} is gone: {folder} holds none that is intact")
+    _, data, _ = load_data(study, spec)
+    require_same_data(run_dir, data, book)
+    stage = next(stage for stage in study.stages(spec, data) if trial.arm in stage.arms)
+    learner = _learner(trial, stage, spec, data, state)
+    recorded = next((row for row in trial.epochs if row["epoch"] == learner.epoch), None)
+    if recorded is None or recorded.get("weights_sha256") not in {None, learner.weights_sha256()}:
+        raise StudyError(f"{folder} does not hold the weights that the ledger has of {trial_id}")
+    return LoadedTrial(trial=trial, stage=stage, learner=learner, data=data, recorded=recorded)
+
+
+def _completed(book: Book, run_dir: Path, trial_id: str) -> TrialRecord:
+    completed = [trial.trial_id for trial in book.trials.values() if trial.status == "completed"]
+    if trial_id not in book.trials:
+        hint = nearest(trial_id, completed) or nearest(trial_id, book.trials)
+        if not hint:
+            hint = f"; completed are {', '.join(completed[:5])}{', ...' if completed[5:] else ''}" if completed else ""
+        raise StudyError(f"{run_dir} has no trial {trial_id!r}{hint}")
+    trial = book.trials[trial_id]
+    if trial.status != "completed":
+        state = "is not finished" if trial.status == "running" else f"was {trial.status}"
+        of_arm = [other for other in completed if book.trials[other].arm == trial.arm]
+        hint = f"; of its arm {', '.join(of_arm)}" if of_arm else ""
+        state = state.replace("was failed", "failed")
+        raise StudyError(f"{trial_id} {state}, and only a completed trial can be looked into{hint}")
+    return trial
+
+
+def _learner(trial: TrialRecord, stage: Stage, spec: StudySpec, data: TuningData, state: Mapping[str, Any]) -> Learner:
+    assert spec.numerics is not None
+    torch.set_num_threads(spec.numerics.num_threads)  # as the trial had: another number rounds otherwise
+    try:
+        learner = stage.task.learner(
+            trial.hparams,
+            data,
+            num_epochs=stage.num_epochs(trial.arm),
+            seed=trial.seed,
+            numerics=spec.numerics,
+            device=torch.device("cuda" if spec.gpus_per_trial and torch.cuda.is_available() else "cpu"),
+        )
+        learner.load_state_dict(dict(state["learner"]))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise StudyError(
+            f"{trial.trial_id} cannot be built again: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from None
+    except (ValueError, RuntimeError, KeyError) as error:  # load_state_dict's own for another architecture
+        raise StudyError(f"{trial.trial_id} cannot be built again: {last_line(error)}") from None
+    return learner
+
+
+def chosen_image(text: str, data: TuningData) -> ChosenImage:
+    """A validation image by its index, or a file, cropped and resized like the data. Raises StudyError or DataError."""
+    try:
+        index = int(text)
+    except ValueError:
+        path = Path(text).expanduser()
+        if not path.is_file():
+            raise StudyError(
+                f"--image takes the index of a validation image or a file, and there is no file {text!r}"
+            ) from None
+        return ChosenImage(pixels=_read_like(path, data), index=None, file=path)
+    if not 0 <= index < len(data.val_indices):
+        raise StudyError(
+            f"--image must be from 0 to {len(data.val_indices) - 1}, a validation image, or a file, got {index}"
+        )
+    return ChosenImage(pixels=data.images[data.val_indices[index]], index=index, file=None)
+
+
+def _read_like(path: Path, data: TuningData) -> np.ndarray:
+    """uint8[H, W, C] of a file: decoded as if it lay beside an image of the data, whose size it then gets."""
+    channels = data.images.shape[3]
+    blank = np.zeros((data.image_size, data.image_size, 3) if channels == 3 else (data.image_size,) * 2, np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(blank).save(buffer, format="PNG")
+    beside = EncodedImage(contents=buffer.getvalue(), where="the data")
+    pixels = decode_images([beside, EncodedImage(contents=path, where=str(path))])[1]
+    if pixels.shape[2] > channels:
+        pixels = np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
+    return pixels
+
+
+def _outputs(learner: Learner, chosen: ChosenImage, layers: Sequence[str] | None) -> tuple[dict[str, np.ndarray], int]:
+    """(the layers' feature maps, tiles a side). Raises StudyError for a layer that the model does not have."""
+    inputs, grid = _inputs(learner, chosen.pixels)
+    try:
+        maps = feature_maps(learner.model, inputs, layers or telling_layers(learner.model))
+    except ValueError as error:
+        known = map_layers(learner.model, inputs)
+        unknown = next(layer for layer in layers or () if layer not in known)
+        raise StudyError(f"--layers: {error}{nearest(unknown, known)}") from None
+    return {layer: output.numpy() for layer, output in maps.items()}, grid
+
+
+def _inputs(learner: Learner, pixels: np.ndarray) -> tuple[Tensor, int]:
+    """What the model is given of an image, and the tiles a side: of a puzzle net its tiles, in their true places."""
+    images = learner.batches.normalised(torch.from_numpy(pixels.copy())[None].to(learner.device))
+    puzzles = learner.batches.prepare
+    if not isinstance(puzzles, Puzzles):
+        return images, 1
+    tiles, permutations = puzzles.posed(images, torch.Generator().manual_seed(0))
+    return shuffle_tiles(tiles, permutations.argsort(dim=1)), puzzles.hparams.grid
+
+
+def _judged(learner: Learner, data: TuningData, chosen: ChosenImage) -> dict[str, Any]:
+    logits = learner.predict(torch.from_numpy(chosen.pixels.copy())[None], torch.zeros(1, dtype=torch.int64))
+    probabilities = logits.double().softmax(dim=1)[0].cpu()
+    predicted = int(probabilities.argmax())
+    true = None if chosen.index is None else data.class_names[data.labels[data.val_indices[chosen.index]]]
+    return {
+        "true_class": true,
+        "predicted_class": data.class_names[predicted],
+        "probability": float(probabilities[predicted]),
+    }
+
+
+def _notes(chosen: ChosenImage, seen: Mapping[str, Any], grid: int) -> list[str]:
+    notes = [f"Image: {chosen.name}."]
+    if grid > 1:
+        notes.append(f"Cut into {grid} × {grid} tiles, each gone through by itself; their maps are put together.")
+    if seen:
+        true = "" if seen["true_class"] is None else f"True class: {seen['true_class']}. "
+        notes.append(f"{true}Predicted: {seen['predicted_class']} ({100 * seen['probability']:.0f} %).")
+    return notes
+
+
+def _has_grey_images(data: TuningData) -> bool:
+    images = data.images[data.val_indices]
+    return bool((images == images[..., :1]).all())
+
+
+def _validation_indices(data: TuningData) -> Tensor:
+    return torch.from_numpy(data.val_indices.copy())
+
+
+def _confusion(loaded: LoadedTrial, validated: Mapping[str, float]) -> figures.Confusion:
+    learner, data = loaded.learner, loaded.data
+    indices = _validation_indices(data)
+    logits = learner.predict(learner.batches.images, indices)
+    counts = confusion_matrix(logits, learner.batches.labels[indices.to(learner.device)], data.num_classes)
+    title = f"{loaded.title}: {len(indices):,} validation images, accuracy {100 * validated['val_accuracy']:.1f} %"
+    return figures.confusion_data(title=title, counts=counts.cpu().numpy(), class_names=data.class_names)
+
+
+def _embedding(loaded: LoadedTrial, num_images: int) -> figures.Embedding | None:
+    """Of at most num_images validation images, drawn at random, the same ones each time."""
+    learner, data = loaded.learner, loaded.data
+    drawn = np.random.default_rng(figures.SEED).permutation(data.val_indices)[:num_images]
+    if len(drawn) < figures.MIN_TSNE_IMAGES:
+        return None
+    images = learner.batches.images[torch.from_numpy(drawn.copy()).to(learner.device)]
+    features = penultimate_features(learner.model, learner.batches.normalised(images))
+    return figures.embedding_data(
+        title=f"{loaded.title}: t-SNE of the penultimate features of {len(drawn):,} validation images",
+        features=features.numpy(),
+        labels=data.labels[drawn],
+        class_names=data.class_names,
+        superclass_of=data.superclass_of,
+        superclass_names=data.superclass_names,
+    )
+
+
+def _write(folder: Path, pictures: Mapping[str, bytes], facts: Mapping[str, Any]) -> tuple[Path, ...]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.png"):  # of an earlier look
+            if old.stem not in pictures:
+                old.unlink()
+        paths = [folder / f"{name}.png" for name in pictures]
+        for path, content in zip(paths, pictures.values(), strict=True):
+            write_durably(path, content)
+        write_json(folder / "inspect.json", dict(facts))
+    except OSError as error:
+        raise StudyError(f"{folder} cannot be written to: {error.strerror}") from None
+    return (*paths, folder / "inspect.json")

@@ -1,0 +1,71 @@
+"""Where a result comes from: data set, machine, versions, commit."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.data.types import ImageDataset, TuningData
+
+_PACKAGES = ("ray", "torch", "torchvision", "optuna", "numpy", "pyarrow", "scikit-learn", "matplotlib")
+
+
+def describe_dataset(dataset: ImageDataset, data: TuningData) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "origin": dataset.origin,
+        "fingerprint": data.fingerprint,
+        "num_classes": data.num_classes,
+        "class_names": list(data.class_names),
+        "class_counts": data.class_counts.tolist(),
+        "num_train": data.num_train,
+        "num_val": len(data.val_indices),
+        "num_test": len(dataset.test_labels),
+        "image_size": dataset.train_images.shape[1],
+        "channels": dataset.train_images.shape[3],
+        "superclass_names": list(data.superclass_names) if data.superclass_names else None,
+        "superclass_of": list(data.superclass_of) if data.superclass_of else None,
+    }
+
+
+def describe_machine(*, cpus: float, gpus: float) -> dict[str, Any]:
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "cpu": _processor(),
+        "cpus": cpus,
+        "gpus": names or ([f"{gpus:g} (Ray's count)"] if gpus else []),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
+
+
+def git_commit() -> str | None:
+    """The project's commit, '+ changes' where the tree differs from it; None outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return commit + (" + changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _git(folder: Path, *words: str) -> str:
+    result = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
+    return result.stdout.strip()

@@ -1,0 +1,113 @@
+"""summary.json: what a page needs to know of a study besides its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from study.core.commands import command_line, winner_settings
+from study.core.ledger import Book, Ledger, TrialRecord
+from study.core.spec import StudySpec
+from study.core.stage import Stage
+from study.tasks.study import Study
+from trainables.common.files import write_json
+from trainables.training.evaluation import TAUS
+
+State = Literal["running", "interrupted", "complete"]
+
+
+def write_summary(
+    run_dir: Path,
+    *,
+    spec: StudySpec,
+    study: Study,
+    stages: Sequence[Stage],
+    ledger: Ledger,
+    state: State,
+) -> None:
+    """All of it is the spec's or the ledger's, but for the time that this process's events took."""
+    book = ledger.book
+    last = book.sessions[-1]
+    main = stages[-1]
+    content = {
+        "name": spec.name,
+        "task": spec.task,
+        "state": state,
+        "command": book.sessions[0]["command"],
+        "resume_command": f"python -m study.resume {spec.run_dir}",
+        "dataset": last["dataset"],
+        "setting": study.setting(spec),
+        "arms": list(main.arms),
+        "groups": [{"title": g.title, "control": g.control, "arms": list(g.arms)} for g in main.groups],
+        "stages": [_stage(stage) for stage in stages],
+        "arm_factors": {arm: dict(stage.space.arms[arm].factors) for stage in stages for arm in stage.arms},
+        "arm_descriptions": {arm: stage.space.arms[arm].description for stage in stages for arm in stage.arms},
+        "not_retested": {arm: why for stage in stages for arm, why in _not_retested(ledger, stage, state).items()},
+        "winners": {
+            arm: _winner(spec, study, stage, trial, book)
+            for stage in stages
+            for arm, trial in stage.winners(book).items()
+        },
+        "budget": {
+            "name": spec.budget,
+            "trials_per_arm": spec.trials_per_arm,
+            "max_epochs": spec.max_epochs,
+            "grace_epochs": spec.grace_epochs,
+            "reduction_factor": spec.reduction_factor,
+            "searcher": spec.searcher,
+            "retest_seeds": spec.retest_seeds,
+            "time_budget": spec.time_budget,
+        },
+        "sessions": [
+            {name: value for name, value in session.items() if name != "dataset"} for session in book.sessions
+        ],
+        "hardware": last["hardware"],
+        "versions": last["versions"],
+        "commit": last["commit"],
+        "numerics": spec.numerics.model_dump() if spec.numerics else {},
+        "seed": spec.seed,
+        "ledger_milliseconds_per_event": ledger.milliseconds_per_event(),
+        "objective": main.task.metric,
+        "score": main.task.score,
+        "taus": list(TAUS) if main.task.at_end is not None else None,
+    }
+    write_json(run_dir / "summary.json", content)
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "arms": list(stage.arms),
+        "objective": stage.task.metric,
+        "mode": stage.task.mode,
+        "trials_per_arm": stage.trials_per_arm,
+        "max_epochs": stage.max_epochs,
+        "epochs_of": {arm: stage.num_epochs(arm) for arm in stage.arms},
+    }
+
+
+def _winner(spec: StudySpec, study: Study, stage: Stage, trial: TrialRecord, book: Book) -> dict[str, Any]:
+    return {
+        "trial_id": trial.trial_id,
+        "objective": trial.value(stage.task.metric),
+        "epochs": trial.num_epochs,
+        "config": trial.hparams,
+        "command": command_line(spec.task, winner_settings(spec, study.alone(stage, trial, book))),
+    }
+
+
+def _not_retested(ledger: Ledger, stage: Stage, state: State) -> dict[str, str]:
+    best = stage.winners(ledger.book)
+    retested = {row["arm"] for row in ledger.book.retested(best)}
+    failures = {row["arm"]: row for row in ledger.book.failed_retests(best)}
+    reasons = {}
+    for arm in stage.arms:
+        if arm not in best:
+            over = state == "complete"
+            reasons[arm] = "no trial ran to its last epoch" if over else "no trial has run to its last epoch yet"
+        elif arm in failures:
+            reasons[arm] = f"its winner failed on seed {failures[arm]['seed']}: {failures[arm]['message']}"
+        elif arm not in retested:
+            reasons[arm] = "the study was interrupted before its retest"
+    return reasons

@@ -1,0 +1,272 @@
+"""The Parquet tables of a run directory: their schemas, and how they are written so that a crash cannot cut them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from study.core.ledger import Book, TrialRecord
+from study.core.stage import Stage
+from trainables.common.files import write_durably
+
+
+def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"unit": unit} if unit else None)
+
+
+def _shares(*names: str) -> list[pa.Field]:
+    """Nullable columns of shares from 0 to 1: what some tasks measure and others do not."""
+    return [_field(name, pa.float64(), "0-1", nullable=True) for name in names]
+
+
+_PUZZLE_SHARES = (
+    "exact_accuracy",  # puzzles with every tile in its place, by optimal assignment
+    "tile_accuracy",
+    "exact_accuracy_argmax",  # the same by each row's argmax
+    "tile_accuracy_argmax",
+    "confidence",  # mean of Y over the true places
+    "invalid_argmax",  # puzzles whose row argmax uses a place twice
+)
+
+
+# A row a trial. The columns factor/* and config/* follow, one for each factor and hyperparameter, null where inactive.
+TRIALS = pa.schema(
+    [
+        _field("trial_id", pa.string()),
+        _field("stage", pa.string()),  # tune, or the name of a stage before it
+        _field("arm", pa.string()),
+        _field("number", pa.int64(), "position in its arm, from 0"),
+        _field("status", pa.string()),  # completed | stopped | failed | running | interrupted
+        _field("message", pa.string(), nullable=True),  # why it failed
+        _field("epochs", pa.int64(), "epochs done"),
+        _field("images", pa.int64(), "training images drawn"),
+        _field("seed", pa.int64()),
+        _field("objective", pa.float64(), "the stage's validation metric at its last epoch, 0-1", nullable=True),
+        _field("train_seconds", pa.float64(), "s"),
+    ]
+)
+
+# A row a trial x epoch; the retests' epochs stand here too (trial_id with the seed, no validation). A column is null
+# where the task does not measure it.
+EPOCHS = pa.schema(
+    [
+        _field("trial_id", pa.string()),
+        _field("stage", pa.string()),  # tune, a stage before it, retest, or NAME_retest of a stage before it
+        _field("arm", pa.string()),
+        _field("epoch", pa.int64(), "from 1"),
+        _field("images", pa.int64(), "training images drawn in this epoch"),
+        _field("train_loss", pa.float64(), "mean over the epoch's batches"),
+        _field("learning_rate", pa.float64(), "at the epoch's last step"),
+        *_shares("val_balanced_accuracy", "val_accuracy", *(f"val_{name}" for name in _PUZZLE_SHARES)),
+        _field("val_loss", pa.float64(), "nats", nullable=True),
+        _field("val_balanced_accuracy_by_tau", pa.list_(pa.float64()), "0-1, over summary.json's taus", nullable=True),
+        _field("train_eval_loss", pa.float64(), "nats, of training images as they are", nullable=True),
+        _field("test_loss", pa.float64(), "nats", nullable=True),
+        *_shares("train_eval_accuracy", "test_accuracy"),
+        _field("train_seconds", pa.float64(), "s"),
+        _field("eval_seconds", pa.float64(), "s"),
+        _field("time", pa.float64(), "s since the epoch, Unix", nullable=True),
+        _field("gpu_ids", pa.string(), "Ray's, comma-separated", nullable=True),
+        _field("weights_sha256", pa.string(), "of the model's state after the epoch", nullable=True),
+    ]
+)
+
+# A row an early-stopping decision. cutoff is null for the first arrival at a rung.
+RUNGS = pa.schema(
+    [
+        _field("trial_id", pa.string()),
+        _field("stage", pa.string()),
+        _field("arm", pa.string()),
+        _field("rung_epoch", pa.int64()),
+        _field("value", pa.float64(), "the stage's validation metric, 0-1", nullable=True),
+        _field("cutoff", pa.float64(), "0-1", nullable=True),
+        _field("num_peers", pa.int64(), "trials of the arm that had reached this rung before"),
+        _field("decision", pa.string()),  # continue | stop
+    ]
+)
+
+# A row an arm x retest seed; trial_id is the winner's. Lists are in the order of summary.json's class_names.
+RETESTS = pa.schema(
+    [
+        _field("stage", pa.string()),  # retest, or NAME_retest of a stage before the main one
+        _field("arm", pa.string()),
+        _field("trial_id", pa.string()),
+        _field("seed", pa.int64()),
+        _field("num_train", pa.int64(), "training images, of train and validation joined"),
+        *_shares("test_balanced_accuracy", "test_accuracy", "test_macro_f1", "test_worst_class_recall"),
+        _field("test_nll", pa.float64(), "nats", nullable=True),
+        _field("test_ece", pa.float64(), "0-1, 15 bins", nullable=True),
+        *_shares("test_top5_accuracy", "test_superclass_accuracy", *(f"test_{name}" for name in _PUZZLE_SHARES)),
+        _field("test_loss", pa.float64(), "nats, the puzzles' own", nullable=True),
+        _field("test_balanced_accuracy_by_tau", pa.list_(pa.float64()), "0-1, over summary.json's taus", nullable=True),
+        _field("per_class_recall", pa.list_(pa.float64()), "0-1", nullable=True),
+        _field(
+            "confusion_matrix",
+            pa.list_(pa.list_(pa.int64())),
+            "rows: true class, columns: predicted",
+            nullable=True,
+        ),
+        _field("train_indices_sha256", pa.string()),
+        _field("weights_sha256", pa.string()),
+        _field("train_seconds", pa.float64(), "s"),
+    ]
+)
+
+
+_FOLLOWED = (
+    _field("train_eval_loss", pa.float64(), "nats, of training images as they are", nullable=True),
+    _field("test_loss", pa.float64(), "nats", nullable=True),
+    *_shares("train_eval_accuracy", "test_accuracy", *(f"test_{name}" for name in _PUZZLE_SHARES)),
+)
+
+# A row a run x seed of a reproduction, at its last epoch. Lists are in the order of the data set's class_names.
+RUNS = pa.schema(
+    [
+        _field("run", pa.string()),  # RECIPE, or RECIPE.VARIANT
+        _field("recipe", pa.string()),
+        _field("kind", pa.string()),  # recipe | corrected | control | ablation | cause
+        _field("seed", pa.int64()),
+        _field("num_epochs", pa.int64()),
+        _field("num_train", pa.int64(), "training images"),
+        *_FOLLOWED,
+        *_shares("test_balanced_accuracy", "test_worst_class_recall"),
+        _field("test_nll", pa.float64(), "nats", nullable=True),
+        _field("per_class_recall", pa.list_(pa.float64()), "0-1", nullable=True),
+        _field(
+            "confusion_matrix", pa.list_(pa.list_(pa.int64())), "rows: true class, columns: predicted", nullable=True
+        ),
+        _field("drawn_per_class", pa.list_(pa.int64()), "images, repeats counted, at full loss scale", nullable=True),
+        _field("distinct_per_class", pa.list_(pa.int64()), "different images", nullable=True),
+        _field("train_indices_sha256", pa.string()),
+        _field("weights_sha256", pa.string()),
+        _field("train_seconds", pa.float64(), "s"),
+    ]
+)
+
+# A row an epoch of a run x seed.
+RUN_EPOCHS = pa.schema(
+    [
+        _field("run", pa.string()),
+        _field("seed", pa.int64()),
+        _field("epoch", pa.int64(), "from 1"),
+        _field("images", pa.int64(), "training images drawn in this epoch"),
+        _field("train_loss", pa.float64(), "mean over the epoch's batches"),
+        _field("learning_rate", pa.float64(), "at the epoch's last step"),
+        *_FOLLOWED,
+        _field("train_seconds", pa.float64(), "s"),
+    ]
+)
+
+# A row a puzzle of the test split, as the puzzle net of the first retest seed solved it.
+PUZZLES = pa.schema(
+    [
+        _field("number", pa.int64()),
+        _field("image_png", pa.binary(), "the whole image"),
+        _field("grid", pa.int64(), "tiles a side"),
+        _field("permutation", pa.list_(pa.int64()), "tile i of the puzzle is the image's tile of this number"),
+        _field("predicted", pa.list_(pa.int64()), "the place given to tile i of the puzzle"),
+        _field("sinkhorn", pa.list_(pa.list_(pa.float64())), "0-1, rows: tiles of the puzzle, columns: places"),
+    ]
+)
+
+_OF_THE_STUDY = {"trial_id", "stage", "arm", "time"}
+MEASURED = tuple(name for name in EPOCHS.names if name not in _OF_THE_STUDY)
+"""The columns of epochs.parquet that a worker reports."""
+
+
+def with_columns(schema: pa.Schema, columns: Mapping[str, pa.DataType]) -> pa.Schema:
+    """The schema with nullable columns added (factor/*, config/*)."""
+    for name, kind in columns.items():
+        schema = schema.append(pa.field(name, kind, nullable=True))
+    return schema
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
+    """Write rows durably, with page checksums."""
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, write_page_checksum=True)
+    write_durably(path, buffer.getvalue())
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a table and verify its page checksums. Raises OSError if a byte was flipped."""
+    return pq.read_table(path, page_checksum_verification=True)
+
+
+def column_type(values: Iterable[Any]) -> pa.DataType:
+    """The narrowest of bool, int64, float64, string that holds all values; None values are passed over."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {bool}:
+        return pa.bool_() if kinds else pa.string()
+    if kinds <= {int}:
+        return pa.int64()
+    if kinds <= {int, float}:
+        return pa.float64()
+    return pa.string()
+
+
+def write_records(run_dir: Path, book: Book, *, stages: Sequence[Stage], active: bool) -> None:
+    """Derive the tables from the ledger's book. active: a process is at work, so unfinished trials are running."""
+    trials = [(stage, trial) for stage in stages for trial in stage.trials(book)]
+    rows = [_trial_row(stage, trial, active) for stage, trial in trials]
+    columns: dict[str, list[Any]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if "/" in name:
+                columns.setdefault(name, []).append(value)
+    schema = with_columns(TRIALS, {name: column_type(columns[name]) for name in sorted(columns)})
+    write_table(run_dir / "trials.parquet", rows, schema)
+    epochs = [
+        {"trial_id": trial.trial_id, "stage": stage.name, "arm": trial.arm, **epoch}
+        for stage, trial in trials
+        for epoch in trial.epochs
+    ]
+    retests = [{"stage": stage.retest_name, **row} for stage in stages for row in book.retested(stage.winners(book))]
+    for row in retests:
+        place = {"trial_id": f"{row['trial_id']}-seed-{row['seed']}", "stage": row["stage"], "arm": row["arm"]}
+        epochs += [{**place, **_UNTIMED, **epoch} for epoch in row["epochs"]]
+    write_table(run_dir / "epochs.parquet", epochs, EPOCHS)
+    rungs = [
+        {"trial_id": trial.trial_id, "stage": stage.name, "arm": trial.arm, **rung}
+        for stage, trial in trials
+        for rung in trial.rungs
+    ]
+    write_table(run_dir / "rungs.parquet", rungs, RUNGS)
+    puzzles = next((row["puzzles"] for row in retests if "puzzles" in row), None)
+    write_table(run_dir / "retests.parquet", [_without(row, "epochs", "puzzles") for row in retests], RETESTS)
+    if puzzles is not None:
+        decoded = [{**puzzle, "image_png": base64.b64decode(puzzle["image_png"])} for puzzle in puzzles]
+        write_table(run_dir / "puzzles.parquet", decoded, PUZZLES)
+
+
+_UNTIMED = {"eval_seconds": 0.0}  # the retest validates nothing
+
+
+def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def _trial_row(stage: Stage, trial: TrialRecord, active: bool) -> dict[str, Any]:
+    factors = stage.space.arms[trial.arm].factors
+    return {
+        "trial_id": trial.trial_id,
+        "stage": stage.name,
+        "arm": trial.arm,
+        "number": trial.number,
+        "status": trial.status if trial.is_finished or active else "interrupted",
+        "message": trial.message,
+        "epochs": trial.num_epochs,
+        "images": sum(epoch["images"] for epoch in trial.epochs),
+        "seed": trial.seed,
+        "objective": trial.value(stage.task.metric),
+        "train_seconds": sum(epoch["train_seconds"] for epoch in trial.epochs),
+        **{f"factor/{name}": value for name, value in factors.items()},
+        **{f"config/{name}": value for name, value in trial.hparams.items() if name not in factors},
+    }

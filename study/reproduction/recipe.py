@@ -1,0 +1,139 @@
+"""What a recipe is: a source system's training as its report states it, what was wrong with it, and what mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from trainables.tasks.recipe import RECIPE
+from trainables.training.task import Task
+
+Kind = Literal["recipe", "corrected", "control", "ablation", "cause"]
+LAST_EPOCH = "last epoch"
+"""Recipe.corrected, or the run of its cause, where that lies in what was reported and not in what was trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What is trained. imbalance: "step" (first half of the classes to 1/10) or "exponential" (to 1/100).
+
+    begins_with: the recipe whose weights of the same seed it begins with. score: the column of runs.parquet by which
+    it is judged.
+    """
+
+    task: Task = RECIPE
+    hparams: Mapping[str, Any]
+    num_epochs: int
+    imbalance: Literal["step", "exponential"] | None = None
+    begins_with: str | None = None
+    score: str = "test_accuracy"
+
+    def with_changes(self, changes: Mapping[str, Any]) -> Training:
+        """changes: fields of this class; its hparams are laid over those here."""
+        hparams = {**self.hparams, **changes.get("hparams", {})}
+        return replace(self, **{**changes, "hparams": hparams})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A recipe's training with something changed: its fault mended, what it lacks as a control, an ablation's cell, or
+    what would explain a difference to the report.
+    """
+
+    name: str
+    kind: Kind
+    says: str
+    changes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """A number that a report printed. column: of runs.parquet, where ours stands."""
+
+    what: str
+    column: str
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A training of a source system.
+
+    corrected: the run whose number stands in the corrected column (a variant's, another recipe's), LAST_EPOCH or None.
+    reported_per_class: the recalls that a report printed, the first classes' where not all are known. tuned: the study
+    and the arm in which the same question was tuned. cause: why the number that comes out here differs from the
+    reported one, where it does by more than 3 points, and the run without that cause, or LAST_EPOCH.
+    """
+
+    name: str
+    says: str
+    dataset: str
+    training: Training
+    reported: tuple[Reported, ...]
+    fault: str
+    choices: str
+    corrected: str | None = None
+    variants: tuple[Variant, ...] = ()
+    reported_per_class: tuple[float, ...] = ()
+    tuned: tuple[str, str] | None = None
+    cause: tuple[str, str] | None = None
+
+    @property
+    def source(self) -> str:
+        """s0 to s4."""
+        return self.name[:2]
+
+    @property
+    def runs(self) -> dict[str, tuple[Kind, str, Training]]:
+        """Run name -> its kind, what it is, and what is trained; the recipe's own first."""
+        own: dict[str, tuple[Kind, str, Training]] = {self.name: ("recipe", self.says, self.training)}
+        for variant in self.variants:
+            changed = self.training.with_changes(variant.changes)
+            own[f"{self.name}.{variant.name}"] = (variant.kind, variant.says, changed)
+        return own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """A declared table: cells[row][column] is a run, whose score is shown with its interval.
+
+    counts_images: whether to show how many different images each run trained on.
+    """
+
+    name: str
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+    counts_images: bool = False
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        return tuple(run for row in self.cells for run in row)
+
+
+def test_accuracy(value: float) -> Reported:
+    return Reported(what="test accuracy", column="test_accuracy", value=value)
+
+
+def training_accuracy(value: float) -> Reported:
+    return Reported(what="training accuracy", column="train_eval_accuracy", value=value)
+
+
+BEST_ON_TEST = "the best epoch on the judged set was reported"
+
+
+def plain_hparams(model: str, optimizer: str, learning_rate: float, batch_size: int, **others: Any) -> dict[str, Any]:
+    """Nothing that a report does not name: no augmentation, no schedule, no decay."""
+    return {
+        "model": model,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "schedule": "constant",
+        "augmentation": "none",
+        **others,
+    }

@@ -1,0 +1,315 @@
+"""A session of a reproduction, from its spec to its page: begun by study.reproduce, continued by study.resume."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from study.core.commands import option_words
+from study.core.errors import StudyError, last_line
+from study.core.ledger import Book, Ledger
+from study.core.run_dir import CHECKPOINTS, locked, new_run, require_place, settings_of
+from study.core.spec import validated
+from study.core.text import duration, plural
+from study.engine.cluster import connected, num_slots
+from study.engine.console import StudyConsole
+from study.engine.jobs import Job, Outcome, run_jobs
+from study.engine.retest import fresh_seeds, record_outcome
+from study.engine.session import Session, resume_command
+from study.engine.signals import raise_interrupt, signals_to
+from study.records.provenance import describe_dataset
+from study.records.summary import State
+from study.reproduction.files import write_reproduction
+from study.reproduction.page import write_reproduction_page
+from study.reproduction.runs import Run, planned_runs, scaled_test
+from study.reproduction.spec import OWN_DATASET, ReproductionSpec
+from study.reproduction.tuned import load_studies, tuned_beside
+from study.tasks.resolve import dated_name, machine_settings
+from trainables.data.sources import SOURCES, load_dataset
+from trainables.data.splits import retest_data, tuning_data, whole
+from trainables.data.types import DataError, ImageDataset, TuningData
+from trainables.training.checkpoints import newest_epoch
+
+
+def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
+    """Make a run directory and work on it. Returns the exit status. Raises StudyError or DataError before that."""
+    spec = validated(ReproductionSpec, values)
+    require_place(spec)
+    runs = planned_runs(spec)
+    datasets, absent = _load_datasets(spec, runs)
+    tuned = _tuned(spec, runs)
+    with connected(spec.address) as cluster:
+        settings = {name: getattr(spec, name) for name in spec.model_fields_set}
+        name = spec.name or dated_name("reproduce", "-".join(spec.recipes[:3]) or "all")
+        spec = validated(ReproductionSpec, {**settings, "name": name, **machine_settings(spec, cluster.gpus)})
+        slots = num_slots(spec, cluster)
+        command = " ".join(["python -m study.reproduce", *spec.recipes, *option_words(_options(values))])
+        with new_run(spec), Ledger(spec.run_dir) as ledger:
+            session = ReproductionSession(
+                spec=spec, runs=runs, datasets=datasets, absent=absent, tuned=tuned, ledger=ledger, console=console
+            )
+            return session.conduct(cluster=cluster, slots=slots, command=command)
+
+
+def resume(run_dir: Path, console: StudyConsole) -> int:
+    """Continue a reproduction from its ledger. Returns the exit status. Raises StudyError or DataError."""
+    spec = validated(ReproductionSpec, settings_of(run_dir))
+    with locked(run_dir), Ledger(run_dir) as ledger:
+        runs = planned_runs(spec)
+        datasets, absent = _load_datasets(spec, runs)
+        _require_same_trainings(run_dir, runs, ledger.book)
+        _require_same_data(run_dir, datasets, ledger.book)
+        with connected(spec.address) as cluster:
+            session = ReproductionSession(
+                spec=spec,
+                runs=runs,
+                datasets=datasets,
+                absent=absent,
+                tuned=_tuned_now_or_before(spec, runs, ledger.book),
+                ledger=ledger,
+                console=console,
+            )
+            slots = num_slots(spec, cluster)
+            return session.conduct(cluster=cluster, slots=slots, command=resume_command(run_dir))
+
+
+def _require_same_data(run_dir: Path, datasets: Mapping[str, ImageDataset], book: Book) -> None:
+    """Raises StudyError where a data set that an earlier session had is another or is gone. New ones are welcome."""
+    for session in book.sessions:
+        for name, facts in session["datasets"].items():
+            if name not in datasets or datasets[name].fingerprint != facts["fingerprint"]:
+                raise StudyError(f"{name} is not what {run_dir} was trained on, or is not there any more")
+
+
+def _require_same_trainings(run_dir: Path, runs: Sequence[Run], book: Book) -> None:
+    """Raises StudyError where a run of an earlier session is another training now, or is not in the table any more."""
+    before = {name: training for session in book.sessions for name, training in session.get("trainings", {}).items()}
+    known = {run.name: _training_of(run) for run in runs}
+    changed = [name for name, training in before.items() if known.get(name) != training]
+    if changed:
+        raise StudyError(
+            f"{', '.join(changed)} of this version of the project is not the training that {run_dir} has: begin "
+            "another reproduction"
+        )
+
+
+def _training_of(run: Run) -> dict[str, Any]:
+    """All that a run's weights depend on but for its seed and its data, as JSON keeps it."""
+    training = run.training
+    return {
+        "task": training.task.name,
+        "hparams": dict(training.hparams),
+        "num_epochs": run.num_epochs,
+        "imbalance": training.imbalance,
+        "begins_with": training.begins_with,
+        "scale": run.scale,
+    }
+
+
+def _options(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != "recipes"}
+
+
+def _load_datasets(spec: ReproductionSpec, runs: Sequence[Run]) -> tuple[dict[str, ImageDataset], dict[str, str]]:
+    """(the data sets that are there, why the others are not). Raises StudyError where none is there."""
+    datasets, absent, first = {}, {}, None
+    for name in dict.fromkeys(run.dataset for run in runs):
+        try:
+            datasets[name] = load_dataset(
+                name, data_root=spec.data_root, download=spec.download, image_size=spec.image_size
+            )
+        except DataError as error:
+            if spec.dataset != OWN_DATASET:
+                raise
+            is_there = SOURCES[name].lies_under(spec.data_root)
+            absent[name] = str(error) if is_there else f"{SOURCES[name].title} is not under the data root"
+            first = first or error
+    if not datasets:
+        raise StudyError(
+            f"{first}; without it none of these recipes can run (a smoke run on embedded data: --dataset digits)"
+        )
+    return datasets, absent
+
+
+def _tuned(spec: ReproductionSpec, runs: Sequence[Run]) -> dict[str, Any]:
+    studies = load_studies(spec.tuned)
+    recipes = {run.recipe.name: run.recipe for run in runs}
+    beside = {name: tuned_beside(recipe, studies) for name, recipe in recipes.items()}
+    return {name: found for name, found in beside.items() if found is not None}
+
+
+def _tuned_now_or_before(spec: ReproductionSpec, runs: Sequence[Run], book: Book) -> dict[str, Any]:
+    """As an earlier session found it, where the studies are not there any more."""
+    try:
+        return _tuned(spec, runs)
+    except StudyError:
+        if not book.sessions:
+            raise
+        return dict(book.sessions[-1]["tuned"])
+
+
+class ReproductionSession(Session):
+    """A process's work on a reproduction."""
+
+    _spec: ReproductionSpec
+    kept = "every finished run and epoch is kept"
+
+    def __init__(
+        self,
+        *,
+        spec: ReproductionSpec,
+        runs: Sequence[Run],
+        datasets: Mapping[str, ImageDataset],
+        absent: Mapping[str, str],
+        tuned: Mapping[str, Any],
+        ledger: Ledger,
+        console: StudyConsole,
+    ) -> None:
+        super().__init__(spec=spec, ledger=ledger, console=console)
+        self._datasets, self._tuned = datasets, tuned
+        self._pools = {
+            name: tuning_data(dataset, thinned=whole, subset_seed=spec.seed) for name, dataset in datasets.items()
+        }
+        self._seeds = fresh_seeds(spec.seed, spec.seeds)
+        self._runs = {
+            run.name: replace(run, not_run=absent.get(run.dataset) or self._reason_not_to_run(run)) for run in runs
+        }
+
+    def work(self, slots: int) -> bool:
+        with signals_to(raise_interrupt):
+            lost = self._train(slots)
+        for line in lost:
+            self._console.say(f"lost: {line}")
+        return bool(lost)
+
+    def _train(self, slots: int) -> list[str]:
+        book = self._ledger.book
+        over = {*book.retests, *book.retest_failures}
+        pools = {name: ray.put(pool) for name, pool in self._pools.items()}
+        tests: dict[tuple[str, float], Any] = {}
+        jobs = []
+        # Every recipe on its first seed, its variants, then the next seed: a run that is cut short has them all.
+        for seed in self._seeds:
+            for run in self._runs.values():
+                if run.not_run or (run.name, seed) in over:
+                    continue
+                key = run.dataset, run.scale
+                if key not in tests:
+                    tests[key] = ray.put(scaled_test(self._datasets[run.dataset], run.scale))
+                before = run.training.begins_with
+                jobs.append(
+                    Job(
+                        name=run.name,
+                        seed=seed,
+                        task=run.training.task,
+                        hparams=run.training.hparams,
+                        num_epochs=run.num_epochs,
+                        pool=pools[run.dataset],
+                        cut=partial(retest_data, thinned=run.thinned, subset_seed=seed),
+                        test=tests[key],
+                        folder=self._folder(run.name, seed),
+                        keeps_folder=any(other.training.begins_with == run.name for other in self._runs.values()),
+                        start_from=str(self._folder(before, seed)) if before else None,
+                        after=(before, seed) if before else None,
+                    )
+                )
+        failed = {key: row["message"] for key, row in book.retest_failures.items()}
+        return run_jobs(
+            jobs,
+            spec=self._spec,
+            num_slots=slots,
+            failed=failed,
+            on_outcome=self._record,
+            on_wait=self._say_progress,
+        )
+
+    def _record(self, job: Job, outcome: Outcome) -> None:
+        record_outcome(self._ledger, arm=job.name, trial_id=job.name, seed=job.seed, outcome=outcome)
+        if isinstance(outcome, str):
+            self._console.say(f"{self._done()}  {job.name}, seed {job.seed} failed: {outcome}")
+        else:
+            row, epochs = outcome
+            run = self._runs[job.name]
+            value, seconds = row[run.training.score], duration(row["train_seconds"])
+            says = f"{run.training.score.replace('_', ' ')} {100 * value:.1f} % after {plural(len(epochs), 'epoch')}"
+            reported = run.recipe.reported
+            if run.kind == "recipe" and reported and run.scale == 1 and self._spec.dataset == OWN_DATASET:
+                says += f" (reported {100 * reported[0].value:.1f} %)"
+            self._console.say(f"{self._done()}  {job.name}, seed {job.seed}: {says}, {seconds}")
+        self.write("running")
+
+    def _say_progress(self, running: Sequence[Job]) -> None:
+        at = ", ".join(f"{job.name} at epoch {newest_epoch(job.folder)} of {job.num_epochs}" for job in running)
+        self._console.say(f"{self._done()}  {at}")
+
+    def _done(self) -> str:
+        book = self._ledger.book
+        total = len(self._seeds) * sum(run.not_run is None for run in self._runs.values())
+        return f"[{len(book.retests) + len(book.retest_failures)}/{total} runs]"
+
+    def _folder(self, run: str, seed: int) -> Path:
+        return self._run_dir.resolve() / CHECKPOINTS / f"{run}-{seed}"
+
+    def _reason_not_to_run(self, run: Run) -> str | None:
+        """What would fail in every training fails here: why it cannot run on these data, or None."""
+        spec = self._spec
+        try:
+            run.training.task.learner(
+                run.training.hparams,
+                self._data(run, self._seeds[0]),
+                num_epochs=run.num_epochs,
+                seed=self._seeds[0],
+                numerics=spec.numerics,  # type: ignore[arg-type]
+                device=torch.device("cpu"),
+            )
+        except ValueError as error:
+            return last_line(error)
+        return None
+
+    def _data(self, run: Run, seed: int) -> TuningData:
+        return retest_data(self._pools[run.dataset], thinned=run.thinned, subset_seed=seed)
+
+    def introduce(self, slots: int) -> None:
+        say = self._console.say
+        for dataset in self._datasets.values():
+            say(f"data: {dataset.origin}")
+        runs = [run for run in self._runs.values() if run.not_run is None]
+        recipes = sum(run.kind == "recipe" for run in runs)
+        say(
+            f"plan: {plural(recipes, 'recipe')} and {plural(len(runs) - recipes, 'variant')}, each on "
+            f"{plural(len(self._seeds), 'seed')}, {slots} at a time"
+        )
+        for reason in dict.fromkeys(run.not_run for run in self._runs.values() if run.not_run):
+            names = [run.name for run in self._runs.values() if run.not_run == reason]
+            say(f"      not run, because {reason}: {', '.join(names)}")
+        scales = {run.scale for run in runs} - {1.0}
+        if scales or self._spec.dataset != OWN_DATASET:
+            say("      scaled down or on other data: such numbers do not compare with the reports'")
+
+    def facts(self) -> Mapping[str, Any]:
+        return {
+            # By the data set's own fingerprint: which of its images are trained on is the seed's.
+            "datasets": {
+                name: {**describe_dataset(dataset, self._pools[name]), "fingerprint": dataset.fingerprint}
+                for name, dataset in self._datasets.items()
+            },
+            "tuned": dict(self._tuned),
+            "trainings": {run.name: _training_of(run) for run in self._runs.values()},
+        }
+
+    def write_page(self) -> Path:
+        return write_reproduction_page(self._run_dir)
+
+    def outcome(self) -> int:
+        shutil.rmtree(self._run_dir / CHECKPOINTS, ignore_errors=True)  # nothing begins with them any more
+        return 0 if self._ledger.book.retests else 1
+
+    def write(self, state: State) -> None:
+        write_reproduction(spec=self._spec, runs=self._runs, pools=self._pools, ledger=self._ledger, state=state)

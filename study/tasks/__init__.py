@@ -1,0 +1,1 @@
+"""The tasks as studies: one file a task with its options, stages and default budgets, and the registry."""

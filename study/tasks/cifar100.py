@@ -1,0 +1,59 @@
+"""The cifar100 study, from memorising to generalising: what makes a network generalise? Its arms are recipes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from search_spaces import cifar100 as space
+from study.core.spec import StudySpec, option
+from study.core.stage import Stage
+from study.tasks.study import Study, budget, one_stage
+from trainables.data.types import TuningData
+from trainables.tasks.cifar100 import CIFAR100 as TASK
+
+_DEEPER = {"resnet20": "resnet32", "resnet18": "resnet34"}
+
+
+class Cifar100Spec(StudySpec):
+    """What only the cifar100 study is told."""
+
+    task: Literal["cifar100"] = "cifar100"
+    model: str | None = option(
+        None,
+        "search",
+        "the network; the arm deeper takes the next deeper one",
+        scope="training",
+        is_repeated=True,
+    )
+
+
+def _stages(spec: Cifar100Spec, data: TuningData) -> tuple[Stage, ...]:
+    assert spec.model
+    found = space.search_space(
+        num_train=data.num_train,
+        image_size=data.image_size,
+        model=spec.model,
+        deeper=_DEEPER[spec.model],
+        flip=data.flip_keeps_label,
+    )
+    return one_stage(spec, TASK, found, "memorise")
+
+
+_RECIPES = tuple(arm.name for arm in space.ARMS)
+
+CIFAR100 = Study(
+    name="cifar100",
+    question="from memorising to generalising: what makes a network generalise?",
+    spec=Cifar100Spec,
+    arm_names=_RECIPES,
+    default_dataset="cifar100",
+    embedded_dataset="digit-pairs",
+    models=tuple(_DEEPER),
+    presets={
+        "quick": budget(_RECIPES[:5], 3, 8, 2, 3, model="resnet20"),
+        "standard": budget(_RECIPES, 12, 54, 6, 3, model="resnet18"),
+        "full": budget(_RECIPES, 24, 200, 8, 5, model="resnet18"),
+    },
+    stages=_stages,
+    setting=lambda spec: {"model": spec.model, "deeper": _DEEPER[spec.model or ""]},
+)

@@ -1,0 +1,92 @@
+"""From the values a user gave to a StudySpec without gaps: presets, machine, name."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from study.core.errors import StudyError, nearest
+from study.core.run_dir import SPEC, require_place, settings_of
+from study.core.spec import REPRODUCE, RunSpec, StudySpec, validated
+from study.core.start_points import starting_from_lr_range
+from study.tasks.registry import find_study
+from study.tasks.study import Study, chosen_arms
+from trainables.hparams import Numerics, Precision
+
+GPU_SHARE = 0.25  # of a GPU, for a trial: these models leave most of one idle
+
+
+def checked(study: Study, values: Mapping[str, Any]) -> StudySpec:
+    """All that can be checked before data and cluster are touched. Raises StudyError."""
+    spec = validated(study.spec, values)
+    if spec.arms is not None:
+        chosen_arms(study, spec.arms)
+    model = getattr(spec, "model", None)
+    if model is not None and model not in study.models:
+        raise StudyError(
+            f"--model must be one of {', '.join(study.models)}, got {model!r}{nearest(model, study.models)}"
+        )
+    require_place(spec)
+    starting_from_lr_range(spec)
+    return spec
+
+
+def resolved(study: Study, values: Mapping[str, Any], *, dataset: str, num_gpus: float) -> StudySpec:
+    """The spec of these values with every gap filled. dataset: the one that was found. Raises StudyError."""
+    given = {name: value for name, value in values.items() if value is not None}
+    spec = validated(study.spec, given)
+    given = {name: getattr(spec, name) for name in given}
+    budget = spec.budget or ("standard" if num_gpus else "quick")
+    settings = {**study.presets[budget], **given, "budget": budget}
+    if "grace_epochs" not in given:  # the preset's may be longer than the trials asked for
+        settings["grace_epochs"] = min(settings["grace_epochs"], settings["max_epochs"])
+    spec = validated(study.spec, settings)
+    settings |= {
+        **study.defaults(spec, dataset),
+        **starting_from_lr_range(spec),
+        "arms": chosen_arms(study, spec.arms or ()),
+        "dataset": dataset if spec.dataset == "auto" else spec.dataset,
+        "name": spec.name or dated_name(study.name, dataset),
+        **machine_settings(spec, num_gpus),
+    }
+    return validated(study.spec, settings)
+
+
+def machine_settings(spec: RunSpec, num_gpus: float) -> dict[str, Any]:
+    """What a trial gets of the machine, and the numerics that follow from that."""
+    cpus = spec.cpus_per_trial or 1.0
+    gpus = spec.gpus_per_trial if spec.gpus_per_trial is not None else (GPU_SHARE if num_gpus else 0.0)
+    return {
+        "cpus_per_trial": cpus,
+        "gpus_per_trial": gpus,
+        "numerics": Numerics(precision=_precision(spec, gpus), num_threads=max(1, int(cpus))),
+    }
+
+
+def _precision(spec: RunSpec, gpus: float) -> Precision:
+    if spec.precision != "auto":
+        return spec.precision
+    if gpus and torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    # With tile units (AMX) bfloat16 trains small_cnn about twice as fast (docs/performance.md).
+    return "bfloat16" if not gpus and torch.cpu._is_amx_tile_supported() else "float32"
+
+
+def dated_name(task: str, dataset: str) -> str:
+    stem = Path(dataset).name if "/" in dataset else dataset
+    return f"{task}-{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def read_spec(run_dir: Path) -> tuple[Study, StudySpec]:
+    """The study and spec of a run directory, found where it lies now. Raises StudyError."""
+    values = settings_of(run_dir)
+    if values.get("task") == REPRODUCE:
+        raise StudyError(f"{run_dir} is a reproduction, not a study: its runs keep no checkpoint to look into")
+    if not isinstance(values.get("task"), str):
+        raise StudyError(f"{run_dir / SPEC} is damaged: it is not a study's spec")
+    study = find_study(values["task"])
+    return study, validated(study.spec, values)

@@ -1,0 +1,127 @@
+"""Study: what a task is to a study, and what every study does with it: choose its arms, load its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from search_spaces.space import SearchSpace
+from study.core.errors import StudyError, nearest
+from study.core.ledger import Book, TrialRecord
+from study.core.spec import StudySpec
+from study.core.stage import TUNE, Group, Stage, make_stage
+from study.core.start_points import start_refused
+from trainables.data.sources import load_dataset, resolve_dataset
+from trainables.data.splits import Thinned, tuning_data, whole
+from trainables.data.types import ImageDataset, TuningData
+
+
+def _no_settings(spec: Any) -> Mapping[str, Any]:
+    return {}
+
+
+def _no_defaults(spec: Any, dataset: str) -> Mapping[str, Any]:
+    return {}
+
+
+def _whole(spec: Any) -> Thinned:
+    return whole
+
+
+def its_own_start(stage: Stage, trial: TrialRecord, book: Book) -> Mapping[str, Any]:
+    """The settings of a study whose one trial is this one, where the arms of --arms are the stage's."""
+    return {"arms": [trial.arm], "start": dict(trial.params)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A task as a study: what python -m study.run NAME runs.
+
+    question: what it answers, for --help. arm_names: the values of --arms; aliases: other names for them. models: of
+    --model, where the spec has one. presets: what --budget sets; defaults(spec, dataset): what follows from the data
+    set that was found. stages(spec, data): the experiments, in order, the one named TUNE last. thinned(spec): class
+    counts -> the counts that the training set is thinned to. setting(spec): what the page is told of the task's own
+    options. alone(stage, trial, book): arms, start and further settings of the study that trains this trial alone, with
+    those whose weights it begins with.
+    """
+
+    name: str
+    question: str
+    spec: type[StudySpec]
+    arm_names: tuple[str, ...]
+    presets: Mapping[str, Mapping[str, Any]]
+    stages: Callable[[Any, TuningData], tuple[Stage, ...]]
+    default_dataset: str
+    embedded_dataset: str = "digits"
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+    defaults: Callable[[Any, str], Mapping[str, Any]] = _no_defaults
+    thinned: Callable[[Any], Thinned] = _whole
+    setting: Callable[[Any], Mapping[str, Any]] = _no_settings
+    alone: Callable[[Stage, TrialRecord, Book], Mapping[str, Any]] = its_own_start
+
+
+def budget(arms: tuple[str, ...], trials: int, epochs: int, grace: int, seeds: int, **own: Any) -> dict[str, Any]:
+    """A preset: trials of each arm, epochs of a full one, the first rung, seeds of the retest; ASHA keeps a third."""
+    return {
+        "arms": arms,
+        "trials_per_arm": trials,
+        "max_epochs": epochs,
+        "grace_epochs": grace,
+        "reduction_factor": 3,
+        "retest_seeds": seeds,
+        **own,
+    }
+
+
+def one_stage(spec: StudySpec, task: Any, space: SearchSpace, control: str) -> tuple[Stage, ...]:
+    """The stages of a study that has one question: which of its arms, against the control?"""
+    arms = spec.arms or ()
+    group = Group(title="", control=control, arms=arms)
+    space = starting(spec, space, spec.start, arms)
+    return (make_stage(spec, name=TUNE, task=task, space=space, arms=arms, groups=(group,)),)
+
+
+def starting(
+    spec: StudySpec, space: SearchSpace, start: Mapping[str, str] | None, arms: tuple[str, ...]
+) -> SearchSpace:
+    """The space that begins where --start says. Raises StudyError."""
+    try:
+        return space.starting_at(start, arms) if start else space
+    except ValueError as error:
+        raise StudyError(start_refused(spec, str(error))) from None
+
+
+def chosen_arms(study: Study, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The arms of --arms, 'all' included. Raises StudyError for an unknown, repeated or missing one."""
+    if names == ("all",):
+        return study.arm_names
+    names = tuple(study.aliases.get(name, name) for name in names)
+    for name in names:
+        if name not in study.arm_names:
+            raise StudyError(
+                f"--arms must be all or some of {', '.join(study.arm_names)}, got {name!r}"
+                f"{nearest(name, study.arm_names)}"
+            )
+    if len(set(names)) < len(names):
+        raise StudyError(f"--arms must name each arm once, got {', '.join(names)}")
+    return names
+
+
+def load_data(study: Study, spec: StudySpec) -> tuple[ImageDataset, TuningData, str]:
+    """The data set, what tuning is given of it, and its name or path. Raises StudyError or DataError."""
+    options: dict[str, Any] = {
+        "data_root": spec.data_root,
+        "download": spec.download,
+        "default": study.default_dataset,
+        "embedded": study.embedded_dataset,
+        "image_size": spec.image_size,
+    }
+    found = resolve_dataset(spec.dataset, **options)
+    dataset = load_dataset(spec.dataset, **options)
+    try:
+        data = tuning_data(dataset, thinned=study.thinned(spec), subset_seed=spec.seed)
+    except ValueError as error:
+        raise StudyError(f"{dataset.name}: {error}") from None
+    return dataset, data, found.name or str(found.path)

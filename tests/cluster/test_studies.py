@@ -1,0 +1,252 @@
+"""The other studies as a user starts them, on embedded data; a study of two stages, killed; satellite images."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from study_process import (
+    TABLES,
+    assert_one_sentence,
+    ledger_events,
+    of_kind,
+    read_rows,
+    read_summary,
+    run_to_end,
+    shared_folder,
+    started,
+    trials_in_their_middle,
+    without,
+)
+
+from study.cli import parse_study
+from study.core.errors import StudyError
+from study.engine.study_session import require_trainable
+from study.tasks.resolve import checked, resolved
+from study.tasks.study import load_data
+
+pytestmark = pytest.mark.timeout(600)
+
+COMMON = ("--max-epochs", "2", "--grace-epochs", "1", "--reduction-factor", "2", "--precision", "float32")
+OPTIONS = {
+    "baseline": ("--arms", "lenet,small_cnn", "--trials-per-arm", "2", "--retest-seeds", "2"),
+    "cifar100": ("--arms", "memorise,both", "--trials-per-arm", "1", "--retest-seeds", "2"),
+    "jigsaw": (
+        "--trials-per-arm", "1", "--retest-seeds", "2", "--pretext-trials", "2", "--pretext-epochs", "2",
+        "--label-fractions", "0.1,0.5", "--max-concurrent", "1", "--image-size", "16",
+    ),
+}  # fmt: skip
+
+
+@cache
+def study_of(task: str) -> tuple[Path, str]:
+    """(run directory, what it said) of the task's study on its embedded data."""
+    arguments = (task, *OPTIONS[task], *COMMON, "--output-dir", str(shared_folder()), "--name", task)
+    status, stdout, stderr = run_to_end("study.run", *arguments)
+    assert status == 0, stdout + stderr
+    assert stderr == ""
+    return shared_folder() / task, stdout
+
+
+def page_of(run_dir: Path) -> str:
+    text = re.sub(r"data:[^\"')]*", "", (run_dir / "report.html").read_text())
+    return text.replace("&#39;", "'").replace("\xa0", " ")
+
+
+@pytest.mark.parametrize("task", OPTIONS)
+def test_a_study_ends_with_every_winner_retested_and_a_page(task):
+    run_dir, stdout = study_of(task)
+    summary = read_summary(run_dir)
+    assert (summary["state"], summary["not_retested"]) == ("complete", {})
+    arms = [arm for stage in summary["stages"] for arm in stage["arms"]]
+    assert Counter(row["arm"] for row in read_rows(run_dir, "retests")) == dict.fromkeys(arms, 2)
+    assert all(arm in summary["winners"] for arm in arms)
+    text = page_of(run_dir)
+    assert all(arm in text for arm in arms)
+    assert not re.search(r"\bnan\b|\bNone\b|\binf\b", text)
+    assert not re.search(r"(?:src|href)=\"https?:", text)
+    assert not re.search(r"\bINFO\b|WARNING|Warning|Traceback|ray::", stdout)
+
+
+@pytest.mark.parametrize("task", OPTIONS)
+def test_learning_rate_momentum_and_weight_decay_are_columns_of_every_study(task):
+    columns = read_rows(study_of(task)[0], "trials")[0]
+    for name in ("learning_rate", "momentum", "weight_decay"):
+        assert f"config/{name}" in columns
+
+
+@pytest.mark.parametrize("task", OPTIONS)
+def test_the_objective_is_the_stage_s_metric_at_the_last_epoch(task):
+    run_dir, _ = study_of(task)
+    objective = {stage["name"]: stage["objective"] for stage in read_summary(run_dir)["stages"]}
+    last = {row["trial_id"]: row for row in read_rows(run_dir, "epochs")}  # epochs are in order
+    for trial in read_rows(run_dir, "trials"):
+        assert trial["objective"] == last[trial["trial_id"]][objective[trial["stage"]]]
+
+
+def test_a_winner_s_command_is_understood_and_starts_at_its_configuration():
+    """Of every stage: the transfer's winner with puzzles first names both configurations."""
+    for task in OPTIONS:
+        run_dir, _ = study_of(task)
+        winners = read_summary(run_dir)["winners"]
+        for arm, winner in winners.items():
+            study, values = parse_study(shlex.split(winner["command"])[3:])
+            spec, stages = stages_of(study, values)
+            assert (spec.trials_per_arm, spec.retest_seeds) == (1, 2)
+            spaces = {name: stage.space for stage in stages for name in stage.arms}
+            starts = {name: space.start_hparams(space.arms[name]) for name, space in spaces.items()}
+            assert starts[arm] == winner["config"]
+            if arm.startswith("jigsaw_") and arm.endswith("pct"):
+                assert starts["jigsaw_2x2"] == winners["jigsaw_2x2"]["config"]
+
+
+def stages_of(study, values):
+    """(spec, stages) of a study with these settings, as study.run makes them."""
+    _, data, found = load_data(study, checked(study, values))
+    spec = resolved(study, values, dataset=found, num_gpus=0)
+    stages = study.stages(spec, data)
+    require_trainable(stages, data, spec)
+    return spec, stages
+
+
+def test_puzzles_and_transfer_are_stages_of_one_run():
+    run_dir, stdout = study_of("jigsaw")
+    transfer = [f"{name}_{share}pct" for share in (10, 50) for name in ("scratch", "scratch_equal_epochs", "jigsaw")]
+    trials = read_rows(run_dir, "trials")
+    assert Counter((trial["stage"], trial["arm"]) for trial in trials) == {
+        ("pretext", "jigsaw_2x2"): 2,
+        **{("tune", arm): 1 for arm in transfer},
+    }
+    full = {trial["arm"]: trial["epochs"] for trial in trials if trial["status"] == "completed"}
+    for arm in transfer:  # 2 epochs, and as many again as the puzzles had
+        assert full[arm] == (4 if "equal_epochs" in arm else 2)
+    stages = Counter(row["stage"] for row in read_rows(run_dir, "retests"))
+    assert stages == {"pretext_retest": 2, "retest": 12}
+    assert "plan: 1 arm x 2 trials" in stdout
+    assert "plan: 6 arms x 1 trial " in stdout
+
+
+def test_a_small_share_of_the_labels_is_what_the_retest_trained_on():
+    rows = read_rows(study_of("jigsaw")[0], "retests")
+    num_train = {row["arm"]: row["num_train"] for row in rows}
+    assert num_train["jigsaw_2x2"] == 1297  # all images of train and validation, and no label
+    assert num_train["scratch_10pct"] == num_train["jigsaw_10pct"] < 130
+    assert num_train["scratch_50pct"] == num_train["jigsaw_50pct"] < 649
+    for share in (10, 50):  # paired: a seed has the same labels in all arms
+        hashes = {(row["seed"], row["train_indices_sha256"]) for row in rows if row["arm"].endswith(f"_{share}pct")}
+        assert len(hashes) == 2
+
+
+def test_puzzles_of_the_test_split_are_kept_to_be_looked_at():
+    for row in read_rows(study_of("jigsaw")[0], "puzzles"):
+        assert row["image_png"].startswith(b"\x89PNG")
+        assert sorted(row["permutation"]) == sorted(row["predicted"]) == [0, 1, 2, 3]
+        # 20 rounds of Sinkhorn at most: rows add up to 1, columns nearly
+        sinkhorn = np.array(row["sinkhorn"])
+        np.testing.assert_allclose(sinkhorn.sum(axis=1), 1, atol=1e-5)
+        np.testing.assert_allclose(sinkhorn.sum(axis=0), 1, atol=0.1)
+
+
+def test_a_study_killed_in_its_second_stage_ends_as_one_that_was_not(tmp_path):
+    """One slot: configurations, weights after each epoch, winners and retests are the same."""
+    whole, _ = study_of("jigsaw")
+    arguments = ("jigsaw", *OPTIONS["jigsaw"], *COMMON, "--output-dir", str(tmp_path), "--name", "cut")
+    cut = tmp_path / "cut"
+    with started("study.run", *arguments) as process:
+        process.wait_until(
+            lambda: any(trial.startswith("jigsaw_10pct") for trial in trials_in_their_middle(ledger_events(cut))),
+            "killed while a classifier that began with the puzzles' weights was in its middle",
+        )
+        process.kill()
+    assert not [event for event in of_kind(ledger_events(cut), "retest") if event["arm"] == "scratch_10pct"]
+    status, stdout, stderr = run_to_end("study.resume", str(cut))
+    assert (status, stderr) == (0, ""), stdout + stderr
+    for table in (*TABLES, "puzzles"):
+        ours, theirs = (without(read_rows(run_dir, table), "seconds", "time") for run_dir in (cut, whole))
+        assert ours == theirs, table
+
+
+def test_a_checkpoint_of_one_s_own_takes_the_place_of_the_puzzles(tmp_path):
+    run_dir, _ = study_of("jigsaw")
+    checkpoints = run_dir / "checkpoints" / read_summary(run_dir)["winners"]["jigsaw_2x2"]["trial_id"]
+    arguments = (
+        "jigsaw", "--arms", "jigsaw", "--label-fractions", "0.5", "--trials-per-arm", "1", "--retest-seeds", "1",
+        "--image-size", "16", *COMMON, "--output-dir", str(tmp_path),
+    )  # fmt: skip
+    status, stdout, stderr = run_to_end(
+        "study.run", *arguments, "--pretext-checkpoint", str(checkpoints), "--name", "given"
+    )
+    assert (status, stderr) == (0, ""), stdout + stderr
+    assert {trial["stage"] for trial in read_rows(tmp_path / "given", "trials")} == {"tune"}
+    # lenet's convolutions have the same names, and 5 × 5 pixels.
+    baseline, _ = study_of("baseline")
+    lenet = baseline / "checkpoints" / read_summary(baseline)["winners"]["lenet"]["trial_id"]
+    study, values = parse_study([*arguments, "--pretext-checkpoint", str(lenet), "--name", "other"])
+    with pytest.raises(StudyError, match=r"conv1.weight is \[6, 3, 5, 5\] and must be \[32, 3, 3, 3\]"):
+        stages_of(study, values)
+
+
+def test_the_retest_of_cifar100_is_followed_on_training_and_test_images():
+    run_dir, _ = study_of("cifar100")
+    for row in read_rows(run_dir, "epochs"):
+        followed = [row[name] for name in ("train_eval_loss", "train_eval_accuracy", "test_loss", "test_accuracy")]
+        assert all((value is not None) == (row["stage"] == "retest") for value in followed)
+    last = {row["trial_id"]: row for row in read_rows(run_dir, "epochs")}
+    for row in read_rows(run_dir, "retests"):
+        assert row["test_accuracy"] <= row["test_superclass_accuracy"] <= 1
+        assert row["test_accuracy"] <= row["test_top5_accuracy"] <= 1
+        assert last[f"{row['trial_id']}-seed-{row['seed']}"]["test_accuracy"] == row["test_accuracy"]
+
+
+def test_satellite_images_with_a_long_tail(tmp_path):
+    """EuroSAT's layout; 60 images a class: 48 to train and validate on, 43 and more of the frequent, 1 of the rare."""
+    generator = np.random.default_rng(0)
+    for label in range(10):
+        folder = tmp_path / "data" / "eurosat" / "2750" / f"Class{label}"
+        folder.mkdir(parents=True)
+        for number in range(60):
+            pixels = generator.normal(20 + 24 * label, 12, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"Class{label}_{number + 1}.jpg")
+    status, stdout, stderr = run_to_end(
+        "study.run", "imbalance", "--dataset", "eurosat", "--data-root", str(tmp_path / "data"), "--imbalance",
+        "exponential", "--imbalance-ratio", "100", "--imbalance-classes", "last", "--model", "ultranet18", "--arms",
+        "crt", "--trials-per-arm", "1", "--max-epochs", "2", "--retest-seeds", "1", "--output-dir", str(tmp_path),
+        "--name", "eurosat",
+    )  # fmt: skip
+    assert (status, stderr) == (0, ""), stdout + stderr
+    dataset = read_summary(tmp_path / "eurosat")["dataset"]
+    # 44 = 48 less a tenth; 44 · 100^(-j/9), rounded down, at least 1
+    assert dataset["class_counts"] == [44, 26, 15, 9, 5, 3, 2, 1, 1, 1]
+    assert dataset["num_test"] == 120
+    for row in read_rows(tmp_path / "eurosat", "retests"):
+        assert len(row["test_balanced_accuracy_by_tau"]) == 21
+        assert row["test_balanced_accuracy_by_tau"][0] == row["test_balanced_accuracy"]
+    assert "EuroSAT" in page_of(tmp_path / "eurosat")
+
+
+def test_what_would_fail_in_every_trial_is_refused_before_the_first(tmp_path):
+    words = ("jigsaw", "--label-fractions", "0.001,1", "--dataset", "digits", "--output-dir", str(tmp_path / "r"))
+    status, stdout, stderr = run_to_end("study.run", *words)
+    assert (status, stdout) == (2, "")
+    assert_one_sentence(stderr)
+    assert "label fraction 0.001 leaves class" in stderr
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("jigsaw", "--pretext-checkpoint", "nowhere"), "there is no intact checkpoint in nowhere"),
+        (("baseline", "--image-size", "16", "--padding", "valid"), "padding 'valid' needs an image_size of at least"),
+    ],
+    ids=["no checkpoint", "padding"],
+)
+def test_so_is_a_checkpoint_that_is_not_there_and_a_padding_that_leaves_nothing(words, message):
+    with pytest.raises(StudyError, match=message):
+        stages_of(*parse_study([*words, "--dataset", "digits"]))

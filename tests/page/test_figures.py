@@ -1,0 +1,326 @@
+"""The figures' data, not their pixels; and that every draw function draws what its data function gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_run import CLASS_NAMES, FAKES, FOURTEEN_ARMS, SIX_ARMS, write_run
+
+from study.analysis import results
+from study.analysis.tables import Tables, load_tables
+from study.page.figures import base as figures_base
+from study.page.figures import classes as figures_classes
+from study.page.figures import losses as figures_losses
+from study.page.figures import puzzles as figures_puzzles
+from study.page.figures import scores as figures_scores
+from study.page.figures import slices as figures_slices
+from study.page.figures import tau as figures_tau
+from study.page.figures import transfer as figures_transfer
+from study.page.figures import tuning as figures_tuning
+from study.page.tasks.registry import PAGES, find_page
+
+EVERY_FIGURE = tuple({figure.name: figure for page in PAGES.values() for figure in page.figures}.values())
+BY_NAME = {figure.name: figure for figure in EVERY_FIGURE}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tables]:
+    """A fake run of each task; that of imbalance has a failed trial."""
+    folder = tmp_path_factory.mktemp("runs")
+    failed = {"imbalance": ["focal-0002"]}
+    return {task: load_tables(write_run(folder / task, task=task, failed=failed.get(task, ()))) for task in FAKES}
+
+
+@pytest.fixture(scope="module")
+def tables(runs: dict[str, Tables]) -> Tables:
+    return runs["imbalance"]
+
+
+def test_names_are_unique_and_captions_are_sentences() -> None:
+    assert len(BY_NAME) == len(EVERY_FIGURE)
+    assert all(figure.caption.endswith(".") and not figure.title.endswith(".") for figure in EVERY_FIGURE)
+
+
+OF_TASKS = [(task, figure.name) for task in FAKES for figure in PAGES[task].figures]
+
+
+@pytest.mark.parametrize(("task", "name"), OF_TASKS)
+def test_every_figure_draws_a_png_for_each_of_its_tasks(runs: dict[str, Tables], task: str, name: str) -> None:
+    data = BY_NAME[name].data(runs[task])
+    png = figures_base.render(BY_NAME[name], data)
+    assert png.startswith(b"\x89PNG")
+    assert BY_NAME[name].alt(data)
+
+
+@pytest.mark.parametrize("task", FAKES)
+def test_every_figure_says_none_for_empty_tables_and_why_in_words(tmp_path: Path, task: str) -> None:
+    empty = load_tables(write_run(tmp_path / "run", task=task, with_trials=False, interrupted=True))
+    page = find_page(empty.task)
+    for figure in page.figures:
+        assert figure.data(empty) is None
+        assert "{" not in (figure.title + figure.caption + figure.absent).format(**page.words(empty))
+
+
+def test_pages_show_the_figures_of_their_task_alone(runs: dict[str, Tables]) -> None:
+    own = {
+        "imbalance": {"tau", "confusion"},
+        "baseline": {"confusion"},
+        "cifar100": {"losses", "accuracies", "confusion"},
+        "jigsaw": {"transfer", "classifier_curves", "puzzles", "sinkhorn", "pretext_curves"},
+    }
+    shared = set.intersection(*({figure.name for figure in page.figures} for page in PAGES.values()))
+    assert {"scores", "differences", "recall", "curves", "slices", "budget", "retest_curves"} <= shared
+    for task, names in own.items():
+        assert {figure.name for figure in PAGES[task].figures} == shared | names
+
+
+def test_the_same_data_give_the_same_png(tables: Tables) -> None:
+    figure = BY_NAME["scores"]
+    assert figures_base.render(figure, figure.data(tables)) == figures_base.render(figure, figure.data(tables))
+
+
+def test_scores_are_percent_and_hold_every_seed(tables: Tables) -> None:
+    data = figures_scores.scores_data(tables)
+    assert data is not None
+    (dots,) = data.groups
+    assert data.xlabel == "Test balanced accuracy (%)"
+    assert len(dots.seeds) == 18
+    for arm in dots.arms.itertuples():
+        by_hand = 100 * np.mean(tables.retests.loc[tables.retests["arm"] == arm.arm, "test_balanced_accuracy"])
+        assert arm.mean == pytest.approx(by_hand)
+        assert arm.low < arm.mean < arm.high
+    assert dots.reference == pytest.approx(dots.arms.set_index("arm").loc["none", "mean"])
+    assert list(dots.arms["role"]).count("best") == 1
+
+
+def test_differences_leave_the_control_out_and_are_the_seeds_mean(tables: Tables) -> None:
+    data = figures_scores.differences_data(tables)
+    assert data is not None
+    (dots,) = data.groups
+    assert set(dots.arms["arm"]) == set(SIX_ARMS) - {"none"}
+    means = dots.seeds.groupby("arm")["value"].mean()
+    assert all(arm.mean == pytest.approx(means[arm.arm]) for arm in dots.arms.itertuples())
+
+
+def test_a_panel_a_group_each_with_its_own_control(runs: dict[str, Tables]) -> None:
+    data = figures_scores.scores_data(runs["jigsaw"])
+    differences = figures_scores.differences_data(runs["jigsaw"])
+    assert data is not None
+    assert differences is not None
+    assert [group.title for group in data.groups] == ["10 % of the labels", "100 % of the labels"]
+    for group, paired in zip(data.groups, differences.groups, strict=True):
+        means = group.arms.set_index("arm")["mean"]
+        assert group.reference == pytest.approx(means[group.control])
+        for arm in paired.arms.itertuples():
+            assert arm.mean == pytest.approx(means[arm.arm] - means[group.control])
+    assert set(data.groups[0].arms["arm"]) == {"scratch_10pct", "scratch_equal_epochs_10pct", "jigsaw_10pct"}
+
+
+def test_curves_end_where_the_trial_ended(tables: Tables) -> None:
+    data = figures_tuning.curves_data(tables)
+    assert data is not None
+    assert [panel.title for panel in data.panels] == list(SIX_ARMS)
+    ends = pd.concat([panel.ends for panel in data.panels]).set_index("trial_id")
+    trials = tables.trials.set_index("trial_id")
+    assert (ends["epoch"] == trials["epochs"].reindex(ends.index)).all()
+    assert (ends.loc[ends["status"] == "completed", "epoch"] == 9).all()
+    assert set(ends.loc[ends["status"] == "stopped", "epoch"]) <= {1, 3}
+    assert ends["is_winner"].sum() == 6
+    assert {panel.rung_epochs for panel in data.panels} == {(1, 3)}
+
+
+def test_survivors_sum_to_the_trials_of_each_arm(tables: Tables) -> None:
+    data = figures_tuning.survivors_data(tables)
+    assert data is not None
+    end = data[data["column"] == "In the end"].groupby("arm")["num_trials"].sum()
+    assert (end == 6).all()
+    is_failed = (data["arm"] == "focal") & (data["outcome"] == "failed")
+    assert data.loc[is_failed, "num_trials"].sum() == 1
+
+
+def test_slices_leave_out_trials_without_a_score_and_know_their_axes(tables: Tables) -> None:
+    data = figures_slices.slices_data(tables)
+    assert data is not None
+    assert data.scales == {"learning_rate": "log", "momentum": "linear", "weight_decay": "log"}
+    assert len(data.trials) == 3 * 35
+    assert "focal-0002" not in set(data.trials["trial_id"])
+
+
+def test_a_knob_that_an_arm_fixes_at_zero_is_not_put_on_a_logarithmic_axis(runs: dict[str, Tables]) -> None:
+    """memorise has no weight decay: its other knobs are shown, and the other arms' decay."""
+    tables = runs["cifar100"]
+    trials = tables.trials.copy()
+    trials.loc[trials["arm"] == "memorise", "config/weight_decay"] = 0.0
+    data = figures_slices.slices_data(replace(tables, trials=trials))
+    assert data is not None
+    shown = data.trials[data.trials["knob"] == "weight_decay"]
+    assert set(shown["arm"]) == set(tables.arms) - {"memorise"}
+    assert "memorise" in set(data.trials.loc[data.trials["knob"] == "learning_rate", "arm"])
+    assert figures_base.render(BY_NAME["slices"], data).startswith(b"\x89PNG")
+
+
+def test_own_slices_show_an_arms_own_knob_and_no_constant(tables: Tables) -> None:
+    data = figures_slices.own_slices_data(tables)
+    assert data is not None
+    pairs = set(data.trials[["arm", "knob"]].itertuples(index=False, name=None))
+    assert pairs == {
+        ("inverse_weights", "class_weight_exponent"),
+        ("class_balanced", "class_weight_beta"),
+        ("focal", "focal_gamma"),
+        ("logit_adjustment", "logit_adjustment_tau"),
+        ("weighted_sampler", "sampler_exponent"),
+    }
+    assert data.scales["class_weight_beta"] == "logit"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "scale"),
+    [
+        ("x", [0.1, 1.9], "linear"),
+        ("x", [0.1, 2.1], "log"),
+        ("x", [0.0, 100.0], "linear"),
+        ("learning_rate", [0.1, 0.2], "log"),
+        ("schedule", ["cosine", "linear"], "category"),
+        ("nesterov", [True, False], "category"),
+    ],
+)
+def test_knob_scale(name: str, values: list[object], scale: str) -> None:
+    assert figures_slices.knob_scale(name, pd.Series(values)) == scale
+
+
+def test_recalls_are_the_means_over_seeds_in_class_order(tables: Tables) -> None:
+    data = figures_classes.recalls_data(tables, "training images after thinning")
+    assert data is not None
+    assert tuple(data.recall.columns) == CLASS_NAMES
+    rows = tables.retests.loc[tables.retests["arm"] == "none", "per_class_recall"]
+    assert data.recall.loc["none", "bird"] == pytest.approx(100 * sum(row[2] for row in rows) / 3)
+
+
+def test_confusions_are_of_control_and_best_remedy_and_rows_sum_to_100(tables: Tables) -> None:
+    data = figures_classes.confusions_data(tables)
+    assert data is not None
+    assert list(data.matrices) == ["none", results.ranked_arms(tables)[0]]
+    assert all(np.allclose(matrix.sum(axis=1), 100) for matrix in data.matrices.values())
+
+
+def test_retest_curves_average_the_seeds(tables: Tables) -> None:
+    data = figures_losses.retest_curves_data(tables)
+    assert data is not None
+    assert list(data["arm"].drop_duplicates()) == list(SIX_ARMS)
+    assert (data["n"] == 3).all()
+    assert ((data["low"] <= data["mean"]) & (data["mean"] <= data["high"])).all()
+    assert list(data.loc[data["arm"] == "focal", "epoch"]) == list(range(1, 10))
+
+
+@pytest.mark.parametrize("options", [{"arms": FOURTEEN_ARMS}, {"retest_seeds": (1,)}, {"interrupted": True}])
+def test_odd_runs_draw_without_a_warning(
+    tmp_path: Path, options: dict[str, object], recwarn: pytest.WarningsRecorder
+) -> None:
+    odd = load_tables(write_run(tmp_path / "run", **options))  # type: ignore[arg-type]
+    for name in ("scores", "differences", "curves", "survivors", "budget", "own_slices"):
+        data = BY_NAME[name].data(odd)
+        if data is not None:
+            figures_base.render(BY_NAME[name], data)
+    assert [str(warning.message) for warning in recwarn if warning.category is UserWarning] == []
+
+
+def test_a_dollar_sign_in_a_class_name_is_no_formula(tmp_path: Path) -> None:
+    names = ["a$b$", "c$_{", *CLASS_NAMES[2:]]
+    odd = load_tables(write_run(tmp_path / "run", class_names=names))
+    for name in ("recall", "confusion"):
+        assert figures_base.render(BY_NAME[name], BY_NAME[name].data(odd))
+
+
+# --- figures of single tasks
+
+
+def test_tau_figure_marks_the_chosen_tau_of_each_arm(tables: Tables) -> None:
+    data = figures_tau.tau_data(tables)
+    assert data is not None
+    for _, sweep in data.groupby("arm"):
+        assert sweep["is_chosen"].sum() == 1
+        assert sweep.loc[sweep["is_chosen"], "validation"].iloc[0] == sweep["validation"].max()
+    none = data[(data["arm"] == "none") & (data["tau"] == 0)].iloc[0]
+    retests = tables.retests[tables.retests["arm"] == "none"]
+    assert none["mean"] == pytest.approx(100 * retests["test_balanced_accuracy"].mean())
+    assert (none["low"], none["high"]) == pytest.approx(
+        (100 * retests["test_balanced_accuracy"].min(), 100 * retests["test_balanced_accuracy"].max())
+    )
+
+
+def test_losses_follow_the_retest_and_the_winners_validation(runs: dict[str, Tables]) -> None:
+    for data, measure, scale in (
+        (figures_losses.losses_data(runs["cifar100"]), "loss", 1),
+        (figures_losses.accuracies_data(runs["cifar100"]), "accuracy", 100),
+    ):
+        assert data is not None
+        points = data.points[(data.points["arm"] == "plain") & (data.points["epoch"] == 4)].set_index("split")
+        assert list(points["n"][["training", "validation", "test"]]) == [3, 1, 3]
+        epochs = runs["cifar100"].epochs
+        at = epochs[(epochs["arm"] == "plain") & (epochs["epoch"] == 4) & (epochs["stage"] == "retest")]
+        assert points.loc["test", "mean"] == pytest.approx(scale * at[f"test_{measure}"].mean())
+        assert points.loc["training", "mean"] == pytest.approx(scale * at[f"train_eval_{measure}"].mean())
+
+
+def test_transfer_points_are_percent_of_labels_and_of_score(runs: dict[str, Tables]) -> None:
+    data = figures_transfer.transfer_data(runs["jigsaw"])
+    assert data is not None
+    points = data.points.set_index(["initialisation", "label_fraction"])
+    assert len(points) == 6
+    retests = runs["jigsaw"].retests
+    by_hand = 100 * retests.loc[retests["arm"] == "jigsaw_10pct", "test_accuracy"].mean()
+    assert points.loc[("jigsaw", 10.0), "mean"] == pytest.approx(by_hand)
+
+
+def test_classifier_curves_are_the_winners_alone(runs: dict[str, Tables]) -> None:
+    data = figures_transfer.classifier_curves_data(runs["jigsaw"])
+    assert data is not None
+    lengths = data.points.groupby(["title", "initialisation"])["epoch"].agg(["count", "max"])
+    assert set(lengths.loc[("10 % of the labels", "jigsaw")]) == {9}
+    assert set(lengths.loc[("100 % of the labels", "scratch_equal_epochs")]) == {15}
+
+
+def test_pretext_curves_have_a_panel_a_measure_with_its_chance(runs: dict[str, Tables]) -> None:
+    data = figures_puzzles.pretext_curves_data(runs["jigsaw"])
+    assert data is not None
+    exact, tiles = data.panels
+    assert (exact.title, tiles.title) == ("jigsaw_2x2: puzzles solved exactly", "jigsaw_2x2: tiles in place")
+    assert (exact.chance, tiles.chance) == pytest.approx((100 / 24, 25))
+    assert set(exact.points["trial_id"].str.startswith("jigsaw_2x2")) == {True}
+
+
+def test_a_puzzle_is_shuffled_and_solved_tile_by_tile() -> None:
+    # Tiles 0 1 / 2 3 of a 2 x 2 image; the puzzle shows 2 0 / 3 1, and the net swaps its first two.
+    tiles = figures_puzzles.cut(np.array([[0.0, 1.0], [2.0, 3.0]]), 2)
+    puzzle = figures_puzzles.Puzzle(
+        number=0,
+        grid=2,
+        tiles=tiles,
+        permutation=np.array([2, 0, 3, 1]),
+        predicted=np.array([0, 2, 3, 1]),
+        sinkhorn=np.eye(4),
+    )
+    assert figures_puzzles.joined(puzzle.shuffled, 2).tolist() == [[2, 0], [3, 1]]
+    # Tile 2 is put at place 0, tile 0 at place 2; tiles 3 and 1 are where they belong.
+    assert figures_puzzles.joined(puzzle.solved, 2).tolist() == [[2, 1], [0, 3]]
+    assert puzzle.wrong_places == [0, 2]
+
+
+def test_a_grid_that_does_not_divide_the_image_cuts_its_middle() -> None:
+    image = np.arange(25.0).reshape(5, 5)
+    tiles = figures_puzzles.cut(image, 2)
+    # Tiles of 2 x 2; the window of 4 begins at (5 - 4) // 2 = 0.
+    assert tiles[0].tolist() == [[0, 1], [5, 6]]
+    assert tiles[3].tolist() == [[12, 13], [17, 18]]
+    assert figures_puzzles.joined(tiles, 2).tolist() == image[:4, :4].tolist()
+
+
+def test_sinkhorn_shows_the_first_solved_and_the_first_unsolved_puzzle(runs: dict[str, Tables]) -> None:
+    data = figures_puzzles.sinkhorn_data(runs["jigsaw"])
+    assert data is not None
+    assert [puzzle.number for puzzle in data] == [0, 2]  # every third puzzle of the fake is wrong
+    assert [len(puzzle.wrong_places) for puzzle in data] == [0, 2]

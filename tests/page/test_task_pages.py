@@ -1,0 +1,121 @@
+"""The words of each task: every task has them, and they say what its setting is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_run import FAKES, edit_summary, write_run
+
+from study.analysis.tables import Tables, load_tables
+from study.page import tables as page_tables
+from study.page.tasks.registry import PAGES, find_page
+from study.page.words import axis_label
+from study.tasks.registry import STUDIES
+
+
+def run(path: Path, task: str, **summary: Any) -> Tables:
+    run_dir = write_run(path / "run", task=task)
+    edit_summary(run_dir, **summary)
+    return load_tables(run_dir)
+
+
+def condition(tables: Tables) -> str:
+    return find_page(tables.task).condition(tables.summary)
+
+
+def test_every_task_has_a_page() -> None:
+    assert set(PAGES) == set(STUDIES) == set(FAKES)
+
+
+def test_metrics_of_the_arms_table_have_columns() -> None:
+    for page in PAGES.values():
+        assert set(page.metrics) <= set(page_tables.METRIC_COLUMNS)
+
+
+def test_a_task_without_words_is_named() -> None:
+    with pytest.raises(ValueError, match="task must be one of baseline, imbalance, jigsaw, cifar100, got 'chess'"):
+        find_page("chess")
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ({"kind": "step", "ratio": 100.0, "classes": "last"}, "with the last five classes cut to 1/100"),
+        (
+            {"kind": "exponential", "ratio": 50, "classes": "last"},
+            "falling exponentially to 1/50 (last class rarest)",
+        ),
+        ({"kind": "step", "ratio": 1.0, "classes": "first"}, "On CIFAR-10, all classes kept whole"),
+    ],
+)
+def test_condition_of_imbalance_says_how_the_set_was_thinned(
+    tmp_path: Path, setting: dict[str, Any], text: str
+) -> None:
+    assert text in condition(run(tmp_path, "imbalance", setting=setting))
+
+
+@pytest.mark.parametrize(
+    ("task", "text"),
+    [
+        ("baseline", "On CIFAR-10"),
+        ("cifar100", "On pairs of scikit-learn's digits with resnet20"),
+        ("jigsaw", "On CIFAR-10"),
+    ],
+)
+def test_condition_of_the_other_tasks(tmp_path: Path, task: str, text: str) -> None:
+    assert condition(run(tmp_path, task)) == text
+
+
+def test_metric_names_stand_in_labels(tmp_path: Path) -> None:
+    assert axis_label("test_balanced_accuracy") == "Test balanced accuracy (%)"
+    words = PAGES["baseline"].words(run(tmp_path, "baseline"))
+    assert (words["score"], words["objective"]) == ("test accuracy", "validation accuracy")
+    assert words["challenger"] == "other model"
+
+
+# --- the published CIFAR-100 results
+
+
+def published_note(tmp_path: Path, *, dataset: str, model: str, max_epochs: int) -> str:
+    tables = run(tmp_path, "cifar100")
+    stage = {**tables.summary["stages"][0], "max_epochs": max_epochs}
+    changed = {
+        "dataset": {**tables.summary["dataset"], "name": dataset},
+        "setting": {"model": model, "deeper": "resnet34"},
+        "stages": [stage],
+    }
+    edit_summary(tmp_path / "run", **changed)
+    (note,) = PAGES["cifar100"].notes(load_tables(tmp_path / "run"))
+    return note
+
+
+def test_the_published_setting_is_called_so(tmp_path: Path) -> None:
+    note = published_note(tmp_path, dataset="cifar100", model="resnet18", max_epochs=200)
+    assert "75.6 % with the plain recipe, 77.5 % tuned" in note
+    assert "this study ran that setting" in note
+    assert "Not run here" not in note
+
+
+@pytest.mark.parametrize(
+    ("dataset", "model", "max_epochs", "instead"),
+    [
+        ("digit-pairs", "resnet18", 200, "resnet18 (deeper: resnet34) on pairs of scikit-learn's digits"),
+        ("cifar100", "resnet20", 200, "resnet20 (deeper: resnet34) on CIFAR-100 for at most 200 epochs"),
+        ("cifar100", "resnet18", 199, "on CIFAR-100 for at most 199 epochs"),
+    ],
+)
+def test_any_other_setting_says_plainly_what_ran_instead(
+    tmp_path: Path, dataset: str, model: str, max_epochs: int, instead: str
+) -> None:
+    note = published_note(tmp_path, dataset=dataset, model=model, max_epochs=max_epochs)
+    assert note.startswith("Not run here.")
+    assert instead in note
+
+
+def test_methods_of_jigsaw_give_each_arms_epochs_and_passes(tmp_path: Path) -> None:
+    notes = " ".join(PAGES["jigsaw"].notes(run(tmp_path, "jigsaw")))
+    assert "scratch_10pct 9, scratch_equal_epochs_10pct 15, jigsaw_10pct 9" in notes
+    assert "10 % of the labels, 3 passes; 100 % of the labels, 1 pass" in notes
+    assert "of which no label was used" in notes

@@ -1,0 +1,201 @@
+"""What holds for the project as a whole: clean tools, and tables, arms, knobs and descriptions that fit together."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from learner_cases import SPACE, thinned_digits
+
+from search_spaces import baseline, cifar100, jigsaw
+from study.core.spec import group_names, option_name, options_of
+from study.records import tables as records
+from study.tasks.registry import STUDIES
+from study.tasks.resolve import resolved
+from study.tasks.study import chosen_arms
+from trainables.data.augmentation import AUGMENTATIONS
+from trainables.data.sources import SOURCES
+from trainables.hparams import (
+    BaselineHparams,
+    Cifar100Hparams,
+    ClassifierHparams,
+    ImbalanceHparams,
+    JigsawHparams,
+    TransferHparams,
+)
+from trainables.parts.class_weights import CLASS_WEIGHTINGS
+from trainables.parts.losses import LOSS_HEADS, LOSSES
+from trainables.parts.mixing import MIXINGS
+from trainables.parts.samplers import SAMPLERS
+from trainables.parts.schedules import SCHEDULES
+from trainables.tasks.baseline import BASELINE
+from trainables.tasks.cifar100 import CIFAR100
+from trainables.tasks.imbalance import IMBALANCE
+from trainables.tasks.jigsaw import PRETEXT_TASK, TRANSFER
+
+ROOT = Path(__file__).resolve().parents[2]
+ARMS = SPACE.arms
+TABLES = {"loss": LOSSES, "class_weighting": CLASS_WEIGHTINGS, "sampler": SAMPLERS, "mixing": {"none": None, **MIXINGS}}
+SPACES = {
+    "baseline": (baseline.search_space(num_train=1000, image_size=32, padding="same", flip=True), BaselineHparams),
+    "imbalance": (SPACE, ImbalanceHparams),
+    "pretext": (jigsaw.pretext_space(num_train=1000, grid=2, flip=True), JigsawHparams),
+    "transfer": (
+        jigsaw.transfer_space(
+            num_train=1000, grid=2, initialisations=jigsaw.INITIALISATIONS, fractions=(0.1, 1.0), flip=True
+        ),
+        TransferHparams,
+    ),
+    "cifar100": (
+        cifar100.search_space(num_train=1000, image_size=32, model="resnet20", deeper="resnet32", flip=True),
+        Cifar100Hparams,
+    ),
+}
+EVERY_ARM = [(space, arm) for space, (found, _) in SPACES.items() for arm in found.arms]
+TASKS = {task.name: task for task in (BASELINE, IMBALANCE, PRETEXT_TASK, TRANSFER, CIFAR100)}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [sys.executable, "-m", "ruff", "check", "."],
+        [sys.executable, "-m", "mypy"],
+        [shutil.which("lint-imports", path=str(Path(sys.executable).parent)) or "lint-imports"],
+    ],
+    ids=["ruff", "mypy", "import-linter"],
+)
+def test_the_tools_have_nothing_to_say(command):
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_factor_of_an_arm_is_an_entry_of_its_table(arm):
+    factors = ARMS[arm].factors
+    assert set(factors) == set(TABLES)
+    for factor, name in factors.items():
+        assert name in TABLES[factor], f"{factor} {name}"
+        assert ARMS[arm].fixed[factor] == name  # what the tables say is what is trained
+
+
+@pytest.mark.parametrize("factor", TABLES)
+def test_every_entry_of_a_table_is_some_arm_s(factor):
+    elsewhere = {"cutmix"}  # searched in cifar100
+    assert {arm.factors[factor] for arm in ARMS.values()} == set(TABLES[factor]) - elsewhere
+
+
+def test_every_loss_with_a_head_of_its_own_is_a_loss():
+    assert set(LOSS_HEADS) <= set(LOSSES)
+
+
+def test_no_two_arms_are_the_same():
+    def identity(arm):
+        knobs = set(SPACE.knobs(arm)) - set(SPACE.start)
+        return (*sorted(arm.factors.items()), *sorted(knobs))
+
+    assert len({identity(arm) for arm in ARMS.values()}) == len(ARMS) == 19
+
+
+@pytest.mark.parametrize(("space", "arm"), EVERY_ARM)
+def test_every_arm_says_what_it_does_in_a_line(space, arm):
+    found = SPACES[space][0].arms[arm]
+    assert len(found.description) > 12
+    assert "\n" not in found.description
+    assert found.name == arm
+
+
+@pytest.mark.parametrize(("space", "arm"), EVERY_ARM)
+def test_every_knob_is_a_hyperparameter_and_its_whole_range_is_valid(space, arm):
+    found, hparams = SPACES[space]
+    knobs = found.knobs(found.arms[arm])
+    assert set(knobs) <= set(hparams.model_fields)
+    start = found.start_hparams(found.arms[arm])
+    for name, knob in knobs.items():
+        for value in getattr(knob, "choices", None) or (knob.low, knob.high):
+            if name in start:  # a knob that is off at the start is no hyperparameter there
+                # Alone: what it goes with (a warm-up, a mixing's alpha) is the space's to say.
+                hparams(**{name: value})
+
+
+@pytest.mark.parametrize(("space", "arm"), EVERY_ARM)
+def test_the_start_of_every_arm_is_valid_names_every_knob_and_lies_in_its_range(space, arm):
+    found, hparams = SPACES[space]
+    start, knobs = found.start_point(found.arms[arm]), found.knobs(found.arms[arm])
+    assert set(start) == set(knobs)
+    for name, value in start.items():
+        assert knobs[name]._contains(knobs[name].to_internal_repr(value)), f"{name} = {value}"
+    hparams(**found.start_hparams(found.arms[arm]))
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_learning_rate_momentum_and_weight_decay_are_knobs_of_every_space(space):
+    found, _ = SPACES[space]
+    for name, arm in found.arms.items():
+        # memorise is the setup without any regularisation, and weight decay is one: fixed at 0.
+        wanted = {"learning_rate", "momentum"} | ({"weight_decay"} if name != "memorise" else set())
+        assert wanted <= set(found.knobs(arm)), name
+        assert "weight_decay" in found.start_hparams(arm)
+
+
+@pytest.mark.parametrize("hparams", [found for _, found in SPACES.values()], ids=lambda hparams: hparams.__name__)
+def test_every_hyperparameter_is_marked_static_or_scalar(hparams):
+    for name, field in hparams.model_fields.items():
+        kind = field.json_schema_extra["kind"]
+        assert kind in {"static", "scalar"}
+        if name != "label_fraction":  # a number, but one that decides how many steps there are
+            # What is named is static, a number scalar; the size of a batch changes the program.
+            assert kind == ("scalar" if "float" in str(field.annotation) else "static"), name
+
+
+def test_every_remedy_s_own_knob_is_searched_somewhere():
+    own = set(ImbalanceHparams.model_fields) - set(ClassifierHparams.model_fields) - set(TABLES)
+    assert own | {"mixing_alpha"} == {name for arm in ARMS.values() for name in arm.start}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_task_is_tuned_and_judged_by_are_columns_of_the_tables(task):
+    assert TASKS[task].metric in records.EPOCHS.names
+    assert TASKS[task].score in records.RETESTS.names
+
+
+def test_choices_of_the_space_are_entries_of_their_tables():
+    assert set(SPACE.knobs(ARMS["none"])["schedule"].choices) <= set(SCHEDULES)
+    for name in ("crop", "crop_flip"):
+        assert name in AUGMENTATIONS
+
+
+@pytest.mark.parametrize("task", STUDIES)
+def test_the_catalog_s_presets_are_of_its_arms_and_valid(task):
+    study = STUDIES[task]
+    assert set(study.presets) == {"quick", "standard", "full"}
+    assert set(study.aliases.values()) <= set(study.arm_names)
+    for budget, preset in study.presets.items():
+        assert chosen_arms(study, preset["arms"]) == preset["arms"]
+        study.spec(name="it", budget=budget, **preset)
+    assert SOURCES[study.default_dataset]
+    assert SOURCES[study.embedded_dataset].lies_under(Path("no-such-folder"))
+
+
+@pytest.mark.parametrize("task", STUDIES)
+def test_the_last_stage_is_the_main_one_and_its_controls_are_among_the_quick_preset_s_arms(task):
+    study = STUDIES[task]
+    spec = resolved(study, {"seed": 3}, dataset=study.embedded_dataset, num_gpus=0)
+    *before, main = study.stages(spec, thinned_digits())
+    assert [stage.name for stage in before] == (["pretext"] if task == "jigsaw" else [])
+    assert main.name == "tune"
+    assert [arm for group in main.groups for arm in group.arms] == list(main.arms)
+    assert all(group.control in group.arms for group in main.groups)
+    assert {stage.seed for stage in (*before, main)} == {3}
+
+
+@pytest.mark.parametrize("task", STUDIES)
+def test_every_setting_says_what_it_is(task):
+    spec = STUDIES[task].spec
+    options = options_of(spec)
+    assert set(spec.model_fields) - set(options) == {"task", "numerics"}
+    for name, option in options.items():
+        assert spec.model_fields[name].description
+        assert option.group in group_names(spec)
+        assert option.scope in {"training", "study"}
+        assert option_name(name) == "--" + name.replace("_", "-")

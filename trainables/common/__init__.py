@@ -1,0 +1,1 @@
+"""What has no subject of its own: durable files, seeds, nearest names."""

@@ -1,0 +1,98 @@
+"""Mixing the images of a batch and, with them, their labels: mixup, CutMix and Remix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Prepare = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""(images float32[B, C, H, W], labels int64[B], CPU generator) -> (what the model is given, what the loss is given)."""
+
+
+def as_they_are(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The Prepare of plain classification."""
+    return images, labels
+
+
+REMIX_KAPPA, REMIX_TAU = 3.0, 0.5  # Chou et al. 2020's choice
+
+
+def mixup(alpha: float, class_counts: Tensor) -> Prepare:
+    """Zhang et al. 2018, "mixup": λ of an image and its label, 1 - λ of another's; λ ~ Beta(α, α), one a batch."""
+    from torchvision.transforms.v2 import MixUp  # slow to import, and most trials do without
+
+    return _torchvision(MixUp(alpha=alpha, num_classes=len(class_counts)))
+
+
+def cutmix(alpha: float, class_counts: Tensor) -> Prepare:
+    """Yun et al. 2019, "CutMix": a box of another image, about 1 - λ of the area, and as much of its label."""
+    from torchvision.transforms.v2 import CutMix
+
+    return _torchvision(CutMix(alpha=alpha, num_classes=len(class_counts)))
+
+
+def remix(alpha: float, class_counts: Tensor) -> Prepare:
+    """Chou et al. 2020, "Remix: Rebalanced Mixup", eq. 5-7: mixup whose labels favour the rarer class.
+
+    As in torchvision's MixUp, an image's partner is the one before it in the batch, and λ is the batch's.
+    """
+    beta = torch.distributions.Beta(torch.tensor(alpha), torch.tensor(alpha))
+
+    def prepare(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        with _drawing_from(generator):
+            share = float(beta.sample())
+        counts = class_counts[labels]
+        label_share = remix_label_share(share, counts, counts.roll(1))[:, None]
+        one_hot = F.one_hot(labels, len(class_counts)).float()
+        mixed = images.roll(1, 0).mul_(1 - share).add_(images * share)
+        return mixed, label_share * one_hot + (1 - label_share) * one_hot.roll(1, 0)
+
+    return prepare
+
+
+def remix_label_share(share: float, counts: Tensor, partner_counts: Tensor) -> Tensor:
+    """Chou et al. 2020, eq. 7: λ_y, an image's share of its mixed label where it has `share` of the pixels.
+
+    A class with κ = 3 times the other's images gives its whole label away if it has less than τ = ½ of the pixels.
+    counts, partner_counts: int64[B], images of each one's class; returns float32[B].
+    """
+    gives = (counts >= REMIX_KAPPA * partner_counts) & (share < REMIX_TAU)
+    takes = (partner_counts >= REMIX_KAPPA * counts) & (1 - share < REMIX_TAU)
+    return torch.full_like(counts, share, dtype=torch.float32).masked_fill(gives, 0.0).masked_fill(takes, 1.0)
+
+
+MIXINGS: dict[str, Callable[[float, Tensor], Prepare]] = {"mixup": mixup, "cutmix": cutmix, "remix": remix}
+"""mixing -> (alpha of Beta(alpha, alpha), class_counts int64[C] on the images' device) -> Prepare.
+
+Its targets are float32[B, C], shares that add up to 1.
+"""
+
+
+def prepare_of(mixing: str, alpha: float | None, class_counts: Tensor) -> Prepare:
+    """The Prepare of that name; "none" leaves the batch alone. Raises ValueError if one of MIXINGS has no alpha."""
+    if mixing == "none":
+        return as_they_are
+    if alpha is None:
+        raise ValueError(f"mixing {mixing!r} needs mixing_alpha, got None")
+    return MIXINGS[mixing](alpha, class_counts)
+
+
+def _torchvision(transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Prepare:
+    def prepare(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        with _drawing_from(generator):
+            return transform(images, labels)
+
+    return prepare
+
+
+@contextmanager
+def _drawing_from(generator: torch.Generator) -> Iterator[None]:
+    """torch's distributions and torchvision draw from the global generator: in here, it is this one."""
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(generator.get_state())
+        yield
+        generator.set_state(torch.get_rng_state())

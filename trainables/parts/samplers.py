@@ -1,0 +1,330 @@
+"""Samplers: which training images an epoch draws, in which batches, with which loss scale and fixed view.
+
+Every sampler of SAMPLERS draws exactly N = M images, M the size of the thinned training set, whatever it copies or
+over-samples, so that arms compete with equal work (natural_samplers.py has those of the recipes, which do not). A plan
+is a pure function of its arguments: the caller seeds the generator by (seed, epoch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainables.data.augmentation import VIEWS
+from trainables.hparams import ImbalanceHparams
+from trainables.parts.class_weights import tail_classes
+from trainables.parts.schedules import last_epoch_before
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EpochPlan:
+    """An epoch: batch k is the next batch_sizes[k] of positions.
+
+    positions: int64[N], into the thinned training set; batch_sizes: they add up to N; loss_scales:
+    float32[num_batches], each batch's loss times this; views: uint8[N], indices into VIEWS, or None
+    where the images are not fixed views. Raises ValueError if the lengths disagree.
+    """
+
+    positions: Tensor
+    batch_sizes: tuple[int, ...]
+    loss_scales: Tensor
+    views: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if sum(self.batch_sizes) != len(self.positions):
+            raise ValueError(f"batch_sizes add up to {sum(self.batch_sizes)}, not to {len(self.positions)} positions")
+        if len(self.loss_scales) != len(self.batch_sizes):
+            raise ValueError(f"got {len(self.loss_scales)} loss_scales for {len(self.batch_sizes)} batches")
+        if self.views is not None and self.views.shape != self.positions.shape:
+            raise ValueError(f"got {len(self.views)} views for {len(self.positions)} positions")
+
+
+def plain_plan(positions: Tensor, batch_size: int, views: Tensor | None = None) -> EpochPlan:
+    """These positions in this order, all batches at loss scale 1. positions: int64[N]; views: uint8[N] or None."""
+    sizes = batch_sizes_of(len(positions), batch_size)
+    return EpochPlan(positions=positions, batch_sizes=sizes, loss_scales=torch.ones(len(sizes)), views=views)
+
+
+def shuffled_plan(num_images: int, batch_size: int, generator: torch.Generator) -> EpochPlan:
+    """Each of num_images positions once, in random order."""
+    return plain_plan(torch.randperm(num_images, generator=generator), batch_size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Epoch:
+    """What a sampler draws an epoch from.
+
+    labels: int64[M] of the thinned training set; class_counts: int64[C]; number: the epoch, 1 to num_epochs; generator:
+    all its random numbers. All tensors on the CPU. Raises ValueError if class_counts are not those of the labels or a
+    class has no image.
+    """
+
+    labels: Tensor
+    class_counts: Tensor
+    hparams: ImbalanceHparams
+    number: int
+    num_epochs: int
+    generator: torch.Generator
+
+    def __post_init__(self) -> None:
+        if not torch.equal(torch.bincount(self.labels, minlength=len(self.class_counts)), self.class_counts):
+            raise ValueError(
+                f"class_counts {self.class_counts.tolist()} are not the counts of the {len(self.labels)} labels"
+            )
+        if int(self.class_counts.min()) < 1:
+            raise ValueError(f"every class must have at least 1 image, got class_counts {self.class_counts.tolist()}")
+
+    @property
+    def batch_size(self) -> int:
+        return self.hparams.batch_size
+
+    def knob(self, name: str) -> float:
+        """The hyperparameter of that name. Raises ValueError if it is None."""
+        value: float | None = getattr(self.hparams, name)
+        if value is None:
+            raise ValueError(f"sampler {self.hparams.sampler!r} needs {name}, got None")
+        return value
+
+
+Sampler = Callable[[Epoch], EpochPlan]
+"""Raises ValueError if a knob it needs is None."""
+
+
+def shuffle(epoch: Epoch) -> EpochPlan:
+    """Each image once, in random order."""
+    return shuffled_plan(len(epoch.labels), epoch.batch_size, epoch.generator)
+
+
+def copy(epoch: Epoch) -> EpochPlan:
+    """The source's `s1_step_copy`: class j's images are present round(max n / n_j) times (half to even).
+
+    The source trains on the whole copied set; here an epoch is N images drawn from it without replacement.
+    """
+    return plain_plan(shuffled(copied(epoch), epoch.generator)[: len(epoch.labels)], epoch.batch_size)
+
+
+def copied(epoch: Epoch) -> Tensor:
+    """The positions of the set that `copy` draws from: int64[...], in order."""
+    copies = (epoch.class_counts.max() / epoch.class_counts).round().long()
+    return torch.arange(len(epoch.labels)).repeat_interleave(copies[epoch.labels])
+
+
+def augment_copies(epoch: Epoch) -> EpochPlan:
+    """The source's `s1_step_aug`: each image in five fixed views (VIEWS), the tail classes then doubled.
+
+    An epoch is N (image, view) pairs drawn from that set without replacement; a tail pair lies in it twice.
+    """
+    drawn = shuffled(augmented(epoch), epoch.generator)[: len(epoch.labels)]
+    return views_plan(drawn, epoch.batch_size)
+
+
+def augmented(epoch: Epoch, *, views: Sequence[str] = VIEWS, doubles_tail: bool = True) -> Tensor:
+    """The (image, view) pairs that `augment_copies` draws from: int64[...], position × len(VIEWS) + view, in order."""
+    copies = torch.ones_like(epoch.labels)
+    if doubles_tail:
+        copies += tail_classes(epoch.class_counts)[epoch.labels]
+    pairs = torch.arange(len(epoch.labels))[:, None] * len(VIEWS) + torch.tensor([VIEWS.index(view) for view in views])
+    return pairs.flatten().repeat_interleave(copies.repeat_interleave(len(views)))
+
+
+def views_plan(pairs: Tensor, batch_size: int) -> EpochPlan:
+    """These (image, view) pairs in this order."""
+    return plain_plan(pairs // len(VIEWS), batch_size, views=(pairs % len(VIEWS)).to(torch.uint8))
+
+
+def weighted(epoch: Epoch) -> EpochPlan:
+    """N draws with replacement, class j with probability ∝ n_j^q, q = sampler_exponent.
+
+    q = 1 is the data as it is, ½ square-root sampling, 0 balanced.
+    Kang et al. 2020, "Decoupling Representation and Classifier for Long-Tailed Recognition", eq. 1.
+    """
+    return _drawn(epoch, epoch.class_counts.double().pow(epoch.knob("sampler_exponent") - 1))
+
+
+def progressive(epoch: Epoch) -> EpochPlan:
+    """N draws with replacement, from the data as they are in the first epoch to balanced in the last.
+
+    Kang et al. 2020, eq. 3: p_j = (1 - t/T) p_j^IB + t/T p_j^CB, with t and T counted from the first epoch, so that
+    both ends are reached.
+    """
+    progress = (epoch.number - 1) / max(1, epoch.num_epochs - 1)
+    counts = epoch.class_counts.double()
+    return _drawn(epoch, (1 - progress) / counts.sum() + progress / (len(counts) * counts))
+
+
+def deferred(epoch: Epoch) -> EpochPlan:
+    """Deferred re-sampling (DRS), Cao et al. 2019: each image once until reweight_start, then balanced draws."""
+    return _balanced_after(epoch, epoch.knob("reweight_start"))
+
+
+def decoupled(epoch: Epoch) -> EpochPlan:
+    """What cRT trains on, Kang et al. 2020: each image once until head_start (the trunk), then balanced draws."""
+    return _balanced_after(epoch, epoch.knob("head_start"))
+
+
+def flag(epoch: Epoch) -> EpochPlan:
+    """The source's `s0_flag_downweight` on data thinned once: full batches count 1, cut ones cut_loss_scale.
+
+    Each image is drawn once, every tail image in a full batch; see full_and_cut_batches. With a step of 1/10
+    about 1 batch in 10 is full, as in the source. (There the mask was drawn anew in every epoch, so that
+    nothing was cut.)
+    """
+    cut_loss_scale = epoch.knob("cut_loss_scale")
+    batches = full_and_cut_batches(epoch.labels, epoch.class_counts, epoch.batch_size, epoch.generator)
+    return EpochPlan(
+        positions=torch.cat([positions for positions, _ in batches]),
+        batch_sizes=tuple(len(positions) for positions, _ in batches),
+        loss_scales=torch.tensor([1.0 if is_full else cut_loss_scale for _, is_full in batches]),
+    )
+
+
+def warmup_oversample(epoch: Epoch) -> EpochPlan:
+    """The source's `s0_flag_oversample`, corrected: the over-sampled set is trained on.
+
+    In the source it was built and then dropped. The batches of `flag` in their random order make cycles: the
+    cut batches train at cut_loss_scale and are recorded; at the full batch that ends the cycle, it and the
+    recorded ones are merged, the tail classes over-sampled (oversampled) and the result trained in batches
+    of batch_size at loss scale 1; the record is then empty again. A cycle draws at least the images it holds,
+    so N are reached before all cycles are through; the last is truncated, and other cycles get their turn in
+    other epochs, whose order is another.
+    """
+    labels, class_counts = epoch.labels, epoch.class_counts
+    cut_loss_scale = epoch.knob("cut_loss_scale")
+    drawn: list[tuple[Tensor, float]] = []
+    recorded: list[Tensor] = []
+    num_missing = len(labels)
+    for positions, is_full in full_and_cut_batches(labels, class_counts, epoch.batch_size, epoch.generator):
+        if num_missing <= 0:
+            break
+        recorded.append(positions)
+        if is_full:
+            merged = oversampled(torch.cat(recorded), labels, class_counts, epoch.generator)
+            recorded = []
+            sizes = batch_sizes_of(len(merged), epoch.batch_size)
+            drawn += [(batch, 1.0) for batch in merged.split(sizes)]
+            num_missing -= len(merged)
+        else:
+            drawn.append((positions, cut_loss_scale))
+            num_missing -= len(positions)
+    return _truncated(drawn, len(labels))
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "shuffle": shuffle,
+    "copy": copy,
+    "augment_copies": augment_copies,
+    "weighted": weighted,
+    "progressive": progressive,
+    "deferred": deferred,
+    "decoupled": decoupled,
+    "flag": flag,
+    "warmup_oversample": warmup_oversample,
+}
+
+
+def _balanced_after(epoch: Epoch, start: float) -> EpochPlan:
+    if epoch.number <= last_epoch_before(start, epoch.num_epochs):
+        return shuffle(epoch)
+    return _drawn(epoch, 1 / epoch.class_counts.double())
+
+
+def _drawn(epoch: Epoch, image_weights: Tensor) -> EpochPlan:
+    """N draws with replacement, an image of class j ∝ image_weights[j]. image_weights: float64[C]."""
+    positions = torch.multinomial(
+        image_weights[epoch.labels], len(epoch.labels), replacement=True, generator=epoch.generator
+    )
+    return plain_plan(positions, epoch.batch_size)
+
+
+def batch_sizes_of(num_images: int, batch_size: int) -> tuple[int, ...]:
+    """Batches of batch_size and a smaller last one; a single last image joins the batch before it."""
+    num_whole, rest = divmod(num_images, batch_size)
+    sizes = [batch_size] * num_whole
+    if rest == 1 and sizes:
+        sizes[-1] += 1  # BatchNorm learns nothing from one image
+    elif rest:
+        sizes.append(rest)
+    return tuple(sizes)
+
+
+def full_and_cut_batches(
+    labels: Tensor, class_counts: Tensor, batch_size: int, generator: torch.Generator
+) -> list[tuple[Tensor, bool]]:
+    """All images, each once, parted into full and cut batches in random order: (positions, is it full).
+
+    A full batch has batch_size images, of which the tail classes' share is |tail| / C, as in balanced data.
+    There are as many as the tail images fill; the last is smaller, with head images in the same proportion to
+    the tail images left. A cut batch is what a mask would leave of a full one: batch_size × (1 - |tail| / C)
+    head images, but at least 2. A single head image left over joins the cut batch before it, or the last full
+    batch where there is none. If the rounding of small batches asks for more head images than there are, full
+    batches share them evenly.
+    """
+    is_tail = tail_classes(class_counts)
+    tail_share = int(is_tail.sum()) / len(class_counts)
+    tail_per_full = max(1, round(batch_size * tail_share))
+    cut_size = max(2, round(batch_size * (1 - tail_share)))
+    tail = shuffled(is_tail[labels].nonzero().flatten(), generator)
+    head = shuffled((~is_tail[labels]).nonzero().flatten(), generator)
+
+    tail_parts = tail.split(tail_per_full) if len(tail) else ()
+    head_per_tail = (batch_size - tail_per_full) / tail_per_full
+    head_sizes = [max(1, round(len(part) * head_per_tail)) for part in tail_parts]
+    if sum(head_sizes) > len(head):
+        head_sizes = [len(part) for part in head.tensor_split(len(tail_parts))]
+    num_left = len(head) - sum(head_sizes)
+    if num_left == 1 and head_sizes:
+        head_sizes[-1] += 1
+        num_left = 0
+    cut_sizes = batch_sizes_of(num_left, cut_size)
+
+    head_parts = head.split([*head_sizes, *cut_sizes])
+    full = [(torch.cat(parts), True) for parts in zip(tail_parts, head_parts, strict=False)]
+    cut = [(part, False) for part in head_parts[len(full) :]]
+    batches = full + cut
+    return [batches[k] for k in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def oversampled(positions: Tensor, labels: Tensor, class_counts: Tensor, generator: torch.Generator) -> Tensor:
+    """positions and, of each tail class among them, random repeats up to a head class's mean count; shuffled.
+
+    Every image stays in at least once. A tail class of which there is no image has none to repeat.
+    """
+    is_tail = tail_classes(class_counts)
+    position_labels = labels[positions]
+    counts = torch.bincount(position_labels, minlength=len(class_counts))
+    wanted = round(counts[~is_tail].double().mean().item())
+    parts = [positions]
+    for tail_class in is_tail.nonzero().flatten().tolist():
+        present = positions[position_labels == tail_class]
+        if 0 < len(present) < wanted:
+            picks = torch.randint(len(present), (wanted - len(present),), generator=generator)
+            parts.append(present[picks])
+    return shuffled(torch.cat(parts), generator)
+
+
+def _truncated(batches: Sequence[tuple[Tensor, float]], num_images: int) -> EpochPlan:
+    """The first num_images; a single last image joins the batch before it, at that one's scale."""
+    sizes: list[int] = []
+    scales: list[float] = []
+    num_missing = num_images
+    for positions, loss_scale in batches:
+        size = min(len(positions), num_missing)
+        num_missing -= size
+        if size == 1 and sizes:
+            sizes[-1] += 1
+        elif size:
+            sizes.append(size)
+            scales.append(loss_scale)
+    return EpochPlan(
+        positions=torch.cat([positions for positions, _ in batches])[:num_images],
+        batch_sizes=tuple(sizes),
+        loss_scales=torch.tensor(scales),
+    )
+
+
+def shuffled(positions: Tensor, generator: torch.Generator) -> Tensor:
+    """The same in random order."""
+    return positions[torch.randperm(len(positions), generator=generator)]

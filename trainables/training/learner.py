@@ -1,0 +1,217 @@
+"""One trial's training in plain PyTorch: an epoch, an evaluation, a state. Knows no Ray; runs on a CPU and a GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.common.seeds import derive_seed
+from trainables.data.augmentation import Augment, gather_batch, normalise
+from trainables.hparams import Numerics
+from trainables.parts.mixing import Prepare, as_they_are
+from trainables.parts.samplers import EpochPlan
+
+EVAL_BATCH_SIZE = 1000
+
+
+class NonFiniteLossError(RuntimeError):
+    """The training loss was NaN or infinite; the message names the epoch and the batch, both from 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """The training images of a trial, resident on its device, and the order in which an epoch draws them.
+
+    images: uint8[N, H, W, C] and labels: int64[N], of the whole pool, on the device; train_indices: int64[M], on the
+    CPU; plan(epoch, generator) -> EpochPlan over positions 0..M-1; prepare: what becomes of an augmented, normalised
+    batch, e.g. mixing it. What an epoch draws and how it augments is a function of (seed, epoch) alone, so a restored
+    trial needs no generator's state.
+    """
+
+    images: Tensor
+    labels: Tensor
+    train_indices: Tensor
+    plan: Callable[[int, torch.Generator], EpochPlan]
+    augment: Augment
+    photometric_strength: float | None = None
+    mean: Tensor
+    std: Tensor
+    seed: int
+    prepare: Prepare = as_they_are
+
+    def epoch_plan(self, epoch: int) -> EpochPlan:
+        return self.plan(epoch, _generator(self.seed, "order", epoch))
+
+    def draw(self, plan: EpochPlan, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Yields (inputs, targets, loss scale) a batch at a time; inputs and targets are what prepare returns."""
+        generator = _generator(self.seed, "augmentation", epoch)
+        indices = self.train_indices[plan.positions]
+        start = 0
+        for batch_size, loss_scale in zip(plan.batch_sizes, plan.loss_scales.tolist(), strict=True):
+            batch = slice(start, start + batch_size)
+            start += batch_size
+            images = gather_batch(
+                self.images,
+                indices[batch],
+                augment=self.augment,
+                generator=generator,
+                views=None if plan.views is None else plan.views[batch],
+                photometric_strength=self.photometric_strength,
+            )
+            labels = self.labels[indices[batch].to(self.labels.device)]
+            yield *self.prepare(self.normalised(images), labels, generator), loss_scale
+
+    def normalised(self, images: Tensor) -> Tensor:
+        return normalise(images, self.mean, self.std)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochSummary:
+    epoch: int
+    images: int
+    train_loss: float
+    learning_rate: float
+    train_seconds: float
+
+
+class Learner:
+    """A model with its loss, optimiser, schedule and batches.
+
+    loss(outputs, targets, epoch) -> 0-dim tensor; learning_rate(progress in [0, 1)) -> float, times a parameter
+    group's "lr_scale" where it has one; adjust_logits(logits) -> logits, applied whenever the model predicts;
+    begin_epoch(epoch): called in each epoch, once the model is in training mode, after a resume too: what it does may
+    depend on nothing but the epoch and what state_dict holds.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        loss: Callable[[Tensor, Tensor, int], Tensor],
+        optimizer: torch.optim.Optimizer,
+        learning_rate: Callable[[float], float],
+        batches: Batches,
+        num_epochs: int,
+        numerics: Numerics,
+        adjust_logits: Callable[[Tensor], Tensor] = lambda logits: logits,
+        begin_epoch: Callable[[int], None] = lambda epoch: None,
+    ) -> None:
+        self.model = model
+        self.epoch = 0
+        self.num_epochs = num_epochs
+        self.batches = batches
+        self._loss = loss
+        self.optimizer = optimizer
+        self._learning_rate = learning_rate
+        self._adjust_logits = adjust_logits
+        self._begin_epoch = begin_epoch
+        self._numerics = numerics
+
+    @property
+    def device(self) -> torch.device:
+        return self.batches.images.device
+
+    def train_epoch(self) -> EpochSummary:
+        """Draw N images and take a step a batch. Raises NonFiniteLossError."""
+        started = time.perf_counter()
+        epoch = self.epoch + 1
+        plan = self.batches.epoch_plan(epoch)
+        num_batches = len(plan.batch_sizes)
+        learning_rate = math.nan
+        losses = []
+        self.begin_epoch(epoch)
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(derive_seed(self.batches.seed, "model", epoch))  # dropout and the like
+            for batch, (inputs, targets, loss_scale) in enumerate(self.batches.draw(plan, epoch)):
+                learning_rate = self._learning_rate((epoch - 1 + batch / num_batches) / self.num_epochs)
+                losses.append(self.step(inputs, targets, loss_scale, learning_rate=learning_rate, epoch=epoch))
+        # One transfer an epoch, not one a batch: a GPU is never made to wait for the check.
+        epoch_losses = torch.stack(losses).double().cpu()
+        self._require_finite(epoch_losses, epoch)
+        self.epoch = epoch
+        return EpochSummary(
+            epoch=epoch,
+            images=len(plan.positions),
+            train_loss=epoch_losses.mean().item(),
+            learning_rate=learning_rate,
+            train_seconds=time.perf_counter() - started,
+        )
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Put the model into training mode, with whatever changes in this epoch."""
+        self.model.train()
+        self._begin_epoch(epoch)
+
+    def step(self, inputs: Tensor, targets: Tensor, loss_scale: float, *, learning_rate: float, epoch: int) -> Tensor:
+        """Change the weights by one batch. Returns its loss before that, 0-dim, not scaled."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate * group.get("lr_scale", 1.0)
+        loss = self._loss(self._outputs(inputs), targets, epoch)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss * loss_scale).backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    @torch.inference_mode()
+    def infer(self, inputs: Tensor) -> Tensor:
+        """float32 outputs of the model in evaluation mode, on the learner's device, where the inputs are."""
+        self.model.eval()
+        return self._outputs(inputs)
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor, indices: Tensor) -> Tensor:
+        """float32[len(indices), C] logits of images[indices], without augmentation, on the learner's device."""
+        parts = [
+            self.infer(self.batches.normalised(images[part.to(images.device)].to(self.device)))
+            for part in indices.split(EVAL_BATCH_SIZE)
+        ]
+        return self._adjust_logits(torch.cat(parts))
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a trial needs to go on, bit for bit: every random draw is a function of its seed and the epoch."""
+        return {
+            "epoch": self.epoch,
+            "seed": self.batches.seed,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises ValueError if the state is of another trial."""
+        if state["seed"] != self.batches.seed:
+            raise ValueError(f"a checkpoint of seed {state['seed']} cannot go on with seed {self.batches.seed}")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch = state["epoch"]
+
+    def weights_sha256(self) -> str:
+        digest = hashlib.sha256()
+        for name, tensor in self.model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _outputs(self, inputs: Tensor) -> Tensor:
+        enabled = self._numerics.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
+            return self.model(inputs).float()
+
+    @staticmethod
+    def _require_finite(losses: Tensor, epoch: int) -> None:
+        finite = losses.isfinite()
+        if not bool(finite.all()):
+            batch = int((~finite).int().argmax())
+            raise NonFiniteLossError(
+                f"the training loss was {losses[batch].item()} at epoch {epoch}, batch {batch + 1} of {len(losses)}"
+            )
+
+
+def _generator(seed: int, purpose: str, epoch: int) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(seed, purpose, epoch))

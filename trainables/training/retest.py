@@ -1,0 +1,73 @@
+"""The last training of a winner, and its test: what a worker of the retest does. Called by study/training.py alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.data.splits import index_sha256
+from trainables.data.types import TestData, TuningData
+from trainables.hparams import Numerics
+from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint
+from trainables.training.task import Task
+
+
+def train_and_test(
+    task: Task,
+    data: TuningData,
+    test: TestData,
+    *,
+    hparams: dict[str, Any],
+    num_epochs: int,
+    seed: int,
+    numerics: Numerics,
+    device: torch.device,
+    checkpoint_dir: Path,
+    start_from: str | None = None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Train on all of data.train_indices for num_epochs, read the test split once.
+
+    Returns (the seed's columns of retests.parquet, its epochs). Goes on from the newest checkpoint in checkpoint_dir,
+    if there is one. start_from: the checkpoint folder whose weights it begins with. A task that follows its retests
+    looks at the test images after each epoch; nothing is chosen by them. Raises NonFiniteLossError.
+    """
+    torch.set_num_threads(numerics.num_threads)
+    learner = task.learner(
+        hparams,
+        data,
+        num_epochs=num_epochs,
+        seed=seed,
+        numerics=numerics,
+        device=device,
+        start_from=start_from,
+    )
+    epochs: list[dict[str, Any]] = []
+    if (state := read_newest_checkpoint(checkpoint_dir)) is not None:
+        learner.load_state_dict(state["learner"])
+        epochs = json.loads(state["result"])
+    while learner.epoch < num_epochs:
+        summary = learner.train_epoch()
+        epochs.append(
+            {
+                "epoch": summary.epoch,
+                "images": summary.images,
+                "train_loss": summary.train_loss,
+                "learning_rate": summary.learning_rate,
+                "train_seconds": summary.train_seconds,
+                **(task.follow(learner, data, test) if task.follow else {}),
+            }
+        )
+        state = {"learner": learner.state_dict(), "result": json.dumps(epochs)}
+        write_checkpoint(checkpoint_dir, state, epoch=summary.epoch)
+    result = {
+        "seed": seed,
+        "num_train": len(learner.batches.train_indices),  # a share of the labels may be less than the data
+        **task.test(learner, data, test),
+        "train_indices_sha256": index_sha256(learner.batches.train_indices.numpy()),
+        "weights_sha256": learner.weights_sha256(),
+        "train_seconds": sum(epoch["train_seconds"] for epoch in epochs),
+    }
+    return result, epochs

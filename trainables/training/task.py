@@ -1,0 +1,84 @@
+"""What a task is to a worker: its hyperparameters, how a learner is built from them, and how it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+
+from trainables.data.types import TestData, TuningData
+from trainables.hparams import Hparams, Numerics
+from trainables.training.checkpoints import read_newest_checkpoint
+from trainables.training.learner import Learner
+
+
+class BuildLearner(Protocol):
+    def __call__(
+        self,
+        hparams: Any,
+        data: TuningData,
+        *,
+        num_epochs: int,
+        seed: int,
+        numerics: Numerics,
+        device: torch.device,
+    ) -> Learner: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a Trainable trains.
+
+    validate(learner, data): the val_* columns of epochs.parquet after an epoch, without their prefix. test(learner,
+    data, test): columns of retests.parquet. metric: the column of epochs.parquet that is tuned; score: the column of
+    retests.parquet by which arms are judged. warm_start(learner, state, hparams): begin with another learner's weights.
+    follow(learner, data, test): columns of epochs.parquet for each epoch of the retest, to look at, never to choose by.
+    at_end(learner, data): columns of epochs.parquet for a trial's last epoch.
+    """
+
+    name: str
+    hparams: type[Hparams]
+    build_learner: BuildLearner
+    validate: Callable[[Learner, TuningData], Mapping[str, float]]
+    test: Callable[[Learner, TuningData, TestData], Mapping[str, Any]]
+    metric: str
+    mode: Literal["max", "min"]
+    score: str
+    warm_start: Callable[[Learner, Mapping[str, Any], Any], None] | None = None
+    follow: Callable[[Learner, TuningData, TestData], Mapping[str, float]] | None = None
+    at_end: Callable[[Learner, TuningData], Mapping[str, Any]] | None = None
+
+    def learner(
+        self,
+        hparams: Mapping[str, Any],
+        data: TuningData,
+        *,
+        num_epochs: int,
+        seed: int,
+        numerics: Numerics,
+        device: torch.device,
+        start_from: str | None = None,
+    ) -> Learner:
+        """A learner at epoch 0. start_from: a checkpoint folder of another learner, to begin with its weights.
+
+        Raises pydantic's ValidationError for hparams that do not hold, ValueError where start_from has no intact
+        checkpoint or one of another architecture.
+        """
+        validated = self.hparams.model_validate(hparams)
+        learner = self.build_learner(
+            validated,
+            data,
+            num_epochs=num_epochs,
+            seed=seed,
+            numerics=numerics,
+            device=device,
+        )
+        if start_from is not None:
+            assert self.warm_start is not None, f"{self.name} begins from nothing"
+            state = read_newest_checkpoint(start_from)
+            if state is None:
+                raise ValueError(f"there is no intact checkpoint in {start_from} to start from")
+            self.warm_start(learner, state["learner"], validated)
+        return learner

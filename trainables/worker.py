@@ -1,0 +1,150 @@
+"""The Ray Trainable of every task: one step = one epoch. The only file below the study that knows Ray."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ray
+import torch
+from pydantic import BaseModel, ConfigDict
+from ray import tune
+
+from trainables.data.types import TestData, TuningData
+from trainables.hparams import Numerics
+from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint, written_checkpoint
+from trainables.training.learner import Learner, NonFiniteLossError
+from trainables.training.retest import train_and_test
+from trainables.training.task import Task
+
+
+class TrialConfig(BaseModel):
+    """What Ray hands to a trial. checkpoint_dir and start_from: absolute; on several nodes, on storage they share.
+
+    start_from: the checkpoint folder of the trial whose weights this one begins with, if any.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trial_id: str
+    seed: int
+    num_epochs: int
+    checkpoint_dir: str
+    start_from: str | None = None
+    numerics: Numerics
+    hparams: dict[str, Any]
+
+
+class StudyTrainable(tune.Trainable):
+    """Trains task's learner, an epoch a step, and writes a checkpoint after each.
+
+    It finds its own newest intact checkpoint when it starts, so that a trial goes on where it was, whoever starts it
+    again: Ray after the loss of a worker, or a resumed study. The result of that epoch is reported once more: the
+    driver may have died before it was recorded, and passes it over if it was.
+    """
+
+    task: ClassVar[Task]
+    _repeated: dict[str, Any] | None
+
+    def setup(self, config: dict[str, Any], data: TuningData) -> None:
+        self._data = data
+        self._start(TrialConfig.model_validate(config))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._start(TrialConfig.model_validate(new_config))
+        return True
+
+    def step(self) -> dict[str, Any]:
+        if self._repeated is not None:
+            result, self._repeated = self._repeated, None
+            return result
+        try:
+            result = self._train_and_validate()
+        except NonFiniteLossError as error:
+            return {"epoch": self._learner.epoch + 1, self.task.metric: math.nan, "failure": str(error)}
+        written = write_checkpoint(Path(self._trial.checkpoint_dir), self._state(result), epoch=result["epoch"])
+        return _with_checkpoint(result, written)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        write_checkpoint(Path(checkpoint_dir), self._state({}), epoch=self._learner.epoch)
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        state = read_newest_checkpoint(Path(checkpoint))
+        if state is None:
+            raise ValueError(f"no intact checkpoint in {checkpoint}")
+        self._learner.load_state_dict(state["learner"])
+
+    def _start(self, trial: TrialConfig) -> None:
+        # Ray sets OMP_NUM_THREADS from num_cpus, after which PyTorch may still take another number.
+        torch.set_num_threads(trial.numerics.num_threads)
+        self._trial = trial
+        self._learner: Learner = self.task.learner(
+            trial.hparams,
+            self._data,
+            num_epochs=trial.num_epochs,
+            seed=trial.seed,
+            numerics=trial.numerics,
+            device=worker_device(),
+            start_from=trial.start_from,
+        )
+        self._repeated = None
+        state = read_newest_checkpoint(Path(trial.checkpoint_dir))
+        if state is not None:
+            self._learner.load_state_dict(state["learner"])
+            # A checkpoint cannot hold its own checksum: the result gets it from beside it.
+            written = written_checkpoint(Path(trial.checkpoint_dir), epoch=self._learner.epoch)
+            self._repeated = _with_checkpoint(json.loads(state["result"]), written)
+
+    def _train_and_validate(self) -> dict[str, Any]:
+        summary = self._learner.train_epoch()
+        started = time.perf_counter()
+        validation = self.task.validate(self._learner, self._data)
+        is_last = summary.epoch == self._trial.num_epochs
+        at_end = self.task.at_end(self._learner, self._data) if is_last and self.task.at_end else {}
+        return {
+            "epoch": summary.epoch,
+            "images": summary.images,
+            "train_loss": summary.train_loss,
+            "learning_rate": summary.learning_rate,
+            **{f"val_{name}": value for name, value in validation.items()},
+            **at_end,
+            "train_seconds": summary.train_seconds,
+            "eval_seconds": time.perf_counter() - started,
+            "gpu_ids": ",".join(str(gpu) for gpu in ray.get_gpu_ids()) or None,
+            "weights_sha256": self._learner.weights_sha256(),
+        }
+
+    def _state(self, result: dict[str, Any]) -> dict[str, Any]:
+        return {"learner": self._learner.state_dict(), "result": json.dumps(result)}
+
+
+def _with_checkpoint(result: dict[str, Any], written: tuple[Path, str]) -> dict[str, Any]:
+    path, sha256 = written
+    return {**result, "checkpoint": path.name, "checkpoint_sha256": sha256}
+
+
+def trainable_class(task: Task) -> type[StudyTrainable]:
+    """The task's Trainable class, e.g. ImbalanceTrainable."""
+    return type(f"{task.name.capitalize()}Trainable", (StudyTrainable,), {"task": task})
+
+
+def worker_device() -> torch.device:
+    """The GPU that Ray gave to this worker, else the CPU."""
+    return torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
+
+
+def train_and_test_in_worker(
+    task: Task, pool: TuningData, cut: Callable[[TuningData], TuningData], test: TestData, **options: Any
+) -> Any:
+    """What the retest runs as a Ray task: train_and_test's result, or the message of a training that diverged.
+
+    cut makes the training data of the pool here, so that the images are in Ray's object store once, not once a seed.
+    """
+    try:
+        return train_and_test(task, cut(pool), test, device=worker_device(), **options)
+    except NonFiniteLossError as error:
+        return str(error)
