@@ -20,6 +20,7 @@ from study.core.run_dir import CHECKPOINTS
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.engine.study_session import require_same_data
+from study.page.figures.base import png
 from study.probes import inspection_figures as figures
 from study.tasks.resolve import read_spec
 from study.tasks.study import load_data
@@ -107,17 +108,17 @@ def inspect_trial(
         title=loaded.title, layer=filter_layer, weights=weights, has_grey_images=_has_grey_images(data)
     )
     pictures = {
-        "feature_maps": figures.png(figures.draw_feature_maps, maps),
-        "filters": figures.png(figures.draw_filters, filters),
+        "feature_maps": png(figures.draw_feature_maps, maps),
+        "filters": png(figures.draw_filters, filters),
     }
     embedding, left_out = None, ["confusion and tsne: a puzzle net tells no classes apart"]
     if loaded.is_classifier:
-        pictures["confusion"] = figures.png(figures.draw_confusion, _confusion(loaded, validated))
+        pictures["confusion"] = png(figures.draw_confusion, _confusion(loaded, validated))
         embedding, left_out = _embedding(loaded, num_tsne), []
         if embedding is None:
             left_out = [f"tsne: fewer than {figures.MIN_TSNE_IMAGES} validation images"]
         else:
-            pictures["tsne"] = figures.png(figures.draw_embedding, embedding)
+            pictures["tsne"] = png(figures.draw_embedding, embedding)
     facts = {
         **_facts(loaded, validated),
         "equals_recorded": not differing,

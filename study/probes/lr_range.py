@@ -17,7 +17,8 @@ from study.core.errors import StudyError, last_line, nearest
 from study.core.spec import StudySpec, option_name, validated
 from study.core.stage import Stage
 from study.core.start_points import rate_text, start_knob
-from study.probes.lr_range_figures import lr_range_data, lr_range_png
+from study.page.figures.base import png
+from study.probes.lr_range_figures import draw_lr_range, lr_range_data
 from study.probes.lr_range_files import FIGURE, write_lr_range
 from study.records.provenance import describe_dataset, describe_machine, describe_versions, git_commit
 from study.tasks.resolve import checked, resolved
@@ -69,7 +70,7 @@ def run_range_test(study: Study, values: Mapping[str, Any], own: Mapping[str, An
         "versions": describe_versions(),
         "commit": git_commit(),
     }
-    figure = lr_range_png(lr_range_data(result, f"Learning-rate range test: {arm} on {dataset.name}", searched))
+    figure = png(draw_lr_range, lr_range_data(result, f"Learning-rate range test: {arm} on {dataset.name}", searched))
     _made(folder)
     write_lr_range(folder, result, facts, figure)
     _say(study, values, folder, result, start_knob(stage.name, arm), searched)
