@@ -21,11 +21,16 @@ from study.page.words import axis_label
 SHARED_KNOBS = ("learning_rate", "momentum", "weight_decay")
 SCALE_RATIO = 20.0
 """Of a knob whose scale was not recorded: from which ratio of its ends on a scale is not linear."""
+NEAR_ONE = 0.9
+"""Of such a knob: from where on its distance to 1 is what counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """How a knob's axis is drawn. scale: log, logit, linear or category; low, high: its ends, None for a category."""
+    """How a knob's axis is drawn. scale: log, logit, linear or category.
+
+    low, high: where it was searched; None where that was not recorded: then the axis ends where the values do.
+    """
 
     scale: str
     low: float | None = None
@@ -45,13 +50,13 @@ def knob_axis(tables: Tables, knob: str, values: pd.Series) -> Axis:
 
 
 def inferred_axis(values: pd.Series) -> Axis:
-    """Logarithmic where the values span a factor of SCALE_RATIO, logit where their distances to 1 do."""
+    """Log where the values span a factor of SCALE_RATIO; logit where those near 1 do in their distance to it."""
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         return Axis(scale="category")
     low, high = float(values.min()), float(values.max())
-    if 0 < low <= high < 1 and (1 - low) / (1 - high) > SCALE_RATIO:
-        return Axis(scale="logit", low=low, high=high)
-    return Axis(scale="log" if low > 0 and high / low > SCALE_RATIO else "linear", low=low, high=high)
+    if NEAR_ONE <= low <= high < 1 and (1 - low) / (1 - high) > SCALE_RATIO:
+        return Axis(scale="logit")
+    return Axis(scale="log" if low > 0 and high / low > SCALE_RATIO else "linear")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +126,11 @@ def own_slices_data(tables: Tables) -> Slices | None:
 
 
 def _set_knob_axis(ax: Axes, axis: Axis, values: pd.Series) -> None:
-    if axis.low is None or axis.high is None:
+    scale = axis.scale
+    if scale == "category":
         return
-    scale, low, high = axis.scale, axis.low, axis.high
+    low = float(values.min()) if axis.low is None else axis.low
+    high = float(values.max()) if axis.high is None else axis.high
     if scale == "log":
         ax.set_xscale("log")
         pad = max((high / low) ** 0.06, 1.05)
