@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import ValidationError
 from torch import Tensor
 
 from study.core.errors import StudyError, last_line, nearest
@@ -33,6 +32,7 @@ from trainables.tasks.jigsaw import Puzzles
 from trainables.training.checkpoints import read_newest_checkpoint
 from trainables.training.learner import Learner
 from trainables.training.metrics import confusion_matrix
+from trainables.training.setup import TrialSetup
 
 FOLDER = "inspect"
 
@@ -205,21 +205,15 @@ def _completed(book: Book, run_dir: Path, trial_id: str) -> TrialRecord:
 def _learner(trial: TrialRecord, stage: Stage, spec: StudySpec, data: TuningData, state: Mapping[str, Any]) -> Learner:
     assert spec.numerics is not None
     torch.set_num_threads(spec.numerics.num_threads)  # as the trial had: another number rounds otherwise
+    setup = TrialSetup(
+        num_epochs=stage.num_epochs(trial.arm),
+        seed=trial.seed,
+        numerics=spec.numerics,
+        device=torch.device("cuda" if spec.gpus_per_trial and torch.cuda.is_available() else "cpu"),
+    )
     try:
-        learner = stage.task.learner(
-            trial.hparams,
-            data,
-            num_epochs=stage.num_epochs(trial.arm),
-            seed=trial.seed,
-            numerics=spec.numerics,
-            device=torch.device("cuda" if spec.gpus_per_trial and torch.cuda.is_available() else "cpu"),
-        )
+        learner = stage.task.learner(trial.hparams, data, setup)
         learner.load_state_dict(dict(state["learner"]))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise StudyError(
-            f"{trial.trial_id} cannot be built again: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from None
     except (ValueError, RuntimeError, KeyError) as error:  # load_state_dict's own for another architecture
         raise StudyError(f"{trial.trial_id} cannot be built again: {last_line(error)}") from None
     return learner

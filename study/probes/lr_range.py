@@ -13,7 +13,7 @@ import torch
 
 from search_spaces.space import SearchSpace
 from study.core.commands import command_line
-from study.core.errors import StudyError, last_line, nearest
+from study.core.errors import StudyError, nearest
 from study.core.spec import StudySpec, option_name, validated
 from study.core.stage import Stage
 from study.core.start_points import rate_text, start_knob
@@ -102,18 +102,8 @@ def _learner(stage: Stage, arm: str, spec: StudySpec, data: TuningData) -> Learn
     """As a worker builds that of the arm's first trial."""
     assert spec.numerics is not None
     torch.set_num_threads(spec.numerics.num_threads)
-    try:
-        return stage.task.learner(
-            stage.space.start_hparams(stage.space.arms[arm]),
-            data,
-            num_epochs=stage.num_epochs(arm),
-            seed=spec.seed,
-            numerics=spec.numerics,
-            device=torch.device("cuda" if spec.gpus_per_trial and torch.cuda.is_available() else "cpu"),
-            start_from=stage.start_from if arm in stage.warm_arms else None,
-        )
-    except ValueError as error:
-        raise StudyError(f"{arm} cannot be trained: {last_line(error)}") from None
+    device = torch.device("cuda" if spec.gpus_per_trial and torch.cuda.is_available() else "cpu")
+    return stage.first_learner(arm, data, numerics=spec.numerics, device=device)
 
 
 def _searched(space: SearchSpace, arm: str) -> tuple[float, float]:

@@ -36,6 +36,7 @@ from trainables.data.sources import SOURCES, load_dataset
 from trainables.data.splits import retest_data, tuning_data, whole
 from trainables.data.types import DataError, ImageDataset, TuningData
 from trainables.training.checkpoints import newest_epoch
+from trainables.training.setup import TrialSetup
 
 
 def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
@@ -259,16 +260,13 @@ class ReproductionSession(Session):
 
     def _reason_not_to_run(self, run: Run) -> str | None:
         """What would fail in every training fails here: why it cannot run on these data, or None."""
-        spec = self._spec
+        assert self._spec.numerics
+        seed = self._seeds[0]
+        setup = TrialSetup(
+            num_epochs=run.num_epochs, seed=seed, numerics=self._spec.numerics, device=torch.device("cpu")
+        )
         try:
-            run.training.task.learner(
-                run.training.hparams,
-                self._data(run, self._seeds[0]),
-                num_epochs=run.num_epochs,
-                seed=self._seeds[0],
-                numerics=spec.numerics,  # type: ignore[arg-type]
-                device=torch.device("cpu"),
-            )
+            run.training.task.learner(run.training.hparams, self._data(run, seed), setup)
         except ValueError as error:
             return last_line(error)
         return None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import torch
+from learner_cases import setup_of
 from study_process import assert_one_sentence, ledger_events, of_kind, read_rows, read_summary, run_to_end, started
 
 from study.core.errors import StudyError
@@ -23,7 +23,6 @@ from study.reproduction.session import resume
 from study.reproduction.spec import ReproductionSpec
 from trainables.data.sources import load_dataset
 from trainables.data.splits import retest_data, tuning_data, whole
-from trainables.hparams import Numerics
 from trainables.training.checkpoints import newest_epoch
 from trainables.training.retest import train_and_test
 
@@ -99,10 +98,7 @@ def test_a_training_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(c
         retest_data(tuning_data(dataset, thinned=whole, subset_seed=0), thinned=run.thinned, subset_seed=1000),
         scaled_test(dataset, 0.5),
         hparams=dict(run.training.hparams),
-        num_epochs=run.num_epochs,
-        seed=1000,
-        numerics=Numerics(),
-        device=torch.device("cpu"),
+        setup=setup_of(num_epochs=run.num_epochs, seed=1000),
         checkpoint_dir=tmp_path,
     )
     (ours,) = (r for r in read_rows(cut.run_dir, "runs") if (r["run"], r["seed"]) == ("s1_jigsaw2x2", 1000))

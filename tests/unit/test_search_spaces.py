@@ -136,14 +136,9 @@ def test_whatever_is_proposed_is_valid_and_names_entries_of_the_tables(task, arm
         assert valid.model in MODELS
         assert valid.optimizer in OPTIMIZERS
         assert valid.schedule in SCHEDULES
-        assert valid.mixing in {"none", *MIXINGS}
+        assert valid.mixing in MIXINGS
         assert (valid.mixing_alpha is None) == (valid.mixing == "none")
-        augmenter(
-            valid.augmentation,
-            cutout_length=valid.cutout_length,
-            randaugment_num_ops=valid.randaugment_num_ops,
-            randaugment_magnitude=valid.randaugment_magnitude,
-        )
+        augmenter(valid.augmentation, dict(valid))
         assert (valid.cutout_length is None) == ("cutout" not in valid.augmentation)
         assert (valid.randaugment_num_ops is None) == ("randaugment" not in valid.augmentation)
 

@@ -52,7 +52,7 @@ def build_model(
     """A freshly initialised model for square images; the caller seeds torch's generator.
 
     Its forward maps float32[B, in_channels, image_size, image_size] to float32[B, num_classes]: logits with
-    the head "linear", cosines in [-1, 1] with "cosine" (what a loss needs: losses.LOSS_HEADS). padding ("same" or
+    the head "linear", cosines in [-1, 1] with "cosine" (what a loss needs: losses.Loss). padding ("same" or
     "valid"), dropout and drop_path (probabilities in [0, 1)): None is the model's own default.
     Raises ValueError for an unknown name, head or padding, an option that the model does not take, fewer than 2
     classes, channels other than 1 or 3, images below 16×16.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainables.hparams import ImbalanceHparams
+from trainables.parts.part import Part
 
 
 def tail_classes(class_counts: Tensor) -> Tensor:
@@ -84,19 +86,19 @@ def _mean_one(weights: Tensor) -> Tensor:
     return (weights / weights.mean()).float()
 
 
-def _knob(hparams: ImbalanceHparams, name: str) -> float:
-    value: float | None = getattr(hparams, name)
-    if value is None:
-        raise ValueError(f"class_weighting {hparams.class_weighting!r} needs {name}, got None")
-    return value
+@dataclass(frozen=True, kw_only=True)
+class ClassWeighting(Part):
+    """function(class_counts int64[C], a number for each of needs) -> float32[C] with mean 1."""
+
+    def weights(self, class_counts: Tensor, knobs: Mapping[str, Any]) -> Tensor:
+        """float32[C] with mean 1, with the knobs that it needs among all that there are."""
+        weights: Tensor = self.function(class_counts, *(knobs[knob] for knob in self.needs))
+        return weights
 
 
-CLASS_WEIGHTINGS: dict[str, Callable[[Tensor, ImbalanceHparams], Tensor]] = {
-    "uniform": lambda class_counts, hparams: uniform_weights(class_counts),
-    "inverse": lambda class_counts, hparams: inverse_weights(class_counts, _knob(hparams, "class_weight_gamma")),
-    "class_balanced": lambda class_counts, hparams: class_balanced_weights(
-        class_counts, _knob(hparams, "class_weight_beta")
-    ),
-    "tail": lambda class_counts, hparams: tail_weights(class_counts, _knob(hparams, "tail_class_weight")),
+CLASS_WEIGHTINGS: dict[str, ClassWeighting] = {
+    "uniform": ClassWeighting(function=uniform_weights),
+    "inverse": ClassWeighting(function=inverse_weights, needs=("class_weight_gamma",)),
+    "class_balanced": ClassWeighting(function=class_balanced_weights, needs=("class_weight_beta",)),
+    "tail": ClassWeighting(function=tail_weights, needs=("tail_class_weight",)),
 }
-"""class_weighting -> (class_counts int64[C], hparams) -> float32[C] with mean 1."""

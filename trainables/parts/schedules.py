@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from trainables.hparams import Hparams
-
 Schedule = Callable[[float], float]
 """(progress in [0, 1)) -> multiplier in (0, 1]."""
 
@@ -83,11 +81,6 @@ def restarted(schedule: Schedule, restart: float) -> Schedule:
         return schedule((progress - restart) / (1 - restart))
 
     return multiplier
-
-
-def schedule_of(hparams: Hparams) -> Schedule:
-    """The schedule that hparams name, after their warm-up."""
-    return warmed_up(SCHEDULES[hparams.schedule], hparams.warmup)
 
 
 def last_epoch_before(start: float, num_epochs: int) -> int:
