@@ -61,10 +61,11 @@ TASKS = {task.name: task for task in (BASELINE, IMBALANCE, PRETEXT_TASK, TRANSFE
     "command",
     [
         [sys.executable, "-m", "ruff", "check", "."],
+        [sys.executable, "-m", "ruff", "format", "--check", "."],
         [sys.executable, "-m", "mypy"],
         [shutil.which("lint-imports", path=str(Path(sys.executable).parent)) or "lint-imports"],
     ],
-    ids=["ruff", "mypy", "import-linter"],
+    ids=["ruff", "format", "mypy", "import-linter"],
 )
 def test_the_tools_have_nothing_to_say(command):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -232,6 +232,13 @@ def _estimate_statistics(learner: Learner, model: nn.Module) -> None:
         update_bn([learner.batches.normalised(part) for part in images.split(EVAL_BATCH_SIZE)], model)
 
 
+def tiles_in_place(learner: Learner, images: Tensor) -> tuple[Tensor, int]:
+    """The images' tiles, each in its true place, and how many there are a side."""
+    puzzles = _puzzles(learner)
+    tiles, permutations = puzzles.posed(learner.batches.normalised(images), torch.Generator().manual_seed(0))
+    return shuffle_tiles(tiles, permutations.argsort(dim=1)), puzzles.hparams.grid
+
+
 def _puzzles(learner: Learner) -> Puzzles:
     assert isinstance(learner.batches.prepare, Puzzles)
     return learner.batches.prepare
@@ -273,6 +280,8 @@ PRETEXT_TASK = Task(
     metric="val_exact_accuracy",
     mode="max",
     score="test_exact_accuracy",
+    is_classifier=False,
+    model_inputs=tiles_in_place,
 )
 
 TRANSFER = Task(

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import ValidationError
+from torch import Tensor
 
 from trainables.data.types import TestData, TuningData
 from trainables.hparams import Hparams
 from trainables.training.checkpoints import read_newest_checkpoint
 from trainables.training.learner import Learner
 from trainables.training.setup import TrialSetup
+
+
+def whole_images(learner: Learner, images: Tensor) -> tuple[Tensor, int]:
+    """The model_inputs of a task whose model is given an image as it is."""
+    return learner.batches.normalised(images), 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +30,9 @@ class Task:
     retests.parquet. metric: the column of epochs.parquet that is tuned; score: the column of retests.parquet by which
     arms are judged. warm_start(learner, state, hparams): begin with another learner's weights. follow(learner, data,
     test): columns of epochs.parquet for each epoch of the retest, to look at, never to choose by. at_end(learner,
-    data): columns of epochs.parquet for a trial's last epoch.
+    data): columns of epochs.parquet for a trial's last epoch. is_classifier: whether the model tells classes apart.
+    model_inputs(learner, images): what the model is given of images, uint8[B, H, W, C] on the learner's device, and
+    into how many tiles a side each is cut (1: it is whole).
     """
 
     name: str
@@ -38,6 +46,8 @@ class Task:
     warm_start: Callable[[Learner, Mapping[str, Any], Any], None] | None = None
     follow: Callable[[Learner, TuningData, TestData], Mapping[str, float]] | None = None
     at_end: Callable[[Learner, TuningData], Mapping[str, Any]] | None = None
+    is_classifier: bool = True
+    model_inputs: Callable[[Learner, Tensor], tuple[Tensor, int]] = whole_images
 
     def learner(
         self,
