@@ -193,5 +193,5 @@ class Numerics(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     precision: Precision = "float32"
-    num_threads: int = Field(1, ge=1)
+    num_threads: int = Field(default=1, ge=1)
     channels_last: bool = True

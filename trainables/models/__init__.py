@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 
 from torch import nn
 
+from trainables.common.nearest import nearest
 from trainables.models.heads import HEADS
 from trainables.models.lenet import LeNet
 from trainables.models.resnet_cifar import resnet9, resnet18, resnet20, resnet32, resnet34
@@ -59,8 +59,7 @@ def build_model(
     """
     for kind, value, table in (("model", name, MODELS), ("head", head, HEADS), ("padding", padding, PADDINGS)):
         if value is not None and value not in table:
-            nearest = difflib.get_close_matches(value, table, n=1, cutoff=0)[0]
-            raise ValueError(f"{kind} must be one of {', '.join(table)}, got {value!r}; nearest: {nearest}")
+            raise ValueError(f"{kind} must be one of {', '.join(table)}, got {value!r}{nearest(value, table)}")
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
     if in_channels not in (1, 3):

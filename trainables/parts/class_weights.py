@@ -37,6 +37,11 @@ def inverse_weights(class_counts: Tensor, gamma: float) -> Tensor:
 
     class_counts: int64[C]; returns float32[C] with mean 1. Raises ValueError if a count is below 1 or gamma
     below 0.
+
+    Of 1 and 4 images at gamma .5: 1 and 1/2, over their mean 3/4.
+
+    >>> inverse_weights(torch.tensor([1, 4]), 0.5)
+    tensor([1.3333, 0.6667])
     """
     _check_counts(class_counts)
     if not (math.isfinite(gamma) and gamma >= 0):
@@ -50,6 +55,11 @@ def class_balanced_weights(class_counts: Tensor, beta: float) -> Tensor:
     Cui et al. 2019, "Class-Balanced Loss Based on Effective Number of Samples", eq. 4.
     β = 0 is uniform; β → 1 tends to 1/n_j. class_counts: int64[C]; returns float32[C] with mean 1.
     Raises ValueError if a count is below 1 or beta is outside [0, 1).
+
+    Of 1 and 2 images at β = .5: 1 and (1 - .5) / (1 - .25) = 2/3, over their mean 5/6.
+
+    >>> class_balanced_weights(torch.tensor([1, 2]), 0.5)
+    tensor([1.2000, 0.8000])
     """
     _check_counts(class_counts)
     if not 0 <= beta < 1:

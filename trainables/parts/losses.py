@@ -87,6 +87,12 @@ def ldam_margins(class_counts: Tensor, max_margin: Tensor) -> Tensor:
     """Cao et al. 2019, eq. 13: margin_j ∝ n_j^-1/4, the rarest class's equal to max_margin.
 
     class_counts: int64[C]; max_margin: 0-dim; returns float32[C].
+
+    Of 1 and 16 images: 16^-1/4 is half of 1^-1/4.
+
+    >>> import torch
+    >>> ldam_margins(torch.tensor([1, 16]), torch.tensor(0.5))
+    tensor([0.5000, 0.2500])
     """
     relative = class_counts.to(max_margin.dtype).pow(-0.25)
     return max_margin * relative / relative.max()
@@ -134,6 +140,13 @@ def post_hoc_adjustment(logits: Tensor, class_counts: Tensor, tau: Tensor | floa
 
     logits: float32[..., C]; class_counts: int64[C], each at least 1, of the training set; returns
     float32[..., C].
+
+    Equal logits of a class with a quarter of the images and one with the rest: the rare one gains log 3 on the other.
+
+    >>> import torch
+    >>> adjusted = post_hoc_adjustment(torch.zeros(2), torch.tensor([1, 3]), 1.0)
+    >>> round(float((adjusted[0] - adjusted[1]).exp()), 4)
+    3.0
     """
     return logits - tau * _log_prior(class_counts, like=logits)
 

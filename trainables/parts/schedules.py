@@ -87,5 +87,8 @@ def last_epoch_before(start: float, num_epochs: int) -> int:
     """The last epoch before a phase that starts at the share `start` of training; 0: it is there from the first.
 
     At least one epoch is left for the phase. Epochs count from 1.
+
+    >>> last_epoch_before(0.8, 10), last_epoch_before(1.0, 10), last_epoch_before(0.0, 10)
+    (8, 9, 0)
     """
     return min(round(start * num_epochs), num_epochs - 1)
