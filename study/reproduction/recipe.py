@@ -11,7 +11,7 @@ from trainables.training.task import Task
 
 Kind = Literal["recipe", "corrected", "control", "ablation", "cause"]
 LAST_EPOCH = "last epoch"
-"""Recipe.corrected, or the run of its cause, where that lies in what was reported and not in what was trained."""
+"""Recipe.corrected, or Cause.run, where it lies in what was reported and not in what was trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +57,23 @@ class Reported:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cause:
+    """Why the number that comes out here may differ from the reported one by more than 3 points.
+
+    run: the one without that cause, or LAST_EPOCH.
+    """
+
+    text: str
+    run: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A training of a source system.
 
     corrected: the run whose number stands in the corrected column (a variant's, another recipe's), LAST_EPOCH or None.
     reported_per_class: the recalls that a report printed, the first classes' where not all are known. tuned: the study
-    and the arm in which the same question was tuned. cause: why the number that comes out here differs from the
-    reported one, where it does by more than 3 points, and the run without that cause, or LAST_EPOCH.
+    and the arm in which the same question was tuned. cause: None where no number differs, or no cause was found.
     """
 
     name: str
@@ -77,7 +87,7 @@ class Recipe:
     variants: tuple[Variant, ...] = ()
     reported_per_class: tuple[float, ...] = ()
     tuned: tuple[str, str] | None = None
-    cause: tuple[str, str] | None = None
+    cause: Cause | None = None
 
     @property
     def source(self) -> str:

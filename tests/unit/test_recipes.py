@@ -82,7 +82,7 @@ def test_what_a_recipe_points_at_exists(recipe):
     assert recipe.corrected in {None, LAST_EPOCH, *RUNS_BY_NAME}
     assert recipe.training.begins_with in {None, *RECIPES}
     if recipe.cause:
-        assert recipe.cause[1] in {LAST_EPOCH, *RUNS_BY_NAME}
+        assert recipe.cause.run in {LAST_EPOCH, *RUNS_BY_NAME}
     task, arm = recipe.tuned
     assert arm in {*STUDIES[task].arm_names, "pretext"}
     columns = {reported.column for reported in recipe.reported}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from study.reproduction.recipe import (
     BEST_ON_TEST,
     LAST_EPOCH,
+    Cause,
     Recipe,
     Reported,
     Training,
@@ -134,9 +135,10 @@ S1_RECIPES = (
             ),
         ),
         tuned=("imbalance", "augment_copies_weighted_loss"),
-        cause=(
-            "for this training it is not stated which epoch was reported; ours is at its best early and then overfits",
-            LAST_EPOCH,
+        cause=Cause(
+            text="for this training it is not stated which epoch was reported; ours is at its best early and then "
+            "overfits",
+            run=LAST_EPOCH,
         ),
     ),
     Recipe(
@@ -183,10 +185,10 @@ S1_RECIPES = (
                 changes={"hparams": {"optimizer": "sgd_heavy_ball", "learning_rate": 1e-3}},
             ),
         ),
-        cause=(
-            "the report does not state its optimiser, and its net seems to have learnt more slowly than ours with "
+        cause=Cause(
+            text="the report does not state its optimiser, and its net seems to have learnt more slowly than ours with "
             "Adam, which is where the report ended after about one epoch of ten; SGD at .001 learns more slowly",
-            "s1_jigsaw2x2.slower",
+            run="s1_jigsaw2x2.slower",
         ),
         tuned=("jigsaw", "pretext"),
     ),
