@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from study.records.tables import RUNS
 from study.reproduction.recipe import LAST_EPOCH, Training
-from study.reproduction.recipes import ABLATIONS, RECIPES, chosen_recipes
-from study.reproduction.runs import MIN_IMAGES_PER_CLASS, Run, planned_runs, scaled_counts
+from study.reproduction.recipes import ABLATIONS, RECIPES
+from study.reproduction.runs import MIN_IMAGES_PER_CLASS, Run, chosen_recipes, planned_runs, scaled_counts
 from study.reproduction.spec import ReproductionSpec
 from study.tasks.registry import STUDIES
 from trainables.data.augmentation import VIEWS
