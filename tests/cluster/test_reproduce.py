@@ -141,7 +141,7 @@ def test_a_second_reproduction_of_that_name_is_refused(cut):
 
 def test_a_recipe_that_has_changed_since_is_not_gone_on_with(cut, monkeypatch):
     recipe = RECIPES["s1_jigsaw_init"]
-    changed = replace(recipe, training=recipe.training.with_changes({"hparams": {"learning_rate": 0.5}}))
+    changed = replace(recipe, training=recipe.training.with_changes({"learning_rate": 0.5}))
     recipes = [changed if name == recipe.name else RECIPES[name] for name in RECIPE_NAMES]
     monkeypatch.setattr("study.reproduction.runs.chosen_recipes", lambda names: recipes)
     with pytest.raises(StudyError, match="s1_jigsaw_init of this version of the project is not the training that"):

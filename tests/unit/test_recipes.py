@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from study.records.tables import RUNS
 from study.reproduction.recipe import LAST_EPOCH, Training
-from study.reproduction.recipes import ABLATIONS, RECIPES, chosen_recipes
-from study.reproduction.runs import MIN_IMAGES_PER_CLASS, Run, planned_runs, scaled_counts
+from study.reproduction.recipes import ABLATIONS, RECIPES
+from study.reproduction.runs import MIN_IMAGES_PER_CLASS, Run, chosen_recipes, planned_runs, scaled_counts
 from study.reproduction.spec import ReproductionSpec
 from study.tasks.registry import STUDIES
 from trainables.data.augmentation import VIEWS
@@ -80,7 +80,7 @@ def test_what_a_recipe_points_at_exists(recipe):
     assert recipe.corrected in {None, LAST_EPOCH, *RUNS_BY_NAME}
     assert recipe.training.begins_with in {None, *RECIPES}
     if recipe.cause:
-        assert recipe.cause[1] in {LAST_EPOCH, *RUNS_BY_NAME}
+        assert recipe.cause.run in {LAST_EPOCH, *RUNS_BY_NAME}
     task, arm = recipe.tuned
     assert arm in {*STUDIES[task].arm_names, "pretext"}
     columns = {reported.column for reported in recipe.reported}
