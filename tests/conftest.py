@@ -1,6 +1,7 @@
 """The tiers of the tests, and how they share two cores: files stay in one process, the longest first, timed ones alone.
 
-tests/unit and tests/page are the fast tier; tests/training trains, tests/cluster starts Ray and whole studies.
+tests/unit and tests/page are the fast tier; tests/training trains, tests/cluster starts Ray and whole studies. Where a
+file takes long, xdist_group parts it; where two files need one study, it joins them.
 """
 
 from __future__ import annotations
@@ -13,14 +14,28 @@ from typing import IO, Any
 
 import pytest
 import torch
+from xdist.scheduler import LoadGroupScheduling
 
 TESTS = Path(__file__).resolve().parent
 TIERS = ("training", "cluster")  # folders whose tests bear their name as a marker
 LONGEST = (
-    "test_resume.py", "test_studies.py", "test_ray_facts.py", "test_end_to_end.py", "test_models.py", "test_learner.py",
+    "test_resume.py", "test_studies.py", "test_reproduce.py", "test_ray_facts.py", "test_recipes.py", "test_models.py",
+    "test_learner.py", "test_inspect.py", "test_contracts.py", "test_figures.py", "test_spec_cli.py", "test_page.py",
 )  # fmt: skip
 
 torch.set_num_threads(1)
+
+
+class FilesAndGroups(LoadGroupScheduling):
+    """Tests of one xdist_group go to one process, the others by file: a study or a data set is made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope = super()._split_scope(nodeid)
+        return nodeid.partition("::")[0] if scope == nodeid else scope
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndGroups:
+    return FilesAndGroups(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

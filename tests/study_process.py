@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import io
 import json
 import os
 import signal
@@ -17,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
+
+from study.cli import run_main
 
 PROJECT = Path(__file__).resolve().parents[1]
 RUN_FILES = ("spec.json", "ledger.db", "summary.json", "report.html")
@@ -76,7 +81,12 @@ class StudyProcess:
         os.killpg(self._process.pid, signal.SIGINT)
 
     def kill(self) -> None:
-        """SIGKILL to the driver alone; returns when its workers have noticed and are gone.
+        """SIGKILL to the driver and to all that it started, as when a machine goes down."""
+        self._kill_session()
+        self._process.wait()
+
+    def kill_driver(self) -> None:
+        """SIGKILL to the driver alone; returns when its workers have noticed and are gone, which takes a minute.
 
         Two agents of Ray's (dashboard, runtime environments) stay for a minute and do nothing: they are not waited for.
         """
@@ -94,11 +104,19 @@ class StudyProcess:
 
     def end(self) -> None:
         """Leave nothing behind, whatever the test did."""
-        for pid in {*self._session(), *([self._process.pid] if self.is_running else [])}:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._kill_session()
         self._process.wait()
         self._files.close()
+
+    def _kill_session(self) -> None:
+        # The driver first: it must see none of its workers die. Again, until none is left that one of them had started.
+        if self.is_running:
+            self._process.kill()
+        while members := self._session():
+            for pid in members:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
 
     def _workers(self) -> list[int]:
         workers = []
@@ -135,6 +153,22 @@ def run_to_end(verb: str, *arguments: str) -> tuple[int, str, str]:
         return process.wait(), process.stdout, process.stderr
 
 
+def run_here(verb: str, *arguments: str) -> tuple[int, str, str]:
+    """As run_to_end, but in this process, for what ends before it needs Ray: a new one imports torch for seconds."""
+    main = importlib.import_module(verb).main
+    said, complained = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(complained),
+    ):
+        patch.setattr(sys, "argv", [verb, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            run_main(main)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, said.getvalue(), complained.getvalue()
+
+
 @cache
 def uninterrupted_study(output_dir: Path) -> tuple[Path, str, str]:
     """The settings' study, run to its end in one go: (run directory, stdout, stderr)."""
@@ -147,7 +181,7 @@ def uninterrupted_study(output_dir: Path) -> tuple[Path, str, str]:
 
 @cache
 def shared_folder() -> Path:
-    """One for all test modules of this process, removed with it."""
+    """One for all test modules of this process (see xdist_group), removed with it."""
     folder = tempfile.TemporaryDirectory(prefix="studies-")
     _kept_alive.append(folder)
     return Path(folder.name)

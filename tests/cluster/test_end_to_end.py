@@ -26,6 +26,7 @@ from study_process import (
     assert_one_sentence,
     read_rows,
     read_summary,
+    run_here,
     run_to_end,
     shared_folder,
     uninterrupted_study,
@@ -33,7 +34,7 @@ from study_process import (
 
 from study.records import tables as records
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("whole")]  # with test_resume, which compares with it
 
 RUNGS = (1, 2)  # grace 1, factor 2, below 4 epochs
 NOISE = re.compile(r"\bINFO\b|WARNING|Warning|Traceback|ray::|Trial status|\(pid=|\bE0\d{3}\b|\x1b|Error")
@@ -194,7 +195,7 @@ def test_the_console_says_where_the_dashboard_is_and_how_to_get_in(whole):
 
 def test_a_name_is_taken_only_once(run_dir):
     before = contents(run_dir)
-    status, stdout, stderr = run_to_end(
+    status, stdout, stderr = run_here(
         "study.run", "imbalance", *SETTINGS, "--output-dir", str(run_dir.parent), "--name", run_dir.name
     )
     assert status == 2

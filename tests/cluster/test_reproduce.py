@@ -9,7 +9,16 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from learner_cases import setup_of
-from study_process import assert_one_sentence, ledger_events, of_kind, read_rows, read_summary, run_to_end, started
+from study_process import (
+    assert_one_sentence,
+    ledger_events,
+    of_kind,
+    read_rows,
+    read_summary,
+    run_here,
+    run_to_end,
+    started,
+)
 
 from study.core.errors import StudyError
 from study.core.spec import validated
@@ -127,7 +136,7 @@ def test_puzzles_that_a_classifier_begins_with_are_kept_until_the_end(cut):
 
 
 def test_the_page_is_rebuilt_from_the_tables_alone(cut):
-    status, _, stderr = run_to_end("study.report", str(cut.run_dir))
+    status, _, stderr = run_here("study.report", str(cut.run_dir))
     assert (status, stderr) == (0, "")
     page = (cut.run_dir / "report.html").read_text()
     for name in RECIPE_NAMES:
@@ -178,7 +187,7 @@ def test_bad_input_is_one_sentence(arguments, message, tmp_path, monkeypatch):
 
 
 def test_a_mistake_on_the_command_line_ends_with_status_2():
-    status, _, stderr = run_to_end("study.reproduce", "s1_step_copi")
+    status, _, stderr = run_here("study.reproduce", "s1_step_copi")
     assert status == 2
     assert_one_sentence(stderr)
 

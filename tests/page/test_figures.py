@@ -49,11 +49,20 @@ OF_TASKS = [(task, figure.name) for task in FAKES for figure in PAGES[task].figu
 
 
 @pytest.mark.parametrize(("task", "name"), OF_TASKS)
-def test_every_figure_draws_a_png_for_each_of_its_tasks(runs: dict[str, Tables], task: str, name: str) -> None:
+def test_every_figure_has_data_and_a_description_for_each_of_its_tasks(
+    runs: dict[str, Tables], task: str, name: str
+) -> None:
     data = BY_NAME[name].data(runs[task])
-    png = figures_base.render(BY_NAME[name], data)
-    assert png.startswith(b"\x89PNG")
+    assert BY_NAME[name].draw(data).axes
     assert BY_NAME[name].alt(data)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_every_figure_is_a_png(runs: dict[str, Tables], name: str) -> None:
+    """Of the one of its tasks that has the fewest arms: to lay out their panels and labels is what takes long."""
+    task = min((task for task, figure in OF_TASKS if figure == name), key=lambda task: len(FAKES[task].arms))
+    png = figures_base.render(BY_NAME[name], BY_NAME[name].data(runs[task]))
+    assert png.startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("task", FAKES)

@@ -59,13 +59,17 @@ TASKS = {task.name: task for task in (BASELINE, IMBALANCE, PRETEXT_TASK, TRANSFE
 
 @pytest.mark.parametrize(
     "command",
+    # A process each, mypy first: it takes most of a minute where its cache is empty.
     [
-        [sys.executable, "-m", "ruff", "check", "."],
-        [sys.executable, "-m", "ruff", "format", "--check", "."],
-        [sys.executable, "-m", "mypy"],
-        [shutil.which("lint-imports", path=str(Path(sys.executable).parent)) or "lint-imports"],
+        pytest.param([sys.executable, "-m", "mypy"], marks=pytest.mark.xdist_group("mypy")),
+        pytest.param([sys.executable, "-m", "ruff", "check", "."], marks=pytest.mark.xdist_group("ruff")),
+        pytest.param([sys.executable, "-m", "ruff", "format", "--check", "."], marks=pytest.mark.xdist_group("ruff")),
+        pytest.param(
+            [shutil.which("lint-imports", path=str(Path(sys.executable).parent)) or "lint-imports"],
+            marks=pytest.mark.xdist_group("import-linter"),
+        ),
     ],
-    ids=["ruff", "format", "mypy", "import-linter"],
+    ids=["mypy", "ruff", "format", "import-linter"],
 )
 def test_the_tools_have_nothing_to_say(command):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from learner_cases import SPACE
+from study_process import run_here
 
 from study.cli import parse_study
 from study.core.commands import command_line
@@ -406,24 +407,32 @@ def test_help_is_all_that_a_process_says_and_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def assert_refused(status, stdout, stderr, folder, part):
+    assert status == 2
+    assert part in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    assert stderr.startswith("error: ")
+    assert stdout == ""
+    assert os.listdir(folder) == []
+
+
+def test_the_process_ends_with_status_2_one_line_no_traceback_and_nothing_made(tmp_path):
+    result = run_study("imbalance", "--max-epochs", "0", cwd=tmp_path)
+    part = "--max-epochs must be greater than or equal to 1, got 0"
+    assert_refused(result.returncode, result.stdout, result.stderr, tmp_path, part)
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["imbalance", "--max-epochs", "0"], "--max-epochs must be greater than or equal to 1, got 0"),
         (["imbalence"], "did you mean 'imbalance'?"),
         (["imbalance", "--output-dir", "x" * 300, "--dataset", "digits"], "is too long for a file name"),
         (["imbalance", "--data-root", "nowhere", "--dataset", "cifar10"], "cifar10"),
     ],
-    ids=["option", "task", "long path", "no data"],
+    ids=["task", "long path", "no data"],
 )
-def test_the_process_ends_with_status_2_one_line_no_traceback_and_nothing_made(tmp_path, words, part):
-    result = run_study(*words, cwd=tmp_path)
-    assert result.returncode == 2
-    assert part in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert result.stderr.startswith("error: ")
-    assert result.stdout == ""
-    assert os.listdir(tmp_path) == []
+def test_so_it_does_for_other_mistakes_of_which_none_needs_a_process_to_be_seen(tmp_path, words, part):
+    assert_refused(*run_here("study.run", *words), tmp_path, part)
 
 
 def test_a_start_of_one_arm_goes_before_that_of_all():

@@ -189,27 +189,37 @@ def test_the_fingerprint_is_of_arrays_and_names_and_not_of_the_files(tmp_path: P
     assert load(png).fingerprint != load(renamed).fingerprint
 
 
+LOAD_AGAIN_AND_AGAIN = """
+from pathlib import Path; import sys; from trainables.data import load_dataset
+print("ready", flush=True); sys.stdin.readline()
+for _ in range(20):
+    d = load_dataset(sys.argv[1], data_root=Path("."), download=False)
+    [p.unlink(missing_ok=True) for p in Path(sys.argv[1]).glob(".decoded/*/meta.json")]
+print(d.fingerprint)
+"""
+
+
 def test_processes_at_once_agree_and_leave_one_whole_copy(tmp_path: Path, user_cache: Path) -> None:
+    """This one and another: to import what loads takes seconds, so the other says when it has."""
     user_cache.write_text("in the way")
     folder = write_parquet_folder(tmp_path / "pets")
-    code = (
-        "from pathlib import Path; import sys; from trainables.data import load_dataset\n"
-        "for _ in range(20):\n"
-        "    d = load_dataset(sys.argv[1], data_root=Path('.'), download=False)\n"
-        "    [p.unlink(missing_ok=True) for p in Path(sys.argv[1]).glob('.decoded/*/meta.json')]\n"
-        "print(d.fingerprint)"
-    )
-    root = Path(cache.__file__).parents[2]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(folder)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(root)},
-        )
-        for _ in range(2)
-    ]
-    outputs = {process.communicate(timeout=60)[0] for process in processes}
-    assert all(process.returncode == 0 for process in processes)
-    assert outputs == {load(folder).fingerprint + "\n"}
+    with subprocess.Popen(
+        [sys.executable, "-c", LOAD_AGAIN_AND_AGAIN, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(cache.__file__).parents[2])},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        for _ in range(20):
+            ours = load(folder).fingerprint
+            for path in folder.glob(".decoded/*/meta.json"):
+                path.unlink(missing_ok=True)
+        theirs = process.communicate(timeout=60)[0]
+    assert process.returncode == 0
+    assert {theirs} == {ours + "\n"} == {load(folder).fingerprint + "\n"}
     assert [path.name for path in (folder / ".decoded").iterdir()] == [kept(folder / ".decoded")[0].name]
