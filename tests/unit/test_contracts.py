@@ -93,8 +93,7 @@ def test_every_entry_of_a_table_is_some_arm_s(factor):
 
 def test_no_two_arms_are_the_same():
     def identity(arm):
-        knobs = set(SPACE.knobs(arm)) - set(SPACE.start)
-        return (*sorted(arm.factors.items()), *sorted(knobs))
+        return (*sorted(arm.factors.items()), *sorted(SPACE.own_knobs(arm)))
 
     assert len({identity(arm) for arm in ARMS.values()}) == len(ARMS) == 19
 
@@ -143,7 +142,7 @@ def test_learning_rate_momentum_and_weight_decay_are_knobs_of_every_space(space)
 
 def test_every_remedy_s_own_knob_is_searched_somewhere():
     own = set(ImbalanceHparams.model_fields) - set(ClassifierHparams.model_fields) - set(TABLES)
-    assert own | {"mixing_alpha"} == {name for arm in ARMS.values() for name in arm.start}
+    assert own | {"mixing_alpha"} == {name for arm in ARMS.values() for name in SPACE.own_knobs(arm)}
 
 
 @pytest.mark.parametrize("task", TASKS)
