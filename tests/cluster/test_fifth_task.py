@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import optuna
 import pytest
 import ray
 from matplotlib.figure import Figure as Canvas
 from study_process import ledger_events, read_rows, read_summary
 
-from search_spaces.space import Arm, SearchSpace
+from search_spaces.declarations import Float
+from search_spaces.space import Arm, SearchSpace, each_of
 from study.analysis.tables import Tables, load_tables
 from study.core.run_dir import settings_of
 from study.core.spec import StudySpec, option, validated
@@ -79,29 +79,21 @@ NOISE_TASK = Task(
 # --- searched ------------------------------------------------------------------------------------------------------
 
 
-def noise_space(num_train: int) -> SearchSpace:
-    def suggest(trial: optuna.Trial) -> dict[str, Any]:
-        return {
-            "model": "small_cnn",
-            "augmentation": "none",
-            "batch_size": 64,
-            "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.1, log=True),
-        }
-
-    def wrong(trial: optuna.Trial) -> dict[str, Any]:
-        return {"wrong_labels": trial.suggest_float("wrong_labels", 0.2, 0.8)}
-
+def noise_space() -> SearchSpace:
+    learning_rate = Float("learning_rate", 0.01, 0.1, log=True, start=0.03)
+    wrong_labels = Float("wrong_labels", 0.2, 0.8, start=0.5)
+    fixed = {"model": "small_cnn", "augmentation": "none", "batch_size": 64}
     arms = (
-        Arm(name="clean", description="the labels as they are", factors={"labels": "clean"}),
+        Arm(name="clean", description="the labels as they are", factors={"labels": "clean"}, fixed=fixed),
         Arm(
             name="noisy",
             description="a share of the labels drawn anew",
             factors={"labels": "noisy"},
-            suggest=wrong,
-            start={"wrong_labels": 0.5},
+            fixed=fixed,
+            suggest=each_of(wrong_labels),
         ),
     )
-    return SearchSpace(arms={arm.name: arm for arm in arms}, suggest=suggest, start={"learning_rate": 0.03})
+    return SearchSpace(arms={arm.name: arm for arm in arms}, suggest=each_of(learning_rate))
 
 
 # --- asked ---------------------------------------------------------------------------------------------------------
@@ -113,7 +105,7 @@ class NoiseSpec(StudySpec):
 
 
 def stages(spec: NoiseSpec, data: TuningData) -> tuple[Stage, ...]:
-    return one_stage(spec, NOISE_TASK, noise_space(data.num_train), "clean")
+    return one_stage(spec, NOISE_TASK, noise_space(), "clean")
 
 
 ARMS = ("clean", "noisy")
@@ -205,6 +197,7 @@ def test_a_task_of_ones_own_is_tuned_retested_and_answered(run_dir: Path) -> Non
     summary = read_summary(run_dir)
     assert (summary["task"], summary["state"], summary["not_retested"]) == ("noise", "complete", {})
     assert summary["arm_factors"] == {"clean": {"labels": "clean"}, "noisy": {"labels": "noisy"}}
+    assert summary["knobs"]["noisy"]["wrong_labels"] == {"scale": "linear", "low": 0.2, "high": 0.8}
     assert len(read_rows(run_dir, "trials")) == len(read_rows(run_dir, "retests")) == 4
     assert {row["factor/labels"] for row in read_rows(run_dir, "trials")} == set(ARMS)
     assert all(
