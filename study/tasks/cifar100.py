@@ -39,20 +39,20 @@ def _stages(spec: Cifar100Spec, data: TuningData) -> tuple[Stage, ...]:
     return one_stage(spec, TASK, found, "memorise")
 
 
-_RECIPES = tuple(arm.name for arm in space.ARMS)
+_ARMS = tuple(arm.name for arm in space.ARMS)
 
 CIFAR100 = Study(
     name="cifar100",
     question="from memorising to generalising: what makes a network generalise?",
     spec=Cifar100Spec,
-    arm_names=_RECIPES,
+    arm_names=_ARMS,
     default_dataset="cifar100",
     embedded_dataset="digit-pairs",
     models=tuple(_DEEPER),
     presets={
-        "quick": budget(_RECIPES[:5], 3, 8, 2, 3, model="resnet20"),
-        "standard": budget(_RECIPES, 12, 54, 6, 3, model="resnet18"),
-        "full": budget(_RECIPES, 24, 200, 8, 5, model="resnet18"),
+        "quick": budget(_ARMS[:5], 3, 8, 2, 3, model="resnet20"),
+        "standard": budget(_ARMS, 12, 54, 6, 3, model="resnet18"),
+        "full": budget(_ARMS, 24, 200, 8, 5, model="resnet18"),
     },
     stages=_stages,
     setting=lambda spec: {"model": spec.model, "deeper": _DEEPER[spec.model or ""]},

@@ -204,9 +204,6 @@ def _puzzle_table(arm: str, num_tiles: int, metrics: pd.DataFrame) -> Table:
     )
 
 
-# --- arms, winners, budget --------------------------------------------------------------------------------------
-
-
 PRETEXT_SECTION = Section(
     name="pretext",
     title="The puzzles",
