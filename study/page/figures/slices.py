@@ -42,11 +42,8 @@ def knob_axis(tables: Tables, knob: str, values: pd.Series) -> Axis:
     recorded = [axes[knob] for axes in (tables.summary.get("knobs") or {}).values() if knob in axes]
     if not recorded:
         return inferred_axis(values)
-    scale = str(recorded[0]["scale"])
-    if scale == "category":
-        return Axis(scale=scale)
-    lows, highs = ([float(axis[end]) for axis in recorded] for end in ("low", "high"))
-    return Axis(scale=scale, low=min(lows), high=max(highs))
+    lows, highs = ([axis[end] for axis in recorded if end in axis] for end in ("low", "high"))
+    return Axis(scale=str(recorded[0]["scale"]), low=min(lows, default=None), high=max(highs, default=None))
 
 
 def inferred_axis(values: pd.Series) -> Axis:
