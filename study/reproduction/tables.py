@@ -77,17 +77,12 @@ def main_table(reproduction: Reproduction) -> Table:
         "what the recipe is to be judged against. Tuned: the arm of a study that asks the same question, with its "
         "95 % t-interval.",
         columns=(
-            "Recipe",
-            "Reported",
-            "Reproduced, last epoch",
-            "Best on test",
-            "Difference to reported",
-            "Corrected, or control",
-            "Tuned",
+            "Recipe", "Reported", "Reproduced, last epoch", "Best on test", "Difference to reported",
+            "Corrected, or control", "Tuned",
         ),
         rows=tuple(rows),
         marks=tuple(marks),
-    )
+    )  # fmt: skip
 
 
 def _main_row(
@@ -204,7 +199,7 @@ def class_tables(reproduction: Reproduction) -> list[Table]:
     """A table a recipe whose report printed recalls of classes, and which ran."""
     found = []
     for recipe in reproduction.recipes:
-        recalls = results.recalls(reproduction, recipe.name)
+        recalls = results.of_classes(reproduction, recipe.name, "per_class_recall")
         if recipe.reported_per_class and recalls is not None:
             found.append(_class_table(reproduction, recipe, recalls))
     return found
