@@ -185,12 +185,13 @@ class ReproductionSession(Session):
 
     def _train(self, slots: int) -> list[str]:
         book = self._ledger.book
+        over = {*book.retests, *book.retest_failures}
         # Every recipe on its first seed, its variants, then the next seed: a run that is cut short has them all.
         waiting = [
             (run, seed)
             for seed in self._seeds
             for run in self._runs.values()
-            if not run.not_run and (run.name, seed) not in {*book.retests, *book.retest_failures}
+            if not run.not_run and (run.name, seed) not in over
         ]
         pools = {name: ray.put(pool) for name, pool in self._pools.items()}
         scales = dict.fromkeys((run.dataset, run.scale) for run, _ in waiting)
