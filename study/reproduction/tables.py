@@ -92,7 +92,8 @@ def _main_row(
     name, column = recipe.name, results.main_column(reproduction, recipe)
     reported = _lines(NOTHING, "no number printed")
     if recipe.reported:
-        reported = _lines(percent(recipe.reported[0].value), _unless_accuracy(column))
+        score = None if column == "test_accuracy" else column_name(column)
+        reported = _lines(percent(recipe.reported[0].value), score)
     if absent is not None:
         return _lines(name, recipe.says), reported, absent
     last = results.score_of(results.last_epoch(reproduction, name, column))
@@ -107,10 +108,6 @@ def _main_row(
         _corrected_cell(reproduction, recipe),
         _tuned_cell(reproduction, recipe, column),
     )
-
-
-def _unless_accuracy(column: str) -> str | None:
-    return None if column == "test_accuracy" else column_name(column)
 
 
 def difference_mark(comparison: Comparison | None) -> str:
