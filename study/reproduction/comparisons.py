@@ -5,19 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from study.analysis.intervals import Interval, paired_difference
+from study.reproduction import results
 from study.reproduction.recipe import LAST_EPOCH, Reported
 from study.reproduction.records import RecipeRecord
-from study.reproduction.results import (
-    Reproduction,
-    Score,
-    absence,
-    best_on_test,
-    last_epoch,
-    main_column,
-    obstacle,
-    same_scale,
-    score_of,
-)
+from study.reproduction.results import Reproduction, Score, best_on_test, last_epoch, main_column, score_of
 
 TOLERANCE = 0.03
 """How far a number may lie from the reported one and still be called reproduced, 0-1."""
@@ -33,6 +24,7 @@ class Comparison:
     split, or is said to be the last epoch's.
     """
 
+    recipe: RecipeRecord
     reported: Reported
     last: Score | None
     best: Score | None
@@ -88,11 +80,12 @@ def compared(
     run = run or recipe.name
     best = score_of(best_on_test(reproduction, run, reported.column))
     return Comparison(
+        recipe=recipe,
         reported=reported,
         last=score_of(last_epoch(reproduction, run, reported.column)),
         best=best,
         is_best_compared=best is not None and LAST_EPOCH not in reported.what,
-        obstacle=obstacle(reproduction, run),
+        obstacle=results.obstacle(reproduction, run),
     )
 
 
@@ -101,18 +94,18 @@ def main_comparison(reproduction: Reproduction, recipe: RecipeRecord) -> Compari
     return compared(reproduction, recipe, recipe.reported[0]) if recipe.reported else None
 
 
-def shared_numbers(reproduction: Reproduction) -> list[list[tuple[RecipeRecord, Comparison]]]:
-    """The recipes whose main number compares with their report's, those together that share one.
+def shared_numbers(reproduction: Reproduction) -> list[list[Comparison]]:
+    """The main numbers that compare with their report's, those together that share one.
 
     A source that printed one number for several recipes printed the best of theirs: the best of ours stands first.
     """
-    found: dict[tuple[str, str, str, float], list[tuple[RecipeRecord, Comparison]]] = {}
+    found: dict[tuple[str, str, str, float], list[Comparison]] = {}
     for recipe in reproduction.recipes:
         one = main_comparison(reproduction, recipe)
         if one is not None and one.difference is not None:
             key = (recipe.source, recipe.dataset, one.reported.column, one.reported.value)
-            found.setdefault(key, []).append((recipe, one))
-    return [sorted(group, key=lambda member: -(member[1].difference or 0.0)) for group in found.values()]
+            found.setdefault(key, []).append(one)
+    return [sorted(group, key=lambda one: -(one.difference or 0.0)) for group in found.values()]
 
 
 def as_stated(reproduction: Reproduction) -> list[RecipeRecord]:
@@ -120,7 +113,7 @@ def as_stated(reproduction: Reproduction) -> list[RecipeRecord]:
     return [
         recipe
         for recipe in reproduction.recipes
-        if reproduction.has_run(recipe.name) and obstacle(reproduction, recipe.name) is None
+        if reproduction.has_run(recipe.name) and results.obstacle(reproduction, recipe.name) is None
     ]
 
 
@@ -177,7 +170,7 @@ def _reported_last(reproduction: Reproduction, recipe: RecipeRecord) -> Correcti
         before=score_of(before),
         after=score_of(after),
         difference=paired_difference(after, before) if _has_epochs(reproduction, name) else None,
-        absent=absence(reproduction, name),
+        absent=results.absence(reproduction, name),
     )
 
 
@@ -196,7 +189,7 @@ def _decoded_otherwise(reproduction: Reproduction, recipe: RecipeRecord) -> list
             before=score_of(before),
             after=score_of(after),
             difference=paired_difference(after, before),
-            absent=absence(reproduction, recipe.name),
+            absent=results.absence(reproduction, recipe.name),
         )
     ]
 
@@ -216,6 +209,6 @@ def _mended_by(reproduction: Reproduction, recipe: RecipeRecord, run: str) -> Co
         says=run if record is None else record.says,
         before=score_of(before),
         after=score_of(after),
-        difference=paired_difference(*pair) if same_scale(reproduction, recipe.name, run) else None,
-        absent=absence(reproduction, run),
+        difference=paired_difference(*pair) if results.same_scale(reproduction, recipe.name, run) else None,
+        absent=results.absence(reproduction, run),
     )

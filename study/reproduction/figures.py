@@ -249,7 +249,8 @@ def _has_classes(reproduction: Reproduction, recipe: RecipeRecord) -> bool:
 def classes_data(dataset: str, reproduction: Reproduction) -> ClassPanels | None:
     found = []
     for recipe in reproduction.recipes:
-        run, recalls = reproduction.run(recipe.name), results.recalls(reproduction, recipe.name)
+        run = reproduction.run(recipe.name)
+        recalls = results.of_classes(reproduction, recipe.name, "per_class_recall")
         is_shown = reproduction.dataset_of(recipe) == dataset and _has_classes(reproduction, recipe)
         if run is None or recalls is None or not is_shown:
             continue

@@ -74,7 +74,7 @@ def headline(reproduction: Reproduction) -> str:
             f"{num_ran} of {plural(num_recipes, 'recipe')} ran, and no number compares with its report: "
             f"{_why_nothing_compares(reproduction)}."
         )
-    best = sum(group[0][1].is_within for group in groups)
+    best = sum(group[0].is_within for group in groups)
     last = sum(_best_at_the_end(group).is_within for group in groups)
     num_compared = sum(map(len, groups))
     rest = num_ran - num_compared
@@ -92,14 +92,14 @@ def _that_ran(reproduction: Reproduction) -> list[RecipeRecord]:
     return [recipe for recipe in reproduction.recipes if reproduction.has_run(recipe.name)]
 
 
-def _best_at_the_end(group: Sequence[tuple[RecipeRecord, Comparison]]) -> Comparison:
+def _best_at_the_end(group: Sequence[Comparison]) -> Comparison:
     """The comparison of the recipe whose last epoch is the best, at that epoch."""
-    return max((one.at_last_epoch() for _, one in group), key=lambda one: one.last.mean if one.last else 0.0)
+    return max((one.at_last_epoch() for one in group), key=lambda one: one.last.mean if one.last else 0.0)
 
 
-def _seeds_each(groups: Sequence[Sequence[tuple[RecipeRecord, Comparison]]]) -> str:
+def _seeds_each(groups: Sequence[Sequence[Comparison]]) -> str:
     """'one seed each', '2 to 3 seeds each'."""
-    counts = sorted({one.ours.n for group in groups for _, one in group if one.ours})
+    counts = sorted({one.ours.n for group in groups for one in group if one.ours})
     if counts[-1] == 1:
         return "one seed each"
     return f"{f'{counts[0]} to ' if len(counts) > 1 else ''}{counts[-1]} seeds each"
@@ -223,26 +223,26 @@ def gaps(reproduction: Reproduction) -> list[tuple[str, str]]:
     Of recipes that share a reported number, the best one.
     """
     found = []
-    for recipe, numbers in _compared_numbers(reproduction):
+    for numbers in _compared_numbers(reproduction):
         far = [one for one in numbers if not one.is_within]
         if far:
-            told = " ".join(_gap(recipe, one) for one in far)
-            found.append((recipe.name, f"{told} {_cause(reproduction, recipe, far[0])}"))
+            told = " ".join(map(_gap, far))
+            found.append((far[0].recipe.name, f"{told} {_cause(reproduction, far[0])}"))
     return found
 
 
-def _compared_numbers(reproduction: Reproduction) -> list[tuple[RecipeRecord, list[Comparison]]]:
-    """Every reported number that compares, the main one first; of recipes that share theirs, of the best one."""
+def _compared_numbers(reproduction: Reproduction) -> list[list[Comparison]]:
+    """A recipe's reported numbers that compare, the main one first; of recipes that share theirs, of the best one."""
     found = []
-    for (recipe, _), *_ in comparisons.shared_numbers(reproduction):
+    for recipe in [group[0].recipe for group in comparisons.shared_numbers(reproduction)]:
         each = [comparisons.compared(reproduction, recipe, reported) for reported in recipe.reported]
-        found.append((recipe, [one for one in each if one.difference is not None]))
+        found.append([one for one in each if one.difference is not None])
     return found
 
 
-def _gap(recipe: RecipeRecord, comparison: Comparison) -> str:
+def _gap(comparison: Comparison) -> str:
     (ours, difference), reported = _ours(comparison), comparison.reported
-    what = "" if reported.what == recipe.reported[0].what else f"{_upper(reported.what)}: "
+    what = "" if reported.what == comparison.recipe.reported[0].what else f"{_upper(reported.what)}: "
     epoch = "on its best epoch on test" if comparison.is_best_compared else "at its last epoch"
     return f"{what}{percent(ours.mean)} % {epoch}, {_distance(difference)} the reported {percent(reported.value)} %."
 
@@ -258,18 +258,19 @@ def _distance(difference: float) -> str:
     return f"{percent(abs(difference))} points {'above' if difference > 0 else 'below'}"
 
 
-def _cause(reproduction: Reproduction, recipe: RecipeRecord, far: Comparison) -> str:
+def _cause(reproduction: Reproduction, far: Comparison) -> str:
     """What would explain the first of the numbers that are off. That it would does not show that it was so."""
-    if recipe.cause is None:
+    cause = far.recipe.cause
+    if cause is None:
         return "No cause was found."
-    text, run = f"A possible cause: {recipe.cause.text.rstrip('.')}.", recipe.cause.run
+    text, run = f"A possible cause: {cause.text.rstrip('.')}.", cause.run
     if run == LAST_EPOCH:
         run, shown = "Its last epoch", far.at_last_epoch()
     else:
         absent = results.absence(reproduction, run)
         if absent is not None:
             return f"{text} The run that would test it, {run}: {absent}."
-        shown = comparisons.compared(reproduction, recipe, far.reported, run)
+        shown = comparisons.compared(reproduction, far.recipe, far.reported, run)
     if shown.difference is None:
         return f"{text} The run that would test it, {run}, has no number that compares."
     ours, difference = _ours(shown)
@@ -290,7 +291,7 @@ def _upper(text: str) -> str:
 
 
 def no_gaps(reproduction: Reproduction) -> str:
-    num_compared = sum(len(comparisons) for _, comparisons in _compared_numbers(reproduction))
+    num_compared = sum(map(len, _compared_numbers(reproduction)))
     if num_compared:
         return (
             f"Of the {plural(num_compared, 'reported number')} that compare{'s' * (num_compared == 1)}, none is "

@@ -70,7 +70,6 @@ class Score(Interval):
 class Convergence:
     """epochs, images: until the raw test score first reaches TARGET_SHARE of the last epoch's; score: the last one."""
 
-    run: str
     num_epochs: int
     epochs: Score
     images: Score
@@ -157,7 +156,7 @@ def convergence(reproduction: Reproduction, run: str) -> Convergence | None:
     score = score_of(last_epoch(reproduction, run, column))
     if reached is None or drawn is None or score is None:
         return None
-    return Convergence(run=run, num_epochs=record.num_epochs, epochs=reached, images=drawn, score=score)
+    return Convergence(num_epochs=record.num_epochs, epochs=reached, images=drawn, score=score)
 
 
 def smoothed(values: np.ndarray, decay: float = SMOOTHING) -> np.ndarray:
@@ -175,14 +174,9 @@ def curve(reproduction: Reproduction, run: str, column: str) -> pd.DataFrame:
     return pd.DataFrame({"epoch": means.index, "mean": means.to_numpy(), "smoothed": smoothed(means.to_numpy())})
 
 
-def recalls(reproduction: Reproduction, run: str) -> np.ndarray | None:
-    """float64[n, C], 0-1: the recall of each class, a row a seed; None where there is none."""
-    return _lists(reproduction, run, "per_class_recall")
-
-
 def distinct_images(reproduction: Reproduction, run: str) -> DistinctImages | None:
     """How many different images a run trained on; None where they were not counted."""
-    counts = _lists(reproduction, run, "distinct_per_class")
+    counts = of_classes(reproduction, run, "distinct_per_class")
     record = reproduction.run(run)
     if counts is None or record is None:
         return None
@@ -192,7 +186,8 @@ def distinct_images(reproduction: Reproduction, run: str) -> DistinctImages | No
     return DistinctImages(total=total, cut=score_of(pd.Series(counts[:, cut].sum(axis=1))) if cut else None)
 
 
-def _lists(reproduction: Reproduction, run: str, column: str) -> np.ndarray | None:
+def of_classes(reproduction: Reproduction, run: str, column: str) -> np.ndarray | None:
+    """float64[n, C]: a column that holds a number a class, a row a seed; None where there is none."""
     runs = reproduction.runs
     rows = runs.loc[runs["run"] == run, column].dropna()
     return np.stack([np.asarray(row, dtype=float) for row in rows]) if len(rows) else None

@@ -43,8 +43,7 @@ def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
     """Make a run directory and work on it. Returns the exit status. Raises StudyError or DataError before that."""
     spec = validated(ReproductionSpec, values)
     require_place(spec)
-    runs = planned_runs(spec)
-    datasets, absent = _load_datasets(spec, runs)
+    runs, datasets = _runs_and_data(spec)
     tuned = _tuned(spec, runs)
     with connected(spec.address) as cluster:
         settings = {name: getattr(spec, name) for name in spec.model_fields_set}
@@ -55,7 +54,7 @@ def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
         command = " ".join(["python -m study.reproduce", *spec.recipes, *option_words(options)])
         with new_run(spec), Ledger(spec.run_dir) as ledger:
             session = ReproductionSession(
-                spec=spec, runs=runs, datasets=datasets, absent=absent, tuned=tuned, ledger=ledger, console=console
+                spec=spec, runs=runs, datasets=datasets, tuned=tuned, ledger=ledger, console=console
             )
             return session.conduct(cluster=cluster, slots=slots, command=command)
 
@@ -64,19 +63,13 @@ def resume(run_dir: Path, console: StudyConsole) -> int:
     """Continue a reproduction from its ledger. Returns the exit status. Raises StudyError or DataError."""
     spec = validated(ReproductionSpec, settings_of(run_dir))
     with locked(run_dir), Ledger(run_dir) as ledger:
-        runs = planned_runs(spec)
-        datasets, absent = _load_datasets(spec, runs)
+        runs, datasets = _runs_and_data(spec)
         _require_same_trainings(run_dir, runs, ledger.book)
         _require_same_data(run_dir, datasets, ledger.book)
         with connected(spec.address) as cluster:
+            tuned = _tuned_now_or_before(spec, runs, ledger.book)
             session = ReproductionSession(
-                spec=spec,
-                runs=runs,
-                datasets=datasets,
-                absent=absent,
-                tuned=_tuned_now_or_before(spec, runs, ledger.book),
-                ledger=ledger,
-                console=console,
+                spec=spec, runs=runs, datasets=datasets, tuned=tuned, ledger=ledger, console=console
             )
             slots = num_slots(spec, cluster)
             return session.conduct(cluster=cluster, slots=slots, command=resume_command(run_dir))
@@ -115,9 +108,15 @@ def _training_of(run: Run) -> dict[str, Any]:
     }
 
 
-def _load_datasets(spec: ReproductionSpec, runs: Sequence[Run]) -> tuple[dict[str, ImageDataset], dict[str, str]]:
-    """(the data sets that are there, why the others are not). Raises StudyError where none is there."""
-    datasets, absent, first = {}, {}, None
+def _runs_and_data(spec: ReproductionSpec) -> tuple[list[Run], dict[str, ImageDataset]]:
+    """The planned runs, which say so where their data set is not there, and the data sets that are.
+
+    Raises StudyError where none is there.
+    """
+    runs = planned_runs(spec)
+    datasets: dict[str, ImageDataset] = {}
+    absent: dict[str, str] = {}
+    errors = []
     for name in dict.fromkeys(run.dataset for run in runs):
         try:
             datasets[name] = load_dataset(
@@ -128,12 +127,12 @@ def _load_datasets(spec: ReproductionSpec, runs: Sequence[Run]) -> tuple[dict[st
                 raise
             is_there = SOURCES[name].lies_under(spec.data_root)
             absent[name] = str(error) if is_there else f"{SOURCES[name].title} is not under the data root"
-            first = first or error
+            errors.append(error)
     if not datasets:
         raise StudyError(
-            f"{first}; without it none of these recipes can run (a smoke run on embedded data: --dataset digits)"
+            f"{errors[0]}; without it none of these recipes can run (a smoke run on embedded data: --dataset digits)"
         )
-    return datasets, absent
+    return [replace(run, not_run=absent.get(run.dataset)) for run in runs], datasets
 
 
 def _tuned(spec: ReproductionSpec, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
@@ -166,7 +165,6 @@ class ReproductionSession(Session):
         spec: ReproductionSpec,
         runs: Sequence[Run],
         datasets: Mapping[str, ImageDataset],
-        absent: Mapping[str, str],
         tuned: Mapping[str, Mapping[str, Any]],
         ledger: Ledger,
         console: StudyConsole,
@@ -177,9 +175,7 @@ class ReproductionSession(Session):
             name: tuning_data(dataset, thinned=whole, subset_seed=spec.seed) for name, dataset in datasets.items()
         }
         self._seeds = fresh_seeds(spec.seed, spec.seeds)
-        self._runs = {
-            run.name: replace(run, not_run=absent.get(run.dataset) or self._reason_not_to_run(run)) for run in runs
-        }
+        self._runs = {run.name: replace(run, not_run=run.not_run or self._reason_not_to_run(run)) for run in runs}
 
     def work(self, slots: int) -> bool:
         with signals_to(raise_interrupt):
@@ -190,12 +186,13 @@ class ReproductionSession(Session):
 
     def _train(self, slots: int) -> list[str]:
         book = self._ledger.book
+        over = {*book.retests, *book.retest_failures}
         # Every recipe on its first seed, its variants, then the next seed: a run that is cut short has them all.
         waiting = [
             (run, seed)
             for seed in self._seeds
             for run in self._runs.values()
-            if not run.not_run and (run.name, seed) not in {*book.retests, *book.retest_failures}
+            if not run.not_run and (run.name, seed) not in over
         ]
         pools = {name: ray.put(pool) for name, pool in self._pools.items()}
         scales = dict.fromkeys((run.dataset, run.scale) for run, _ in waiting)

@@ -77,17 +77,12 @@ def main_table(reproduction: Reproduction) -> Table:
         "what the recipe is to be judged against. Tuned: the arm of a study that asks the same question, with its "
         "95 % t-interval.",
         columns=(
-            "Recipe",
-            "Reported",
-            "Reproduced, last epoch",
-            "Best on test",
-            "Difference to reported",
-            "Corrected, or control",
-            "Tuned",
+            "Recipe", "Reported", "Reproduced, last epoch", "Best on test", "Difference to reported",
+            "Corrected, or control", "Tuned",
         ),
         rows=tuple(rows),
         marks=tuple(marks),
-    )
+    )  # fmt: skip
 
 
 def _main_row(
@@ -97,7 +92,8 @@ def _main_row(
     name, column = recipe.name, results.main_column(reproduction, recipe)
     reported = _lines(NOTHING, "no number printed")
     if recipe.reported:
-        reported = _lines(percent(recipe.reported[0].value), _unless_accuracy(column))
+        score = None if column == "test_accuracy" else column_name(column)
+        reported = _lines(percent(recipe.reported[0].value), score)
     if absent is not None:
         return _lines(name, recipe.says), reported, absent
     last = results.score_of(results.last_epoch(reproduction, name, column))
@@ -112,10 +108,6 @@ def _main_row(
         _corrected_cell(reproduction, recipe),
         _tuned_cell(reproduction, recipe, column),
     )
-
-
-def _unless_accuracy(column: str) -> str | None:
-    return None if column == "test_accuracy" else column_name(column)
 
 
 def difference_mark(comparison: Comparison | None) -> str:
@@ -204,7 +196,7 @@ def class_tables(reproduction: Reproduction) -> list[Table]:
     """A table a recipe whose report printed recalls of classes, and which ran."""
     found = []
     for recipe in reproduction.recipes:
-        recalls = results.recalls(reproduction, recipe.name)
+        recalls = results.of_classes(reproduction, recipe.name, "per_class_recall")
         if recipe.reported_per_class and recalls is not None:
             found.append(_class_table(reproduction, recipe, recalls))
     return found
