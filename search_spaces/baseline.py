@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import optuna
-
 from search_spaces import knobs
-from search_spaces.space import Arm, SearchSpace, Suggest
+from search_spaces.declarations import Choice, Float, Trial
+from search_spaces.space import Arm, SearchSpace, Suggest, each_of
 
-Range = tuple[float, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerRanges:
-    """learning_rate and weight_decay are searched on a logarithmic scale."""
-
-    learning_rate: Range
-    momentum: Range = (0.7, 0.97)
-    weight_decay: Range
-
+OptimizerKnobs = tuple[Float, Float, Float]
+"""learning_rate, momentum and weight_decay, in an optimiser's own ranges."""
 
 # A decay that is added to the gradient is divided by Adam's and RMSprop's running scale like the gradient itself.
-_ADAPTIVE = {
-    "adam": OptimizerRanges(learning_rate=(3e-4, 1e-2), weight_decay=(1e-6, 1e-3)),
+_ADAPTIVE: dict[str, OptimizerKnobs] = {
+    "adam": (
+        Float("learning_rate", 3e-4, 1e-2, log=True),
+        knobs.MOMENTUM,
+        Float("weight_decay", 1e-6, 1e-3, log=True, start=5e-4),
+    ),
     # Decoupled: an epoch shrinks the weights by learning_rate × weight_decay, as much as SGD's at its larger rate.
-    "adamw": OptimizerRanges(learning_rate=(3e-4, 1e-2), weight_decay=(1e-3, 0.5)),
+    "adamw": (
+        Float("learning_rate", 3e-4, 1e-2, log=True),
+        knobs.MOMENTUM,
+        Float("weight_decay", 1e-3, 0.5, log=True),
+    ),
     # Its momentum sums steps up, as SGD's does, where Adam's averages them: smaller rates, and down to no momentum.
-    "rmsprop": OptimizerRanges(learning_rate=(3e-5, 3e-3), momentum=(0.0, 0.9), weight_decay=(1e-6, 1e-3)),
+    "rmsprop": (
+        Float("learning_rate", 3e-5, 3e-3, log=True),
+        Float("momentum", 0.0, 0.9, start=0.9),
+        Float("weight_decay", 1e-6, 1e-3, log=True, start=5e-4),
+    ),
 }
-RESNET = {"sgd": OptimizerRanges(learning_rate=(0.01, 1.0), weight_decay=(1e-5, 1e-2)), **_ADAPTIVE}
-SMALL_NET = {"sgd": OptimizerRanges(learning_rate=(0.003, 0.3), weight_decay=(1e-5, 1e-2)), **_ADAPTIVE}
+_OPTIMIZER = Choice("optimizer", ("sgd", *_ADAPTIVE), start="sgd")
+_SCHEDULE = Choice("schedule", ("constant", "multi_step", "cosine", "one_cycle"), start="cosine")
+_WARMUP = Float("warmup", 0.0, 0.2, start=0.05)
+_DROPOUT = Float("dropout", 0.0, 0.5, start=0.1)
 
 
 def search_space(*, num_train: int, image_size: int, padding: str, flip: bool) -> SearchSpace:
     """The space for num_train images. padding: small_cnn's; flip: whether a mirror image is of the same class."""
-    batch_sizes, batch_size = knobs.batch_sizes_to_512(num_train)
+    batch_size = knobs.batch_size_to_512(num_train)
     augmentations = [
         "none",
         knobs.crop(flip),
@@ -46,80 +49,58 @@ def search_space(*, num_train: int, image_size: int, padding: str, flip: bool) -
         knobs.crop(flip, extra="_randaugment"),
     ]
 
-    def suggest(trial: optuna.Trial) -> dict[str, Any]:
+    def suggest(trial: Trial) -> dict[str, Any]:
         return {
             **_schedule(trial),
-            "batch_size": trial.suggest_categorical("batch_size", batch_sizes),
-            "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
-            **knobs.augmentation(trial, augmentations, image_size=image_size),
+            "batch_size": batch_size.suggest(trial),
+            "label_smoothing": knobs.LABEL_SMOOTHING.suggest(trial),
+            **knobs.augmentation(trial, augmentations, start=knobs.crop(flip), image_size=image_size),
         }
 
     arms = {arm.name: arm for arm in ARMS}
     small_cnn = arms["small_cnn"]
     arms["small_cnn"] = replace(small_cnn, fixed={**small_cnn.fixed, "padding": padding})
-    start = {
-        "optimizer": "sgd",
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
-        "schedule": "cosine",
-        "warmup": 0.05,
-        "batch_size": batch_size,
-        "label_smoothing": 0.0,
-        "augmentation": knobs.crop(flip),
-    }
     # TPE would stay with the optimiser that it saw do well first: each gets a trial before it begins.
-    others = [{"optimizer": name} for name in SMALL_NET]
-    return SearchSpace(arms=arms, suggest=suggest, start=start, alternatives=others)
+    others = [{"optimizer": name} for name in _OPTIMIZER.choices]
+    return SearchSpace(arms=arms, suggest=suggest, alternatives=others)
 
 
-def _schedule(trial: optuna.Trial) -> dict[str, Any]:
-    schedule = trial.suggest_categorical("schedule", ["constant", "multi_step", "cosine", "one_cycle"])
+def _schedule(trial: Trial) -> dict[str, Any]:
+    schedule = _SCHEDULE.suggest(trial)
     if schedule == "one_cycle":  # it has a warm-up of its own
         return {"schedule": schedule}
-    return {"schedule": schedule, "warmup": trial.suggest_float("warmup", 0.0, 0.2)}
+    return {"schedule": schedule, "warmup": _WARMUP.suggest(trial)}
 
 
-def _optimizer(ranges: Mapping[str, OptimizerRanges]) -> Suggest:
-    """An optimiser, and its rate, momentum and decay in its own ranges under the names that all have in common."""
+def _optimizer(sgd: Float) -> Suggest:
+    """An optimiser, and its rate, momentum and decay in its own ranges under the names that all have in common.
 
-    def suggest(trial: optuna.Trial) -> dict[str, Any]:
-        optimizer = trial.suggest_categorical("optimizer", list(ranges))
-        own = ranges[optimizer]
-        return {
-            "optimizer": optimizer,
-            "learning_rate": trial.suggest_float("learning_rate", *own.learning_rate, log=True),
-            "momentum": trial.suggest_float("momentum", *own.momentum),
-            "weight_decay": trial.suggest_float("weight_decay", *own.weight_decay, log=True),
-        }
+    sgd: the learning rates of SGD, which follow the network.
+    """
+    own = {"sgd": (sgd, knobs.MOMENTUM, knobs.WEIGHT_DECAY), **_ADAPTIVE}
+
+    def suggest(trial: Trial) -> dict[str, Any]:
+        optimizer = _OPTIMIZER.suggest(trial)
+        return {"optimizer": optimizer, **each_of(*own[optimizer])(trial)}
 
     return suggest
 
 
-def _with_dropout(suggest: Suggest) -> Suggest:
-    return lambda trial: {**suggest(trial), "dropout": trial.suggest_float("dropout", 0.0, 0.5)}
-
-
-def _arm(model: str, description: str, suggest: Suggest, **start: float) -> Arm:
+def _arm(model: str, description: str, sgd: Float, *own: Float) -> Arm:
     fixed = {"model": model}
-    return Arm(name=model, description=description, factors=fixed, fixed=fixed, suggest=suggest, start=start)
+    return Arm(
+        name=model, description=description, factors=fixed, fixed=fixed, shared=_optimizer(sgd), suggest=each_of(*own)
+    )
 
+
+_SMALL_NET_RATE = Float("learning_rate", 0.003, 0.3, log=True, start=0.05)
+_RESNET_RATE = Float("learning_rate", 0.01, 1.0, log=True, start=0.1)
 
 ARMS = (
-    _arm("lenet", "the network of PyTorch's tutorial, without BatchNorm", _optimizer(SMALL_NET), learning_rate=0.02),
-    _arm(
-        "small_cnn",
-        "three convolutions and two fully connected layers",
-        _with_dropout(_optimizer(SMALL_NET)),
-        learning_rate=0.05,
-        dropout=0.1,
-    ),
-    _arm("resnet9", "a ResNet of one block a stage, 64 to 512 channels", _optimizer(RESNET), learning_rate=0.1),
-    _arm("resnet18", "a ResNet of two blocks a stage, 64 to 512 channels", _optimizer(RESNET), learning_rate=0.1),
-    _arm("resnet20", "a ResNet of three blocks a stage, 16 to 64 channels", _optimizer(RESNET), learning_rate=0.1),
-    _arm(
-        "ultranet18",
-        "ResNet-18's layout with pre-activation and squeeze-and-excitation",
-        _optimizer(RESNET),
-        learning_rate=0.1,
-    ),
+    _arm("lenet", "the network of PyTorch's tutorial, without BatchNorm", replace(_SMALL_NET_RATE, start=0.02)),
+    _arm("small_cnn", "three convolutions and two fully connected layers", _SMALL_NET_RATE, _DROPOUT),
+    _arm("resnet9", "a ResNet of one block a stage, 64 to 512 channels", _RESNET_RATE),
+    _arm("resnet18", "a ResNet of two blocks a stage, 64 to 512 channels", _RESNET_RATE),
+    _arm("resnet20", "a ResNet of three blocks a stage, 16 to 64 channels", _RESNET_RATE),
+    _arm("ultranet18", "ResNet-18's layout with pre-activation and squeeze-and-excitation", _RESNET_RATE),
 )

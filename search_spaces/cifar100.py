@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import optuna
-
 from search_spaces import knobs
-from search_spaces.space import Arm, SearchSpace, Suggest
+from search_spaces.declarations import Choice, Float, Trial
+from search_spaces.space import Arm, SearchSpace, Suggest, each_of
 
 STEPS_TO_MEMORISE = 24  # an epoch's, in s3_c100: 50,000 images in batches of about 2,000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """What an arm's augmentation or regularisation adds to its knobs, and where they start."""
-
-    suggest: Suggest
-    start: Mapping[str, Any]
 
 
 def search_space(*, num_train: int, image_size: int, model: str, deeper: str, flip: bool) -> SearchSpace:
@@ -38,73 +29,56 @@ def search_space(*, num_train: int, image_size: int, model: str, deeper: str, fl
             arm,
             factors={**arm.factors, **network},
             fixed=network,
-            suggest=lambda trial: {name: value for part in parts for name, value in part.suggest(trial).items()},
-            start={name: value for part in parts for name, value in part.start.items()},
+            suggest=lambda trial: {name: value for part in parts for name, value in part(trial).items()},
         )
 
-    start = {"learning_rate": 0.1, "momentum": 0.9}
-    return SearchSpace(arms={arm.name: filled(arm) for arm in ARMS}, suggest=_suggest, start=start)
+    return SearchSpace(arms={arm.name: filled(arm) for arm in ARMS}, suggest=_suggest)
 
 
-def _suggest(trial: optuna.Trial) -> dict[str, Any]:
-    return {
-        "optimizer": "sgd",
-        "schedule": "cosine",
-        "warmup": 0.05,
-        "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
-        "momentum": trial.suggest_float("momentum", 0.7, 0.97),
-    }
+_LEARNING_RATE = Float("learning_rate", 0.03, 0.3, log=True, start=0.1)
+_WEIGHT_DECAY = Float("weight_decay", 1e-4, 5e-3, log=True, start=5e-4)
+_LABEL_SMOOTHING = replace(knobs.LABEL_SMOOTHING, start=0.1)
+_MIXING = Choice("mixing", ("none", "mixup", "cutmix"), start="mixup")
+_MIXING_ALPHA = Choice("mixing_alpha", (0.2, 1.0), start=0.2)
+_DROP_PATH = Float("drop_path", 0.0, 0.2, start=0.05)
 
 
-def _augmentations(flip: bool, image_size: int) -> Mapping[str, Part]:
+def _suggest(trial: Trial) -> dict[str, Any]:
+    shared = each_of(_LEARNING_RATE, knobs.MOMENTUM)
+    return {"optimizer": "sgd", "schedule": "cosine", "warmup": 0.05, **shared(trial)}
+
+
+def _augmentations(flip: bool, image_size: int) -> Mapping[str, Suggest]:
     strong = [knobs.crop(flip, extra="_randaugment"), knobs.crop(flip, extra="_cutout")]
     return {
-        "none": Part(suggest=lambda trial: {"augmentation": "none"}, start={}),
-        "standard": Part(suggest=lambda trial: {"augmentation": knobs.crop(flip)}, start={}),
-        "strong": Part(
-            suggest=lambda trial: knobs.augmentation(trial, strong, image_size=image_size),
-            start={"augmentation": strong[0], **knobs.AUGMENTATION_START},
+        "none": lambda trial: {"augmentation": "none"},
+        "standard": lambda trial: {"augmentation": knobs.crop(flip)},
+        "strong": lambda trial: knobs.augmentation(
+            trial, strong, start=strong[0], image_size=image_size, num_ops_start=1
         ),
     }
 
 
-def _regularisations(num_train: int) -> Mapping[str, Part]:
-    batch_sizes, batch_size = knobs.batch_sizes_to_512(num_train)
+def _regularisations(num_train: int) -> Mapping[str, Suggest]:
     # The power of two that comes nearest to the source's number of steps.
     memorising = {"batch_size": 2 ** max(4, round(math.log2(num_train / STEPS_TO_MEMORISE))), "weight_decay": 0.0}
-
-    def standard(trial: optuna.Trial) -> dict[str, Any]:
-        return {
-            "batch_size": trial.suggest_categorical("batch_size", batch_sizes),
-            "weight_decay": trial.suggest_float("weight_decay", 1e-4, 5e-3, log=True),
-        }
-
-    standard_start = {"batch_size": batch_size, "weight_decay": 5e-4}
+    standard = each_of(knobs.batch_size_to_512(num_train), _WEIGHT_DECAY)
     return {
         # Not searched: any weight decay is a regularisation, and small batches are one too.
-        "none": Part(suggest=lambda trial: memorising, start={}),
-        "standard": Part(suggest=standard, start=standard_start),
-        "strong": Part(
-            suggest=lambda trial: {**standard(trial), **_softened(trial)},
-            start={
-                **standard_start,
-                "label_smoothing": 0.1,
-                "mixing": "mixup",
-                "mixing_alpha": 0.2,
-                "drop_path": 0.05,
-            },
-        ),
+        "none": lambda trial: memorising,
+        "standard": standard,
+        "strong": lambda trial: {**standard(trial), **_softened(trial)},
     }
 
 
-def _softened(trial: optuna.Trial) -> dict[str, Any]:
-    mixing = trial.suggest_categorical("mixing", ["none", "mixup", "cutmix"])
-    alpha = {} if mixing == "none" else {"mixing_alpha": trial.suggest_categorical("mixing_alpha", [0.2, 1.0])}
+def _softened(trial: Trial) -> dict[str, Any]:
+    mixing = _MIXING.suggest(trial)
+    alpha = {} if mixing == "none" else {"mixing_alpha": _MIXING_ALPHA.suggest(trial)}
     return {
-        "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
+        "label_smoothing": _LABEL_SMOOTHING.suggest(trial),
         "mixing": mixing,
         **alpha,
-        "drop_path": trial.suggest_float("drop_path", 0.0, 0.2),
+        "drop_path": _DROP_PATH.suggest(trial),
     }
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import optuna
-
 from search_spaces import knobs
-from search_spaces.space import Arm, SearchSpace
+from search_spaces.declarations import Choice, Float, Int, Trial
+from search_spaces.space import Arm, SearchSpace, each_of
 
 INITIALISATIONS = ("scratch", "scratch_equal_epochs", "jigsaw")
 _DESCRIPTIONS = {
@@ -29,40 +29,31 @@ def arm_name(initialisation: str, fraction: float) -> str:
 
 def pretext_space(*, num_train: int, grid: int, flip: bool) -> SearchSpace:
     """The puzzles of one grid, tuned by their exact accuracy: one arm."""
-    batch_sizes, _ = knobs.batch_sizes(num_train)
+    batch_size = knobs.batch_size(num_train)
+    color_jitter = Choice("color_jitter", (0.0, 0.2, 0.4), start=0.0)
+    augmentation = Choice("augmentation", ("none", knobs.crop(flip)), start="none")
+    others = each_of(
+        Float("learning_rate", 3e-4, 0.1, log=True, start=0.03),
+        knobs.MOMENTUM,
+        Float("weight_decay", 1e-6, 1e-3, log=True, start=1e-5),
+        Choice("schedule", ("cosine", "one_cycle"), start="one_cycle"),
+        replace(batch_size, start=batch_size.choices[0]),
+        Int("gap", 0, 2, start=0),
+        Choice("tile_normalisation", (False, True), start=False),
+        Float("temperature", 0.1, 2.0, log=True, start=1.0),
+        Choice("sinkhorn_iterations", (5, 10, 20), start=10),
+        Choice("puzzle_loss", ("bce", "row_nll"), start="row_nll"),
+    )
 
-    def suggest(trial: optuna.Trial) -> dict[str, Any]:
-        color_jitter = trial.suggest_categorical("color_jitter", [0.0, 0.2, 0.4])
+    def suggest(trial: Trial) -> dict[str, Any]:
+        jitter = color_jitter.suggest(trial)
         return {
-            **({"color_jitter": color_jitter} if color_jitter else {}),
-            "augmentation": trial.suggest_categorical("augmentation", ["none", knobs.crop(flip)]),
+            **({"color_jitter": jitter} if jitter else {}),
+            "augmentation": augmentation.suggest(trial),
             "optimizer": "sgd",
-            "learning_rate": trial.suggest_float("learning_rate", 3e-4, 0.1, log=True),
-            "momentum": trial.suggest_float("momentum", 0.7, 0.97),
-            "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-3, log=True),
-            "schedule": trial.suggest_categorical("schedule", ["cosine", "one_cycle"]),
-            "batch_size": trial.suggest_categorical("batch_size", batch_sizes),
-            "gap": trial.suggest_int("gap", 0, 2),
-            "tile_normalisation": trial.suggest_categorical("tile_normalisation", [False, True]),
-            "temperature": trial.suggest_float("temperature", 0.1, 2.0, log=True),
-            "sinkhorn_iterations": trial.suggest_categorical("sinkhorn_iterations", [5, 10, 20]),
-            "puzzle_loss": trial.suggest_categorical("puzzle_loss", ["bce", "row_nll"]),
+            **others(trial),
         }
 
-    start = {
-        "augmentation": "none",
-        "learning_rate": 0.03,
-        "momentum": 0.9,
-        "weight_decay": 1e-5,
-        "schedule": "one_cycle",
-        "batch_size": batch_sizes[0],
-        "gap": 0,
-        "color_jitter": 0.0,
-        "tile_normalisation": False,
-        "temperature": 1.0,
-        "sinkhorn_iterations": 10,
-        "puzzle_loss": "row_nll",
-    }
     name = pretext_arm(grid)
     arm = Arm(
         name=name,
@@ -70,7 +61,7 @@ def pretext_space(*, num_train: int, grid: int, flip: bool) -> SearchSpace:
         factors={"grid": str(grid)},
         fixed={"grid": grid},
     )
-    return SearchSpace(arms={name: arm}, suggest=suggest, start=start)
+    return SearchSpace(arms={name: arm}, suggest=suggest)
 
 
 def transfer_space(
@@ -80,26 +71,18 @@ def transfer_space(
 
     grid: the puzzles'; on 3×3 tiles fc1 has another shape than the classifier's, which keeps a fresh one.
     """
-    batch_sizes, batch_size = knobs.batch_sizes(num_train)
+    shared = each_of(
+        Float("learning_rate", 0.003, 0.3, log=True, start=0.05),
+        knobs.MOMENTUM,
+        knobs.WEIGHT_DECAY,
+        knobs.SCHEDULE,
+        knobs.batch_size(num_train),
+    )
+    trunk_rate = each_of(Float("trunk_learning_rate_ratio", 0.01, 1.0, log=True, start=1.0))
 
-    def suggest(trial: optuna.Trial) -> dict[str, Any]:
-        return {
-            "model": "small_cnn",
-            "augmentation": knobs.crop(flip),
-            "learning_rate": trial.suggest_float("learning_rate", 0.003, 0.3, log=True),
-            "momentum": trial.suggest_float("momentum", 0.7, 0.97),
-            "weight_decay": trial.suggest_float("weight_decay", 1e-5, 1e-2, log=True),
-            "schedule": trial.suggest_categorical("schedule", ["cosine", "linear", "multi_step"]),
-            "batch_size": trial.suggest_categorical("batch_size", batch_sizes),
-        }
+    def suggest(trial: Trial) -> dict[str, Any]:
+        return {"model": "small_cnn", "augmentation": knobs.crop(flip), **shared(trial)}
 
-    start = {
-        "learning_rate": 0.05,
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
-        "schedule": "cosine",
-        "batch_size": batch_size,
-    }
     arms = {}
     for fraction in fractions:
         for initialisation in initialisations:
@@ -110,11 +93,6 @@ def transfer_space(
                 description=f"{_DESCRIPTIONS[initialisation]}; {100 * fraction:g} % of the labels",
                 factors={"initialisation": initialisation, "label_fraction": str(fraction)},
                 fixed={"label_fraction": fraction, **({"carries_fc1": grid == 2} if is_warm else {})},
-                suggest=_trunk_rate if is_warm else lambda trial: {},
-                start={"trunk_learning_rate_ratio": 1.0} if is_warm else {},
+                suggest=trunk_rate if is_warm else each_of(),
             )
-    return SearchSpace(arms=arms, suggest=suggest, start=start)
-
-
-def _trunk_rate(trial: optuna.Trial) -> dict[str, Any]:
-    return {"trunk_learning_rate_ratio": trial.suggest_float("trunk_learning_rate_ratio", 0.01, 1.0, log=True)}
+    return SearchSpace(arms=arms, suggest=suggest)

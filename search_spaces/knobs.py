@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import optuna
+from search_spaces.declarations import Choice, Float, Int, Trial
+
+MOMENTUM = Float("momentum", 0.7, 0.97, start=0.9)
+WEIGHT_DECAY = Float("weight_decay", 1e-5, 1e-2, log=True, start=5e-4)
+SCHEDULE = Choice("schedule", ("cosine", "linear", "multi_step"), start="cosine")
+LABEL_SMOOTHING = Float("label_smoothing", 0.0, 0.2, start=0.0)
 
 
-def batch_sizes(num_train: int) -> tuple[tuple[int, ...], int]:
-    """(the choices, where to start): smaller ones for fewer images, so that an epoch has a few dozen steps at least."""
-    return ((16, 32, 64), 32) if num_train < 5000 else ((64, 128, 256), 128)
+def batch_size(num_train: int) -> Choice:
+    """Smaller batches for fewer images, so that an epoch has a few dozen steps at least."""
+    if num_train < 5000:
+        return Choice("batch_size", (16, 32, 64), start=32)
+    return Choice("batch_size", (64, 128, 256), start=128)
 
 
-def batch_sizes_to_512(num_train: int) -> tuple[tuple[int, ...], int]:
+def batch_size_to_512(num_train: int) -> Choice:
     """The same, and larger ones for whole data sets: such as for CIFAR's residual networks."""
-    return batch_sizes(num_train) if num_train < 20_000 else ((128, 256, 512), 128)
+    return batch_size(num_train) if num_train < 20_000 else Choice("batch_size", (128, 256, 512), start=128)
 
 
 def crop(flip: bool, *, extra: str = "") -> str:
@@ -22,22 +30,23 @@ def crop(flip: bool, *, extra: str = "") -> str:
     return f"crop{'_flip' if flip else ''}{extra}"
 
 
-def augmentation(trial: optuna.Trial, choices: list[str], *, image_size: int) -> dict[str, Any]:
-    """One of the choices, and its own knobs. image_size: pixels a side."""
-    chosen = trial.suggest_categorical("augmentation", choices)
-    knobs: dict[str, Any] = {"augmentation": chosen}
+def augmentation(
+    trial: Trial, choices: Sequence[str], *, start: str, image_size: int, num_ops_start: int = 2
+) -> dict[str, Any]:
+    """One of the choices, and its own knobs. image_size: pixels a side; num_ops_start: of RandAugment."""
+    chosen = Choice("augmentation", choices, start=start).suggest(trial)
+    own: tuple[Choice | Int, ...] = ()
     if chosen.endswith("cutout"):
-        knobs["cutout_length"] = trial.suggest_categorical("cutout_length", cutout_lengths(image_size))
+        lengths = cutout_lengths(image_size)
+        own = (Choice("cutout_length", lengths, start=lengths[0]),)
     elif chosen.endswith("randaugment"):
-        knobs["randaugment_num_ops"] = trial.suggest_int("randaugment_num_ops", 1, 2)
-        knobs["randaugment_magnitude"] = trial.suggest_int("randaugment_magnitude", 3, 15)
-    return knobs
+        own = (
+            Int("randaugment_num_ops", 1, 2, start=num_ops_start),
+            Int("randaugment_magnitude", 3, 15, start=9),
+        )
+    return {"augmentation": chosen, **{knob.name: knob.suggest(trial) for knob in own}}
 
 
 def cutout_lengths(image_size: int) -> list[int]:
     """8, 12 and 16 pixels of 32, and as large a part of any other image."""
     return [image_size // 4, 3 * image_size // 8, image_size // 2]
-
-
-AUGMENTATION_START = {"randaugment_num_ops": 1, "randaugment_magnitude": 9}
-"""Where the augmentations' own knobs start, in an arm where they are active; cutout with its smallest square."""

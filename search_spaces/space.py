@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
 
+from search_spaces.declarations import Knob, StartTrial, Trial, fits
+
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every ask is a line on the console
 
-Suggest = Callable[[optuna.Trial], dict[str, Any]]
+Suggest = Callable[[Trial], dict[str, Any]]
+"""Define by run: asks the trial for knobs, each by its declaration, and returns hyperparameters."""
 
 
-def _no_knobs(trial: optuna.Trial) -> dict[str, Any]:
+def _no_knobs(trial: Trial) -> dict[str, Any]:
     return {}
+
+
+def each_of(*knobs: Knob) -> Suggest:
+    """Asks for these knobs, in their order."""
+    return lambda trial: {knob.name: knob.suggest(trial) for knob in knobs}
 
 
 def _always_stoppable(hparams: Mapping[str, Any], num_epochs: int) -> int:
@@ -27,7 +34,8 @@ class Arm:
     """A slice of the space that gets an equal share of the budget and competes with itself until the retest.
 
     factors: what tells the arm from others, for the tables (factor/* columns). fixed: hyperparameters of every one of
-    its trials. suggest: its own knobs. start: their values in the arm's first trial.
+    its trials. shared: knobs that every arm has, in ranges of this arm's; suggest: its own knobs. start: values of any
+    knob in the arm's first trial that were asked for; they go before the start that the knob is declared with.
     first_stoppable_epoch(hparams, num_epochs): no trial is stopped early before that epoch, nor compared at it.
     """
 
@@ -35,6 +43,7 @@ class Arm:
     description: str
     factors: Mapping[str, str]
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    shared: Suggest = _no_knobs
     suggest: Suggest = _no_knobs
     start: Mapping[str, Any] = field(default_factory=dict)
     first_stoppable_epoch: Callable[[Mapping[str, Any], int], int] = _always_stoppable
@@ -42,26 +51,25 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """arms by name; suggest: the knobs that all arms share; start: the default configuration they start from.
+    """arms by name; suggest: the knobs that all arms share.
 
     alternatives: of the arms' next trials, what is otherwise than at the start, so that each is tried once.
     """
 
     arms: Mapping[str, Arm]
     suggest: Suggest
-    start: Mapping[str, Any]
     alternatives: Sequence[Mapping[str, Any]] = ()
 
-    def sample(self, arm: Arm, trial: optuna.Trial) -> dict[str, Any]:
+    def sample(self, arm: Arm, trial: Trial) -> dict[str, Any]:
         """The hyperparameters of a trial; an inactive knob is absent."""
-        return {**arm.fixed, **self.suggest(trial), **arm.suggest(trial)}
+        return {**arm.fixed, **self.suggest(trial), **arm.shared(trial), **arm.suggest(trial)}
 
     def start_point(self, arm: Arm) -> dict[str, Any]:
         """Optuna parameters of the arm's first trial, one for each knob that is active there.
 
         A knob without a start value, or with one that a choice before it puts out of range, starts in the middle.
         """
-        return dict(self._start(arm).params)
+        return self._start(arm)[0].params
 
     def start_points(self, arm: Arm) -> list[dict[str, Any]]:
         """Optuna parameters of the arm's first trials: the start point, then its alternatives."""
@@ -74,11 +82,36 @@ class SearchSpace:
 
     def start_hparams(self, arm: Arm) -> dict[str, Any]:
         """The hyperparameters of the arm's first trial."""
-        return self.sample(arm, optuna.trial.FixedTrial(self.start_point(arm)))  # type: ignore[arg-type]
+        return self._start(arm)[1]
 
     def knobs(self, arm: Arm) -> dict[str, optuna.distributions.BaseDistribution]:
         """What may vary in the arm at its start point."""
-        return dict(self._start(arm).distributions)
+        return self._start(arm)[0].distributions
+
+    def own_knobs(self, arm: Arm) -> set[str]:
+        """Those of them that the arm does not share with the others."""
+        trial = StartTrial(arm.start)
+        arm.suggest(trial)
+        return set(trial.params)
+
+    def axes(self, arm: Arm) -> dict[str, dict[str, Any]]:
+        """How each knob that may vary in the arm is drawn: its scale, low and high. As JSON has it; see Knob.axis.
+
+        That is at the start point, and where one choice after another is made otherwise: of a knob whose range follows
+        a choice, low and high are those of all its ranges.
+        """
+        axes: dict[str, dict[str, Any]] = {}
+        seen = set()
+        branches: list[dict[str, Any]] = [{}]
+        for chosen in branches:  # which grow here
+            trial, _ = self._start(replace(arm, start={**arm.start, **chosen}))
+            for name, axis in trial.axes.items():
+                axes[name] = _spanning(axes.get(name, axis), axis)
+                for choice in getattr(trial.distributions[name], "choices", ()):
+                    if (name, choice) not in seen:
+                        seen.add((name, choice))
+                        branches.append({**chosen, name: choice})
+        return axes
 
     def starting_at(self, values: Mapping[str, str], arm_names: Sequence[str]) -> SearchSpace:
         """The space with these start values, as text: {knob: value} for all that have it, {arm.knob: value} for one.
@@ -114,51 +147,20 @@ class SearchSpace:
         knobs = self.knobs(arm)
         return replace(arm, start={**arm.start, **{knob: _parse(*given, knobs[knob]) for knob, given in texts.items()}})
 
-    def _start(self, arm: Arm) -> optuna.Trial:
-        trial = optuna.create_study(sampler=_StartSampler({**self.start, **arm.start})).ask()
-        self.sample(arm, trial)
-        return trial
+    def _start(self, arm: Arm) -> tuple[StartTrial, dict[str, Any]]:
+        """(the arm's first trial, its hyperparameters)."""
+        trial = StartTrial(arm.start)
+        return trial, self.sample(arm, trial)
 
 
-class _StartSampler(optuna.samplers.BaseSampler):
-    """Proposes the start values, and the middle of a range where there is none that fits."""
-
-    def __init__(self, start: Mapping[str, Any]) -> None:
-        self._values = start
-
-    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
-        return {}
-
-    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self, study: Any, trial: Any, param_name: str, param_distribution: optuna.distributions.BaseDistribution
-    ) -> Any:
-        knob = param_distribution
-        if param_name in self._values and _fits(self._values[param_name], knob):
-            return self._values[param_name]
-        return _middle(knob)
+def _spanning(axis: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    if "low" not in axis:
+        return axis
+    return {**axis, "low": min(axis["low"], other["low"]), "high": max(axis["high"], other["high"])}
 
 
 def _is_choice(knob: optuna.distributions.BaseDistribution) -> bool:
     return isinstance(knob, optuna.distributions.CategoricalDistribution)
-
-
-def _fits(value: Any, knob: optuna.distributions.BaseDistribution) -> bool:
-    if isinstance(knob, optuna.distributions.CategoricalDistribution):
-        return value in knob.choices
-    assert isinstance(knob, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution)
-    return knob.low <= value <= knob.high
-
-
-def _middle(knob: optuna.distributions.BaseDistribution) -> Any:
-    """Of a logarithmic range the geometric mean, of choices the first."""
-    if isinstance(knob, optuna.distributions.CategoricalDistribution):
-        return knob.choices[0]
-    assert isinstance(knob, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution)
-    middle = math.sqrt(knob.low * knob.high) if knob.log else (knob.low + knob.high) / 2
-    return round(middle) if isinstance(knob, optuna.distributions.IntDistribution) else middle
 
 
 def _parse(name: str, text: str, knob: optuna.distributions.BaseDistribution) -> Any:
@@ -173,6 +175,6 @@ def _parse(name: str, text: str, knob: optuna.distributions.BaseDistribution) ->
         value = kind(text)
     except ValueError:
         raise ValueError(f"{name} must be a number, got {text!r}") from None
-    if not _fits(value, knob):
+    if not fits(value, knob):
         raise ValueError(f"{name} must be in [{knob.low}, {knob.high}], got {text}")
     return value

@@ -42,6 +42,13 @@ TAUS = tuple(round(0.1 * step, 1) for step in range(21))
 OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
+SHARED_KNOBS = {
+    "learning_rate": {"scale": "log", "low": 0.001, "high": 1.0},
+    "momentum": {"scale": "linear", "low": 0.5, "high": 1.0},
+    "weight_decay": {"scale": "log", "low": 1e-6, "high": 1e-2},
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class FakeTask:
     """lift: how far an arm lies above the first in truth; the rest get 0.02. epochs: of full trials that differ."""
@@ -451,6 +458,7 @@ def _summary(
         "objective": fake.objective,
         "stages": stages,
         "taus": None if fake.taus is None else list(fake.taus),
+        "knobs": {arm: SHARED_KNOBS for stage in stages for arm in stage["arms"]},
         "arm_factors": {arm: _factors(arm) for stage in stages for arm in stage["arms"]},
         "arm_descriptions": {arm: f"what {arm} does, in one line" for stage in stages for arm in stage["arms"]},
         "not_retested": {arm: "no trial completed" for arm in arms if arm not in winners},

@@ -14,6 +14,7 @@ from study.tasks.resolve import resolved
 from study.tasks.study import load_data
 from trainables.common.files import write_json
 from trainables.training.checkpoints import write_checkpoint
+from trainables.training.setup import TrialSetup
 
 SEED = 5
 
@@ -31,14 +32,8 @@ def write_trained_run(run_dir: Path, task: str, trial_id: str, *, stage: str = "
     found = next(known for known in study.stages(spec, data) if known.name == stage)
     arm, number = trial_id.rsplit("-", 1)
     hparams = found.space.start_hparams(found.space.arms[arm])
-    learner = found.task.learner(
-        hparams,
-        data,
-        num_epochs=found.num_epochs(arm),
-        seed=SEED,
-        numerics=spec.numerics,
-        device=torch.device("cpu"),
-    )
+    setup = TrialSetup(num_epochs=found.num_epochs(arm), seed=SEED, numerics=spec.numerics, device=torch.device("cpu"))
+    learner = found.task.learner(hparams, data, setup)
     run_dir.mkdir(parents=True)
     write_json(run_dir / "spec.json", spec.model_dump(mode="json"))
     asked = {"arm": arm, "number": int(number), "seed": SEED, "params": {}, "hparams": hparams}

@@ -18,6 +18,7 @@ from trainables.data.types import ImageDataset, TuningData
 from trainables.hparams import ImbalanceHparams, Numerics
 from trainables.tasks.imbalance import build_learner
 from trainables.training.learner import Learner
+from trainables.training.setup import TrialSetup
 
 SPACE = search_space(num_train=601, model="small_cnn", augmentation="crop")
 STEP_10 = partial(thinned_counts, imbalance="step", ratio=10.0, minority="first")
@@ -50,6 +51,12 @@ def start_hparams(arm: str, space: SearchSpace = SPACE) -> dict[str, Any]:
     return space.sample(space.arms[arm], study.ask())
 
 
+def setup_of(*, num_epochs: int, seed: int = 1, precision: str = "float32") -> TrialSetup:
+    """On the CPU, on one thread."""
+    numerics = Numerics(precision=precision)
+    return TrialSetup(num_epochs=num_epochs, seed=seed, numerics=numerics, device=torch.device("cpu"))
+
+
 def learner_of(
     arm: str,
     data: TuningData,
@@ -62,8 +69,5 @@ def learner_of(
     return build_learner(
         ImbalanceHparams(**start_hparams(arm) | knobs),
         data,
-        num_epochs=num_epochs,
-        seed=seed,
-        numerics=Numerics(precision=precision),
-        device=torch.device("cpu"),
+        setup_of(num_epochs=num_epochs, seed=seed, precision=precision),
     )

@@ -1,30 +1,54 @@
-"""The typed, validated hyperparameters of a trial. Unknown keys are refused."""
+"""The typed, validated hyperparameters of a trial. Unknown keys and names are refused, and so is what lacks a knob."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# Static: changes the program. Scalar: a number that may differ between trials that run side by side.
-STATIC: dict[str, Any] = {"kind": "static"}
-SCALAR: dict[str, Any] = {"kind": "scalar"}
+from trainables.common.nearest import nearest
+from trainables.data.augmentation import AUGMENTATIONS
+from trainables.parts.class_weights import CLASS_WEIGHTINGS
+from trainables.parts.losses import LOSSES, Loss
+from trainables.parts.mixing import MIXINGS
+from trainables.parts.natural_samplers import NATURAL_SAMPLERS
+from trainables.parts.optimizers import OPTIMIZERS
+from trainables.parts.recipe_losses import RECIPE_LOSSES
+from trainables.parts.samplers import SAMPLERS, Sampler
+from trainables.parts.schedules import SCHEDULES
+from trainables.puzzles import PUZZLE_LOSSES
+
+Tables = Mapping[str, Mapping[str, Any]]
+"""Hyperparameter -> the table of which it names an entry. An entry's needs, where it has such, must not be None."""
 
 
 class Hparams(BaseModel):
     """What every task's trial is given. warmup: the share of training in which the learning rate rises."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    tables: ClassVar[Tables] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "augmentation": AUGMENTATIONS}
 
-    model: Annotated[str, Field(json_schema_extra=STATIC)] = "small_cnn"
-    optimizer: Annotated[str, Field(json_schema_extra=STATIC)] = "sgd"
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False, json_schema_extra=SCALAR)] = 0.05
-    momentum: Annotated[float, Field(ge=0, lt=1, json_schema_extra=SCALAR)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, json_schema_extra=SCALAR)] = 5e-4
-    schedule: Annotated[str, Field(json_schema_extra=STATIC)] = "cosine"
-    warmup: Annotated[float, Field(ge=0, le=0.5, json_schema_extra=SCALAR)] = 0.0
-    batch_size: Annotated[int, Field(ge=2, json_schema_extra=STATIC)] = 128
-    augmentation: Annotated[str, Field(json_schema_extra=STATIC)] = "crop_flip"
+    model: str = "small_cnn"
+    optimizer: str = "sgd"
+    learning_rate: float = Field(0.05, gt=0, allow_inf_nan=False)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False)
+    schedule: str = "cosine"
+    warmup: float = Field(0.0, ge=0, le=0.5)
+    batch_size: int = Field(128, ge=2)
+    augmentation: str = "crop_flip"
+
+    @model_validator(mode="after")
+    def _parts_are_known_and_have_what_they_need(self) -> Self:
+        for kind, table in self.tables.items():
+            name = getattr(self, kind)
+            if name not in table:
+                raise ValueError(f"{kind} must be one of {', '.join(table)}, got {name!r}{nearest(name, table)}")
+            for knob in getattr(table[name], "needs", ()):
+                if getattr(self, knob) is None:
+                    raise ValueError(f"{kind} {name!r} needs {knob}, got None")
+        return self
 
     @model_validator(mode="after")
     def _one_warmup(self) -> Self:
@@ -39,15 +63,17 @@ class ClassifierHparams(Hparams):
     padding, dropout, drop_path: of the models that have them; None is the model's own default. cutout_length: pixels.
     """
 
-    label_smoothing: Annotated[float, Field(ge=0, lt=1, json_schema_extra=SCALAR)] = 0.0
-    cutout_length: Annotated[int | None, Field(ge=1, json_schema_extra=STATIC)] = None
-    randaugment_num_ops: Annotated[int | None, Field(ge=1, json_schema_extra=STATIC)] = None
-    randaugment_magnitude: Annotated[int | None, Field(ge=0, le=30, json_schema_extra=STATIC)] = None
-    mixing: Annotated[str, Field(json_schema_extra=STATIC)] = "none"
-    mixing_alpha: Annotated[float | None, Field(gt=0, allow_inf_nan=False, json_schema_extra=SCALAR)] = None
-    drop_path: Annotated[float | None, Field(ge=0, lt=1, json_schema_extra=SCALAR)] = None
-    dropout: Annotated[float | None, Field(ge=0, lt=1, json_schema_extra=SCALAR)] = None
-    padding: Annotated[str | None, Field(json_schema_extra=STATIC)] = None
+    tables: ClassVar[Tables] = {**Hparams.tables, "mixing": MIXINGS}
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    cutout_length: int | None = Field(None, ge=1)
+    randaugment_num_ops: int | None = Field(None, ge=1)
+    randaugment_magnitude: int | None = Field(None, ge=0, le=30)
+    mixing: str = "none"
+    mixing_alpha: float | None = Field(None, gt=0, allow_inf_nan=False)
+    drop_path: float | None = Field(None, ge=0, lt=1)
+    dropout: float | None = Field(None, ge=0, lt=1)
+    padding: str | None = None
 
 
 class BaselineHparams(ClassifierHparams):
@@ -64,27 +90,44 @@ class ImbalanceHparams(ClassifierHparams):
     A knob is None where the parts named do not use it.
     """
 
-    loss: Annotated[str, Field(json_schema_extra=STATIC)] = "cross_entropy"
-    class_weighting: Annotated[str, Field(json_schema_extra=STATIC)] = "uniform"
-    sampler: Annotated[str, Field(json_schema_extra=STATIC)] = "shuffle"
+    tables: ClassVar[Tables] = {
+        **ClassifierHparams.tables,
+        "loss": LOSSES,
+        "class_weighting": CLASS_WEIGHTINGS,
+        "sampler": SAMPLERS,
+    }
 
-    class_weight_gamma: Annotated[float | None, Field(ge=0, le=2, json_schema_extra=SCALAR)] = None
-    class_weight_beta: Annotated[float | None, Field(ge=0, lt=1, json_schema_extra=SCALAR)] = None
-    tail_class_weight: Annotated[float | None, Field(gt=0, json_schema_extra=SCALAR)] = None
-    reweight_start: Annotated[float | None, Field(ge=0, le=1, json_schema_extra=SCALAR)] = None
-    head_start: Annotated[float | None, Field(ge=0, le=1, json_schema_extra=SCALAR)] = None
-    focal_gamma: Annotated[float | None, Field(ge=0, json_schema_extra=SCALAR)] = None
-    ldam_max_margin: Annotated[float | None, Field(gt=0, json_schema_extra=SCALAR)] = None
-    ldam_scale: Annotated[float | None, Field(gt=0, json_schema_extra=SCALAR)] = None
-    balanced_softmax_tau: Annotated[float | None, Field(ge=0, json_schema_extra=SCALAR)] = None
-    post_hoc_tau: Annotated[float | None, Field(ge=0, json_schema_extra=SCALAR)] = None
-    sampler_exponent: Annotated[float | None, Field(ge=0, le=1, json_schema_extra=SCALAR)] = None
-    cut_loss_scale: Annotated[float | None, Field(gt=0, le=1, json_schema_extra=SCALAR)] = None
-    photometric_strength: Annotated[float | None, Field(gt=0, lt=1, json_schema_extra=SCALAR)] = None
+    loss: str = "cross_entropy"
+    class_weighting: str = "uniform"
+    sampler: str = "shuffle"
+
+    class_weight_gamma: float | None = Field(None, ge=0, le=2)
+    class_weight_beta: float | None = Field(None, ge=0, lt=1)
+    tail_class_weight: float | None = Field(None, gt=0)
+    reweight_start: float | None = Field(None, ge=0, le=1)
+    head_start: float | None = Field(None, ge=0, le=1)
+    focal_gamma: float | None = Field(None, ge=0)
+    ldam_max_margin: float | None = Field(None, gt=0)
+    ldam_scale: float | None = Field(None, gt=0)
+    balanced_softmax_tau: float | None = Field(None, ge=0)
+    post_hoc_tau: float | None = Field(None, ge=0)
+    sampler_exponent: float | None = Field(None, ge=0, le=1)
+    cut_loss_scale: float | None = Field(None, gt=0, le=1)
+    photometric_strength: float | None = Field(None, gt=0, lt=1)
+
+    @property
+    def loss_entry(self) -> Loss:
+        entry: Loss = self.tables["loss"][self.loss]
+        return entry
+
+    @property
+    def sampler_entry(self) -> Sampler:
+        entry: Sampler = self.tables["sampler"][self.sampler]
+        return entry
 
     @model_validator(mode="after")
-    def _soft_targets_need_cross_entropy(self) -> Self:
-        if self.loss != "cross_entropy" and (self.mixing != "none" or self.label_smoothing > 0):
+    def _soft_targets_need_a_loss_that_takes_them(self) -> Self:
+        if not self.loss_entry.takes_soft_targets and (self.mixing != "none" or self.label_smoothing > 0):
             raise ValueError(
                 f"loss {self.loss!r} takes no soft targets: mixing must be 'none' and label_smoothing 0, "
                 f"got {self.mixing!r} and {self.label_smoothing}"
@@ -93,17 +136,19 @@ class ImbalanceHparams(ClassifierHparams):
 
 
 class RecipeHparams(ImbalanceHparams):
-    """A source system's classifier as its report states it, faults included: loss and sampler are of recipe's tables.
+    """A source system's classifier as its report states it, faults included: its epochs are as long as there.
 
     decays_everything: weight decay on biases and normalisation too, as torch's optimisers do. vertical_flip: whether
     it is among the views of augment_all, brightness again in its place if not; doubles_tail: whether that set then
     holds the tail classes twice. full_batch_share: the probability with which mask_in_loop leaves a batch whole.
     """
 
-    decays_everything: Annotated[bool, Field(json_schema_extra=STATIC)] = True
-    vertical_flip: Annotated[bool, Field(json_schema_extra=STATIC)] = True
-    doubles_tail: Annotated[bool, Field(json_schema_extra=STATIC)] = True
-    full_batch_share: Annotated[float | None, Field(gt=0, le=1, json_schema_extra=SCALAR)] = None
+    tables: ClassVar[Tables] = {**ImbalanceHparams.tables, "loss": RECIPE_LOSSES, "sampler": NATURAL_SAMPLERS}
+
+    decays_everything: bool = True
+    vertical_flip: bool = True
+    doubles_tail: bool = True
+    full_batch_share: float | None = Field(None, gt=0, le=1)
 
 
 class TransferHparams(ClassifierHparams):
@@ -113,31 +158,30 @@ class TransferHparams(ClassifierHparams):
     trunk_learning_rate_ratio is its learning rate over the head's, and carries_fc1 whether fc1 belongs to it.
     """
 
-    # A number, but one that decides how many images and so how many steps there are.
-    label_fraction: Annotated[float, Field(gt=0, le=1, json_schema_extra=STATIC)] = 1.0
-    trunk_learning_rate_ratio: Annotated[float | None, Field(gt=0, allow_inf_nan=False, json_schema_extra=SCALAR)] = (
-        None
-    )
-    carries_fc1: Annotated[bool, Field(json_schema_extra=STATIC)] = True
+    label_fraction: float = Field(1.0, gt=0, le=1)
+    trunk_learning_rate_ratio: float | None = Field(None, gt=0, allow_inf_nan=False)
+    carries_fc1: bool = True
 
 
 class JigsawHparams(Hparams):
-    """A net that puts the shuffled tiles of an image back in place. gap: pixels; the rest as in permutations.py."""
+    """A net that puts the shuffled tiles of an image back in place. gap: pixels; the rest as in puzzles.py."""
 
-    model: Annotated[Literal["jigsaw_net"], Field(json_schema_extra=STATIC)] = "jigsaw_net"
-    grid: Annotated[int, Field(ge=2, json_schema_extra=STATIC)] = 2
-    gap: Annotated[int, Field(ge=0, json_schema_extra=STATIC)] = 0
-    color_jitter: Annotated[float | None, Field(gt=0, lt=1, json_schema_extra=SCALAR)] = None
-    tile_normalisation: Annotated[bool, Field(json_schema_extra=STATIC)] = False
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False, json_schema_extra=SCALAR)] = 1.0
-    sinkhorn_iterations: Annotated[int, Field(ge=1, json_schema_extra=STATIC)] = 20
-    puzzle_loss: Annotated[str, Field(json_schema_extra=STATIC)] = "row_nll"
+    tables: ClassVar[Tables] = {**Hparams.tables, "puzzle_loss": PUZZLE_LOSSES}
+
+    model: Literal["jigsaw_net"] = "jigsaw_net"
+    grid: int = Field(2, ge=2)
+    gap: int = Field(0, ge=0)
+    color_jitter: float | None = Field(None, gt=0, lt=1)
+    tile_normalisation: bool = False
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
+    sinkhorn_iterations: int = Field(20, ge=1)
+    puzzle_loss: str = "row_nll"
 
 
 class RecipePuzzleHparams(JigsawHparams):
     """A source system's puzzles. fixed_permutations: each training image is always shuffled in one and the same way."""
 
-    fixed_permutations: Annotated[bool, Field(json_schema_extra=STATIC)] = False
+    fixed_permutations: bool = False
 
 
 Precision = Literal["float32", "bfloat16"]
@@ -149,5 +193,5 @@ class Numerics(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     precision: Precision = "float32"
-    num_threads: Annotated[int, Field(ge=1)] = 1
+    num_threads: int = Field(default=1, ge=1)
     channels_last: bool = True

@@ -19,6 +19,7 @@ from trainables.hparams import Numerics
 from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint, written_checkpoint
 from trainables.training.learner import Learner, NonFiniteLossError
 from trainables.training.retest import train_and_test
+from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
 
 
@@ -85,10 +86,7 @@ class StudyTrainable(tune.Trainable):
         self._learner: Learner = self.task.learner(
             trial.hparams,
             self._data,
-            num_epochs=trial.num_epochs,
-            seed=trial.seed,
-            numerics=trial.numerics,
-            device=worker_device(),
+            worker_setup(num_epochs=trial.num_epochs, seed=trial.seed, numerics=trial.numerics),
             start_from=trial.start_from,
         )
         self._repeated = None
@@ -137,14 +135,28 @@ def worker_device() -> torch.device:
     return torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
 
 
+def worker_setup(*, num_epochs: int, seed: int, numerics: Numerics) -> TrialSetup:
+    """The setup of a training in this worker, on its device."""
+    return TrialSetup(num_epochs=num_epochs, seed=seed, numerics=numerics, device=worker_device())
+
+
 def train_and_test_in_worker(
-    task: Task, pool: TuningData, cut: Callable[[TuningData], TuningData], test: TestData, **options: Any
+    task: Task,
+    pool: TuningData,
+    cut: Callable[[TuningData], TuningData],
+    test: TestData,
+    *,
+    num_epochs: int,
+    seed: int,
+    numerics: Numerics,
+    **options: Any,
 ) -> Any:
     """What the retest runs as a Ray task: train_and_test's result, or the message of a training that diverged.
 
     cut makes the training data of the pool here, so that the images are in Ray's object store once, not once a seed.
     """
+    setup = worker_setup(num_epochs=num_epochs, seed=seed, numerics=numerics)
     try:
-        return train_and_test(task, cut(pool), test, device=worker_device(), **options)
+        return train_and_test(task, cut(pool), test, setup=setup, **options)
     except NonFiniteLossError as error:
         return str(error)

@@ -33,7 +33,14 @@ class Interval:
 
 
 def t_interval(values: Sequence[float] | pd.Series, level: float = LEVEL) -> Interval:
-    """Mean and two-sided Student t-interval, n - 1 degrees of freedom. Raises ValueError for no values."""
+    """Mean and two-sided Student t-interval, n - 1 degrees of freedom. Raises ValueError for no values.
+
+    Of 1, 2 and 3: s = 1, and the quantile for 2 degrees of freedom is 4.3027, so ± 4.3027 / √3 = 2.4841.
+
+    >>> interval = t_interval([1.0, 2.0, 3.0])
+    >>> interval.mean, round(interval.half_width, 4), interval.n
+    (2.0, 2.4841, 3)
+    """
     sample = pd.Series(values, dtype="float64")
     if sample.empty or sample.isna().any():
         raise ValueError(f"values must be one or more numbers, got {list(sample)}")

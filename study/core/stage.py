@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
+
 from search_spaces.space import SearchSpace
+from study.core.errors import StudyError, last_line
 from study.core.ledger import Book, TrialRecord
 from study.core.spec import Searcher, StudySpec
+from trainables.data.types import TuningData
+from trainables.hparams import Numerics
+from trainables.training.learner import Learner
+from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
 
 TUNE = "tune"
@@ -77,6 +84,16 @@ class Stage:
             rungs.append(epoch)
             epoch *= self.reduction_factor
         return tuple(rungs)
+
+    def first_learner(self, arm: str, data: TuningData, *, numerics: Numerics, device: torch.device) -> Learner:
+        """The learner of the arm's first configuration. Raises StudyError where no such trial can be trained."""
+        setup = TrialSetup(num_epochs=self.num_epochs(arm), seed=self.seed, numerics=numerics, device=device)
+        hparams = self.space.start_hparams(self.space.arms[arm])
+        start_from = self.start_from if arm in self.warm_arms else None
+        try:
+            return self.task.learner(hparams, data, setup, start_from=start_from)
+        except ValueError as error:
+            raise StudyError(f"{arm} cannot be trained: {last_line(error)}") from None
 
     def winners(self, book: Book) -> dict[str, TrialRecord]:
         return book.winners(self.arms, self.task.metric, self.task.mode)

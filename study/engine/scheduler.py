@@ -31,6 +31,13 @@ def asha_decision(value: float, peers: Sequence[float], *, reduction_factor: int
 
     It goes on if its value is at least the (1 - 1/reduction_factor) quantile of the peers that had reached the rung
     before it; the first arrival always does. A value that is not finite never does, and sets no cutoff for others.
+
+    Of the peers 1, 2 and 3 the best third begins at the 2/3 quantile, 2 + 1/3.
+
+    >>> asha_decision(2.0, [1.0, 2.0, 3.0], reduction_factor=3, mode="max").decision
+    'stop'
+    >>> asha_decision(2.5, [1.0, 2.0, 3.0], reduction_factor=3, mode="max").decision
+    'continue'
     """
     sign = 1 if mode == "max" else -1
     ranked = [sign * peer for peer in peers if math.isfinite(peer)]

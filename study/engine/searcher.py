@@ -205,7 +205,7 @@ def grid_points(space: SearchSpace, arm: Arm, num_points: int) -> list[dict[str,
     than num_points is cut evenly, and one that is shorter is topped up with random points.
     """
     start = space.start_point(arm)
-    own = set(arm.start) - set(space.start)
+    own = space.own_knobs(arm)
     knobs = {name: knob for name, knob in space.knobs(arm).items() if name == "learning_rate" or name in own}
     levels = max(2, round(num_points ** (1 / len(knobs))))
     axes = [_levels(distribution, levels) for distribution in knobs.values()]

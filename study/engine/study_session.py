@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from study.core.commands import command_line
-from study.core.errors import StudyError, last_line
+from study.core.errors import StudyError
 from study.core.ledger import Book, Ledger, TrialRecord
 from study.core.run_dir import CHECKPOINTS, locked, new_run
 from study.core.spec import StudySpec
@@ -254,18 +254,7 @@ def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec
     assert spec.numerics is not None
     for stage in stages:
         for arm in stage.arms:
-            try:
-                stage.task.learner(
-                    stage.space.start_hparams(stage.space.arms[arm]),
-                    data,
-                    num_epochs=stage.num_epochs(arm),
-                    seed=spec.seed,
-                    numerics=spec.numerics,
-                    device=torch.device("cpu"),
-                    start_from=stage.start_from if arm in stage.warm_arms else None,
-                )
-            except ValueError as error:
-                raise StudyError(f"{arm} cannot be trained: {last_line(error)}") from None
+            stage.first_learner(arm, data, numerics=spec.numerics, device=torch.device("cpu"))
 
 
 def require_same_data(run_dir: Path, data: TuningData, book: Book) -> None:

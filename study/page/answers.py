@@ -13,7 +13,7 @@ from study.core.stage import Group
 from study.core.text import listed
 from study.page.task import TaskPage
 from study.page.text import distance_text, level_text, paired_text, percent, score_text, span
-from study.page.words import dataset_title, metric_name, optimizer_name
+from study.page.words import metric_name, optimizer_name, origin_text
 
 NOT_THE_SEARCH = (
     "The intervals are over the retest's seeds, not over the search: each arm was tuned once, and another "
@@ -166,11 +166,9 @@ def _selection_remark(verdict: Verdict, name: Callable[[str], str]) -> str:
 
 def data_sentence(page: TaskPage, summary: Mapping[str, Any]) -> str:
     dataset = summary["dataset"]
-    name, origin = str(dataset["name"]), str(dataset["origin"])
-    title = dataset_title(name)
     counts = [int(count) for count in dataset["class_counts"]]
-    source = origin if origin.startswith((name, title)) else f"{title}, {origin}"
     each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
+    source = origin_text(str(dataset["name"]), str(dataset["origin"]))
     return (
         f"Data: {source}. {int(dataset['num_classes']):,} classes; {int(dataset['num_train']):,} "
         f"{page.counted} ({each} a class), {int(dataset['num_val']):,} "
@@ -179,9 +177,10 @@ def data_sentence(page: TaskPage, summary: Mapping[str, Any]) -> str:
     )
 
 
-def state_sentence(summary: Mapping[str, Any]) -> str | None:
-    if summary["state"] == "complete":
+def state_sentence(state: str, what: str = "study") -> str | None:
+    """What stands above the command that resumes it; None of what is complete. what: is being done."""
+    if state == "complete":
         return None
-    if summary["state"] == "running":
-        return "This study was running when the page was written. Should it have been killed, continue it with"
-    return f"This study is {summary['state']}: what follows is what it had reached. Continue it with"
+    if state == "running":
+        return f"This {what} was running when the page was written. Should it have been killed, continue it with"
+    return f"This {what} is {state}: what follows is what it had reached. Continue it with"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from study.analysis import budgets, results
@@ -54,23 +54,33 @@ def _epochs_a_trial(tables: Tables) -> str:
 def facts(tables: Tables) -> list[tuple[str, str]]:
     """Name and value of what a rerun needs to know."""
     summary = tables.summary
-    sessions = summary.get("sessions") or []
-    rows = [
+    return [
         ("Run command", str(summary.get("command", NOTHING))),
         ("State", str(summary["state"])),
         ("Study seed", config_value(summary.get("seed"))),
         *machine_facts(summary),
         ("Data fingerprint", str(summary["dataset"].get("fingerprint", NOTHING))),
+        *session_facts(summary.get("sessions") or [], _stage_times),
+        *ledger_facts(summary),
     ]
-    for number, session in enumerate(sessions, start=1):
-        text = (
-            f"{session.get('started', NOTHING)} to "
-            f"{session.get('ended') or 'an end that was not recorded'}; wall time "
-            f"{duration(session.get('wall_seconds'))}, tuning {duration(session.get('tune_seconds'))}, "
-            f"retest {duration(session.get('retest_seconds'))}"
+
+
+def _stage_times(session: Mapping[str, Any]) -> str:
+    return f", tuning {duration(session.get('tune_seconds'))}, retest {duration(session.get('retest_seconds'))}"
+
+
+def session_facts(
+    sessions: Sequence[Mapping[str, Any]], more: Callable[[Mapping[str, Any]], str]
+) -> list[tuple[str, str]]:
+    """When each session began and ended, and how long it took. more: what is said of it beyond that."""
+    return [
+        (
+            f"Session {number}" if len(sessions) > 1 else "Session",
+            f"{session.get('started', NOTHING)} to {session.get('ended') or 'an end that was not recorded'}; wall time "
+            f"{duration(session.get('wall_seconds'))}{more(session)}",
         )
-        rows.append((f"Session {number}" if len(sessions) > 1 else "Session", text))
-    return [*rows, *ledger_facts(summary)]
+        for number, session in enumerate(sessions, start=1)
+    ]
 
 
 def machine_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

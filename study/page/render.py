@@ -109,7 +109,7 @@ def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> 
         headlines=answers.headlines(page, tables),
         remarks=answers.remarks(page, tables),
         data_sentence=answers.data_sentence(page, summary),
-        state_sentence=answers.state_sentence(summary),
+        state_sentence=answers.state_sentence(summary["state"]),
         resume_command=summary.get("resume_command") if summary["state"] != "complete" else None,
         first_table=page.first_table(tables),
         arms_table=page_tables.arms_table(page, tables),

@@ -29,5 +29,11 @@ def dataset_title(name: str) -> str:
     return SOURCES[name].title if name in SOURCES else name
 
 
+def origin_text(name: str, origin: str) -> str:
+    """'CIFAR-10, read from data/cifar10 (Parquet)': a data set's origin, its title before it if that is not in it."""
+    title = dataset_title(name)
+    return origin if origin.startswith((name, title)) else f"{title}, {origin}"
+
+
 def optimizer_name(optimizer: str) -> str:
     return OPTIMIZER_NAMES.get(optimizer, optimizer)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import ValidationError
 from torch import Tensor
 
 from study.core.errors import StudyError, last_line, nearest
@@ -20,6 +19,7 @@ from study.core.run_dir import CHECKPOINTS
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.engine.study_session import require_same_data
+from study.page.figures.base import png
 from study.probes import inspection_figures as figures
 from study.tasks.resolve import read_spec
 from study.tasks.study import load_data
@@ -27,11 +27,10 @@ from trainables.common.files import write_durably, write_json
 from trainables.data.images import EncodedImage, decode_images
 from trainables.data.types import TuningData
 from trainables.probes.inspection import feature_maps, first_filters, map_layers, penultimate_features, telling_layers
-from trainables.puzzles import shuffle_tiles
-from trainables.tasks.jigsaw import Puzzles
 from trainables.training.checkpoints import read_newest_checkpoint
 from trainables.training.learner import Learner
 from trainables.training.metrics import confusion_matrix
+from trainables.training.setup import TrialSetup
 
 FOLDER = "inspect"
 
@@ -49,10 +48,6 @@ class LoadedTrial:
     @property
     def title(self) -> str:
         return f"{self.trial.trial_id}, epoch {self.learner.epoch}"
-
-    @property
-    def is_classifier(self) -> bool:
-        return not isinstance(self.learner.batches.prepare, Puzzles)
 
     def differing(self, validated: Mapping[str, float]) -> list[str]:
         """The metric and the accuracies that are not what was recorded. The loss may differ in its last digits."""
@@ -95,11 +90,11 @@ def inspect_trial(
     loaded = load_trial(run_dir, trial_id)
     learner, data, task = loaded.learner, loaded.data, loaded.stage.task
     chosen = chosen_image(image, data)
-    outputs, grid = _outputs(learner, chosen, layers)
+    outputs, grid = _outputs(loaded, chosen, layers)
     validated = {f"val_{name}": value for name, value in task.validate(learner, data).items()}
     differing = loaded.differing(validated)
     filter_layer, weights = first_filters(learner.model)
-    judged = _judged(learner, data, chosen) if loaded.is_classifier else {}
+    judged = _judged(learner, data, chosen) if task.is_classifier else {}
     maps = figures.feature_maps_data(
         title=loaded.title, image=chosen.pixels, notes=_notes(chosen, judged, grid), grid=grid, outputs=outputs
     )
@@ -107,17 +102,17 @@ def inspect_trial(
         title=loaded.title, layer=filter_layer, weights=weights, has_grey_images=_has_grey_images(data)
     )
     pictures = {
-        "feature_maps": figures.png(figures.draw_feature_maps, maps),
-        "filters": figures.png(figures.draw_filters, filters),
+        "feature_maps": png(figures.draw_feature_maps, maps),
+        "filters": png(figures.draw_filters, filters),
     }
     embedding, left_out = None, ["confusion and tsne: a puzzle net tells no classes apart"]
-    if loaded.is_classifier:
-        pictures["confusion"] = figures.png(figures.draw_confusion, _confusion(loaded, validated))
+    if task.is_classifier:
+        pictures["confusion"] = png(figures.draw_confusion, _confusion(loaded, validated))
         embedding, left_out = _embedding(loaded, num_tsne), []
         if embedding is None:
             left_out = [f"tsne: fewer than {figures.MIN_TSNE_IMAGES} validation images"]
         else:
-            pictures["tsne"] = figures.png(figures.draw_embedding, embedding)
+            pictures["tsne"] = png(figures.draw_embedding, embedding)
     facts = {
         **_facts(loaded, validated),
         "equals_recorded": not differing,
@@ -204,21 +199,15 @@ def _completed(book: Book, run_dir: Path, trial_id: str) -> TrialRecord:
 def _learner(trial: TrialRecord, stage: Stage, spec: StudySpec, data: TuningData, state: Mapping[str, Any]) -> Learner:
     assert spec.numerics is not None
     torch.set_num_threads(spec.numerics.num_threads)  # as the trial had: another number rounds otherwise
+    setup = TrialSetup(
+        num_epochs=stage.num_epochs(trial.arm),
+        seed=trial.seed,
+        numerics=spec.numerics,
+        device=torch.device("cuda" if spec.gpus_per_trial and torch.cuda.is_available() else "cpu"),
+    )
     try:
-        learner = stage.task.learner(
-            trial.hparams,
-            data,
-            num_epochs=stage.num_epochs(trial.arm),
-            seed=trial.seed,
-            numerics=spec.numerics,
-            device=torch.device("cuda" if spec.gpus_per_trial and torch.cuda.is_available() else "cpu"),
-        )
+        learner = stage.task.learner(trial.hparams, data, setup)
         learner.load_state_dict(dict(state["learner"]))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise StudyError(
-            f"{trial.trial_id} cannot be built again: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from None
     except (ValueError, RuntimeError, KeyError) as error:  # load_state_dict's own for another architecture
         raise StudyError(f"{trial.trial_id} cannot be built again: {last_line(error)}") from None
     return learner
@@ -255,9 +244,13 @@ def _read_like(path: Path, data: TuningData) -> np.ndarray:
     return pixels
 
 
-def _outputs(learner: Learner, chosen: ChosenImage, layers: Sequence[str] | None) -> tuple[dict[str, np.ndarray], int]:
+def _outputs(
+    loaded: LoadedTrial, chosen: ChosenImage, layers: Sequence[str] | None
+) -> tuple[dict[str, np.ndarray], int]:
     """(the layers' feature maps, tiles a side). Raises StudyError for a layer that the model does not have."""
-    inputs, grid = _inputs(learner, chosen.pixels)
+    learner = loaded.learner
+    images = torch.from_numpy(chosen.pixels.copy())[None].to(learner.device)
+    inputs, grid = loaded.stage.task.model_inputs(learner, images)
     try:
         maps = feature_maps(learner.model, inputs, layers or telling_layers(learner.model))
     except ValueError as error:
@@ -265,16 +258,6 @@ def _outputs(learner: Learner, chosen: ChosenImage, layers: Sequence[str] | None
         unknown = next(layer for layer in layers or () if layer not in known)
         raise StudyError(f"--layers: {error}{nearest(unknown, known)}") from None
     return {layer: output.numpy() for layer, output in maps.items()}, grid
-
-
-def _inputs(learner: Learner, pixels: np.ndarray) -> tuple[Tensor, int]:
-    """What the model is given of an image, and the tiles a side: of a puzzle net its tiles, in their true places."""
-    images = learner.batches.normalised(torch.from_numpy(pixels.copy())[None].to(learner.device))
-    puzzles = learner.batches.prepare
-    if not isinstance(puzzles, Puzzles):
-        return images, 1
-    tiles, permutations = puzzles.posed(images, torch.Generator().manual_seed(0))
-    return shuffle_tiles(tiles, permutations.argsort(dim=1)), puzzles.hparams.grid
 
 
 def _judged(learner: Learner, data: TuningData, chosen: ChosenImage) -> dict[str, Any]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from study.page.figures.base import BLACK, DPI, GREY, MAX_LABELLED_CLASSES, PALE, STYLE, WIDTH, heat_map, plain
+from study.page.figures.base import BLACK, GREY, MAX_LABELLED_CLASSES, PALE, WIDTH, heat_map, plain
 from trainables.probes.inspection import scaled_by_filter
 
 MAX_MAPS = 64
@@ -27,15 +25,6 @@ SEED = 0
 _SHAPES = "osD^v"  # repeats what the colour says; five of them and ten colours never meet twice
 _MARGIN, _IMAGE, _HEADING = 0.1, 1.15, 0.36  # inches: at the border, the image's side, above a layer's maps
 _FILLED = 0.92  # of a cell's side
-
-
-def png(draw: Callable[[Any], Canvas], data: Any) -> bytes:
-    """draw(data) as PNG bytes in the page's style."""
-    with mpl.rc_context(STYLE):
-        canvas = FigureCanvasAgg(draw(data))
-        buffer = io.BytesIO()
-        canvas.print_figure(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return buffer.getvalue()
 
 
 @dataclass(frozen=True, kw_only=True)

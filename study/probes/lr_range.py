@@ -13,11 +13,12 @@ import torch
 
 from search_spaces.space import SearchSpace
 from study.core.commands import command_line
-from study.core.errors import StudyError, last_line, nearest
+from study.core.errors import StudyError, nearest
 from study.core.spec import StudySpec, option_name, validated
 from study.core.stage import Stage
 from study.core.start_points import rate_text, start_knob
-from study.probes.lr_range_figures import lr_range_data, lr_range_png
+from study.page.figures.base import png
+from study.probes.lr_range_figures import draw_lr_range, lr_range_data
 from study.probes.lr_range_files import FIGURE, write_lr_range
 from study.records.provenance import describe_dataset, describe_machine, describe_versions, git_commit
 from study.tasks.resolve import checked, resolved
@@ -69,7 +70,7 @@ def run_range_test(study: Study, values: Mapping[str, Any], own: Mapping[str, An
         "versions": describe_versions(),
         "commit": git_commit(),
     }
-    figure = lr_range_png(lr_range_data(result, f"Learning-rate range test: {arm} on {dataset.name}", searched))
+    figure = png(draw_lr_range, lr_range_data(result, f"Learning-rate range test: {arm} on {dataset.name}", searched))
     _made(folder)
     write_lr_range(folder, result, facts, figure)
     _say(study, values, folder, result, start_knob(stage.name, arm), searched)
@@ -101,18 +102,8 @@ def _learner(stage: Stage, arm: str, spec: StudySpec, data: TuningData) -> Learn
     """As a worker builds that of the arm's first trial."""
     assert spec.numerics is not None
     torch.set_num_threads(spec.numerics.num_threads)
-    try:
-        return stage.task.learner(
-            stage.space.start_hparams(stage.space.arms[arm]),
-            data,
-            num_epochs=stage.num_epochs(arm),
-            seed=spec.seed,
-            numerics=spec.numerics,
-            device=torch.device("cuda" if spec.gpus_per_trial and torch.cuda.is_available() else "cpu"),
-            start_from=stage.start_from if arm in stage.warm_arms else None,
-        )
-    except ValueError as error:
-        raise StudyError(f"{arm} cannot be trained: {last_line(error)}") from None
+    device = torch.device("cuda" if spec.gpus_per_trial and torch.cuda.is_available() else "cpu")
+    return stage.first_learner(arm, data, numerics=spec.numerics, device=device)
 
 
 def _searched(space: SearchSpace, arm: str) -> tuple[float, float]:

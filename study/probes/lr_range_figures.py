@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullFormatter
 
 from study.core.start_points import rate_text
-from study.page.figures.base import BLACK, BLUE, DPI, GREY, SKY, STYLE, VERMILLION, WIDTH, plain
+from study.page.figures.base import BLACK, BLUE, GREY, SKY, VERMILLION, WIDTH, plain
 from trainables.probes.lr_range import LrRange
 
 
@@ -112,12 +109,3 @@ def draw_lr_range(curve: Curve) -> Canvas:
     ax.set_ylabel("Training loss (the arm's own)")
     canvas.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return canvas
-
-
-def lr_range_png(curve: Curve) -> bytes:
-    """The same data give the same bytes."""
-    with mpl.rc_context(STYLE):
-        canvas = FigureCanvasAgg(draw_lr_range(curve))
-        buffer = io.BytesIO()
-        canvas.print_figure(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return buffer.getvalue()

@@ -42,6 +42,7 @@ def write_summary(
         "groups": [{"title": g.title, "control": g.control, "arms": list(g.arms)} for g in main.groups],
         "stages": [_stage(stage) for stage in stages],
         "arm_factors": {arm: dict(stage.space.arms[arm].factors) for stage in stages for arm in stage.arms},
+        "knobs": {arm: stage.space.axes(stage.space.arms[arm]) for stage in stages for arm in stage.arms},
         "arm_descriptions": {arm: stage.space.arms[arm].description for stage in stages for arm in stage.arms},
         "not_retested": {arm: why for stage in stages for arm, why in _not_retested(ledger, stage, state).items()},
         "winners": {

@@ -34,8 +34,9 @@ from study.page.figures.base import (
     set_title,
 )
 from study.page.words import dataset_title
-from study.reproduction import results as reproductions
-from study.reproduction.results import Recipe, Reproduction
+from study.reproduction import comparisons, results
+from study.reproduction.records import RecipeRecord, TunedRecord
+from study.reproduction.results import Reproduction, Score
 
 
 def figures_of(reproduction: Reproduction) -> tuple[Figure, ...]:
@@ -46,10 +47,10 @@ def figures_of(reproduction: Reproduction) -> tuple[Figure, ...]:
     return (OVERVIEW, *(_classes_figure(dataset) for dataset in datasets), SPEED, CURVES)
 
 
-def _label(reproduction: Reproduction, recipe: Recipe) -> str:
+def _label(reproduction: Reproduction, recipe: RecipeRecord) -> str:
     """The recipe's name, with its scale where that is not 1."""
-    scale = reproductions.scale_mark(reproduction, str(recipe["name"]))
-    return f"{recipe['name']} ({scale})" if scale else str(recipe["name"])
+    scale = results.scale_mark(reproduction, recipe.name)
+    return f"{recipe.name} ({scale})" if scale else recipe.name
 
 
 # --- reported, reproduced, corrected, tuned ------------------------------------------------------------------------
@@ -60,31 +61,28 @@ def overview_data(reproduction: Reproduction) -> pd.DataFrame | None:
 
     NaN where there is no such number; reported and tuned also where the run does not compare with them.
     """
-    found: list[dict[str, Any]] = []
+    found = []
     for recipe in reproduction.recipes:
-        name, column = str(recipe["name"]), reproductions.main_column(reproduction, recipe)
-        last = reproductions.score_of(reproductions.last_epoch(reproduction, name, column))
+        name, column = recipe.name, results.main_column(reproduction, recipe)
+        last = results.score_of(results.last_epoch(reproduction, name, column))
         if last is None:
             continue
-        best = reproductions.score_of(reproductions.best_on_test(reproduction, name, column))
-        mended = reproductions.corrected(reproduction, recipe)
-        if mended and not (mended.run and mended.after and reproductions.same_scale(reproduction, name, mended.run)):
-            mended = None
-        after = mended.after.mean if mended and mended.after else math.nan
+        mended, tuned = comparisons.main_correction(reproduction, recipe), reproduction.summary.tuned.get(name)
+        is_shown = mended and mended.run and results.same_scale(reproduction, name, mended.run)
+        after = _mean(mended.after) if mended and is_shown else math.nan
         is_control = mended is not None and mended.is_control
-        tuned = reproduction.summary["tuned"].get(name) or {}
-        compares = reproductions.obstacle(reproduction, name) is None
+        compares = results.obstacle(reproduction, name) is None
         found.append(
             {
                 "label": _label(reproduction, recipe),
-                "reported": recipe["reported"][0]["value"] if compares and recipe["reported"] else math.nan,
+                "reported": recipe.reported[0].value if compares and recipe.reported else math.nan,
                 "last": last.mean,
                 "lowest": last.lowest,
                 "highest": last.highest,
-                "best": math.nan if best is None else best.mean,
+                "best": _mean(results.score_of(results.best_on_test(reproduction, name, column))),
                 "corrected": math.nan if is_control else after,
                 "control": after if is_control else math.nan,
-                "tuned": tuned.get("mean", math.nan) if compares else math.nan,
+                "tuned": tuned.mean if compares and isinstance(tuned, TunedRecord) else math.nan,
             }
         )
     if not found:
@@ -92,6 +90,10 @@ def overview_data(reproduction: Reproduction) -> pd.DataFrame | None:
     frame = pd.DataFrame(found)
     frame.loc[:, "reported":] *= 100  # type: ignore[misc]
     return frame
+
+
+def _mean(score: Score | None) -> float:
+    return math.nan if score is None else score.mean
 
 
 # In the order in which they are drawn: reported last, so that it is seen where the others agree with it.
@@ -165,11 +167,11 @@ class CurvePanel:
 def curves_data(reproduction: Reproduction) -> list[CurvePanel] | None:
     found = []
     for recipe in reproduction.recipes:
-        name, column = str(recipe["name"]), reproductions.main_column(reproduction, recipe)
+        name, column = recipe.name, results.main_column(reproduction, recipe)
         if column not in reproduction.epochs:
             continue
-        test = reproductions.curve(reproduction, name, column)
-        training = reproductions.curve(reproduction, name, "train_eval_accuracy")
+        test = results.curve(reproduction, name, column)
+        training = results.curve(reproduction, name, "train_eval_accuracy")
         if len(test):
             test[["mean", "smoothed"]] *= 100
             training[["mean", "smoothed"]] *= 100
@@ -210,7 +212,7 @@ CURVES = Figure(
     section="curves",
     title="The recipes over their epochs",
     caption="Test accuracy, of puzzles those solved; means over seeds. Smoothed: exponential moving average of decay "
-    f"{reproductions.SMOOTHING:g} an epoch with bias correction; every number on this page is of the raw scores. "
+    f"{results.SMOOTHING:g} an epoch with bias correction; every number on this page is of the raw scores. "
     "Training: a fixed sample of un-augmented training images.",
     alt=_curves_alt,
     absent="no recipe has run",
@@ -238,37 +240,32 @@ class ClassPanels:
     panels: tuple[ClassPanel, ...]
 
 
-def _has_classes(reproduction: Reproduction, recipe: Recipe) -> bool:
+def _has_classes(reproduction: Reproduction, recipe: RecipeRecord) -> bool:
     """Whether a recipe's classes are worth a look: some are cut, or the report printed their recalls."""
-    run = reproduction.run(str(recipe["name"]))
-    if run is None:
-        return False
-    return bool(recipe["reported_per_class"] or run["imbalance"] or reproductions.cut_classes(run, 2))
+    run = reproduction.run(recipe.name)
+    return run is not None and bool(recipe.reported_per_class or run.imbalance or results.cut_classes(run, 2))
 
 
 def classes_data(dataset: str, reproduction: Reproduction) -> ClassPanels | None:
     found = []
     for recipe in reproduction.recipes:
-        name = str(recipe["name"])
-        run, recalls = reproduction.run(name), reproductions.recalls(reproduction, name)
+        run, recalls = reproduction.run(recipe.name), results.recalls(reproduction, recipe.name)
         is_shown = reproduction.dataset_of(recipe) == dataset and _has_classes(reproduction, recipe)
         if run is None or recalls is None or not is_shown:
             continue
-        compares = reproductions.obstacle(reproduction, name) is None
+        compares = results.obstacle(reproduction, recipe.name) is None
         found.append(
             ClassPanel(
                 title=_label(reproduction, recipe),
                 recall=100 * np.stack([recalls.mean(axis=0), recalls.min(axis=0), recalls.max(axis=0)]),
-                cut=reproductions.cut_classes(run, recalls.shape[1]),
-                reported=tuple(100 * value for value in recipe["reported_per_class"]) if compares else (),
+                cut=results.cut_classes(run, recalls.shape[1]),
+                reported=tuple(100 * value for value in recipe.reported_per_class) if compares else (),
             )
         )
     if not found:
         return None
-    num_classes = found[0].recall.shape[1]
-    known = reproduction.summary["datasets"].get(dataset) or {}
-    names = known.get("class_names") or [str(number) for number in range(num_classes)]
-    return ClassPanels(class_names=tuple(map(str, names)), panels=tuple(found))
+    names = reproduction.class_names(dataset, found[0].recall.shape[1])
+    return ClassPanels(class_names=names, panels=tuple(found))
 
 
 def draw_classes(data: ClassPanels) -> Canvas:
@@ -357,7 +354,7 @@ def speed_data(reproduction: Reproduction) -> pd.DataFrame | None:
     """A row a recipe that ran: label, num_epochs, and mean, lowest, highest seed of epochs and of images."""
     found = []
     for recipe in reproduction.recipes:
-        speed = reproductions.convergence(reproduction, str(recipe["name"]))
+        speed = results.convergence(reproduction, recipe.name)
         if speed is not None:
             row: dict[str, Any] = {"label": _label(reproduction, recipe), "num_epochs": speed.num_epochs}
             for name, score in (("epochs", speed.epochs), ("images", speed.images)):
@@ -376,7 +373,7 @@ def draw_speed(data: pd.DataFrame) -> Canvas:
     left.set_yticks(places, [plain(label, 30) for label in data["label"]])
     left.set_ylim(len(data) - 0.4, -0.6)
     left.set_xlim(0.85, 1.2 * data["num_epochs"].max())
-    left.set_xlabel(f"Epochs to {100 * reproductions.TARGET_SHARE:.0f} % of the last score")
+    left.set_xlabel(f"Epochs to {100 * results.TARGET_SHARE:.0f} % of the last score")
     right.set_xlabel("Training images drawn until then")
     legend(
         canvas, [Line2D([], [], linestyle="-", linewidth=1.8, **_REACHED), Line2D([], [], linestyle="", **_ALL_EPOCHS)]

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from study.core.ledger import Book, Ledger
+from study.engine.session import resume_command
 from study.records.summary import State
 from study.records.tables import RUN_EPOCHS, RUNS, write_table
-from study.reproduction.recipe import Ablation, Recipe
+from study.reproduction.recipe import Recipe
 from study.reproduction.recipes import ABLATIONS
+from study.reproduction.records import RecipeRecord, ReproductionSummary, RunRecord
 from study.reproduction.runs import Run
 from study.reproduction.spec import OWN_DATASET, ReproductionSpec
 from trainables.common.files import write_json
@@ -32,7 +34,8 @@ def write_reproduction(
     write_table(spec.run_dir / "runs.parquet", [_run_row(row, runs[row["arm"]]) for row in rows], RUNS)
     epochs = [{"run": row["arm"], "seed": row["seed"], **epoch} for row in rows for epoch in row["epochs"]]
     write_table(spec.run_dir / "epochs.parquet", epochs, RUN_EPOCHS)
-    write_json(spec.run_dir / "summary.json", _summary(spec, runs, pools, ledger, state))
+    # exclude_unset: what an earlier session did not record is left out.
+    write_json(spec.run_dir / "summary.json", _summary(spec, runs, pools, ledger, state).model_dump(exclude_unset=True))
 
 
 def _run_row(row: Mapping[str, Any], run: Run) -> dict[str, Any]:
@@ -42,84 +45,71 @@ def _run_row(row: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 def _summary(
     spec: ReproductionSpec, runs: Mapping[str, Run], pools: Mapping[str, TuningData], ledger: Ledger, state: State
-) -> dict[str, Any]:
+) -> ReproductionSummary:
     book = ledger.book
     first, last = book.sessions[0], book.sessions[-1]
     recipes = {run.recipe.name: run.recipe for run in runs.values()}
-    return {
-        "name": spec.name,
-        "task": spec.task,
-        "state": state,
-        "command": first["command"],
-        "resume_command": f"python -m study.resume {spec.run_dir}",
-        "seed": spec.seed,
-        "seeds": spec.seeds,
-        "dataset_override": None if spec.dataset == OWN_DATASET else spec.dataset,
-        "recipes": [_recipe(recipe, runs) for recipe in recipes.values()],
-        "runs": {name: _run(run, pools, book) for name, run in runs.items()},
-        "ablations": [_ablation(ablation) for ablation in ABLATIONS if set(ablation.runs) & set(runs)],
-        "tuned": last["tuned"],
-        "datasets": last["datasets"],
-        "sessions": [
+    return ReproductionSummary(
+        name=spec.run_dir.name,
+        task=spec.task,
+        state=state,
+        command=first["command"],
+        resume_command=resume_command(spec.run_dir),
+        seed=spec.seed,
+        seeds=spec.seeds,
+        dataset_override=None if spec.dataset == OWN_DATASET else spec.dataset,
+        recipes=tuple(_recipe_record(recipe, runs) for recipe in recipes.values()),
+        runs={name: _run_record(run, pools, book) for name, run in runs.items()},
+        ablations=tuple(ablation for ablation in ABLATIONS if set(ablation.runs) & set(runs)),
+        tuned=last["tuned"],
+        datasets=last["datasets"],
+        sessions=tuple(
             {name: value for name, value in session.items() if name not in {"datasets", "tuned", "trainings"}}
             for session in book.sessions
-        ],
-        "hardware": last["hardware"],
-        "versions": last["versions"],
-        "commit": last["commit"],
-        "numerics": spec.numerics.model_dump() if spec.numerics else {},
-        "ledger_milliseconds_per_event": ledger.milliseconds_per_event(),
-    }
+        ),
+        hardware=last["hardware"],
+        versions=last["versions"],
+        commit=last["commit"],
+        numerics=spec.numerics.model_dump() if spec.numerics else {},
+        ledger_milliseconds_per_event=ledger.milliseconds_per_event(),
+    )
 
 
-def _recipe(recipe: Recipe, runs: Mapping[str, Run]) -> dict[str, Any]:
-    return {
-        "name": recipe.name,
-        "source": recipe.source,
-        "says": recipe.says,
-        "dataset": recipe.dataset,
-        "fault": recipe.fault,
-        "choices": recipe.choices,
-        "reported": [{"what": r.what, "column": r.column, "value": r.value} for r in recipe.reported],
-        "reported_per_class": list(recipe.reported_per_class),
-        "corrected": recipe.corrected,
-        "cause": {"text": recipe.cause[0], "run": recipe.cause[1]} if recipe.cause else None,
-        "runs": [name for name in recipe.runs if name in runs],
-    }
+def _recipe_record(recipe: Recipe, runs: Mapping[str, Run]) -> RecipeRecord:
+    return RecipeRecord(
+        name=recipe.name,
+        source=recipe.source,
+        says=recipe.says,
+        dataset=recipe.dataset,
+        fault=recipe.fault,
+        choices=recipe.choices,
+        reported=recipe.reported,
+        reported_per_class=recipe.reported_per_class,
+        corrected=recipe.corrected,
+        cause=recipe.cause,
+        runs=tuple(name for name in recipe.runs if name in runs),
+    )
 
 
-def _run(run: Run, pools: Mapping[str, TuningData], book: Book) -> dict[str, Any]:
+def _run_record(run: Run, pools: Mapping[str, TuningData], book: Book) -> RunRecord:
     counts = None
     if run.not_run is None:
         pool = pools[run.dataset]
         counts = run.thinned(np.bincount(pool.labels, minlength=pool.num_classes))
-    return {
-        "recipe": run.recipe.name,
-        "kind": run.kind,
-        "says": run.says,
-        "task": run.training.task.name,
-        "score": run.training.score,
-        "scale": run.scale,
-        "num_epochs": run.num_epochs,
-        "full_epochs": run.training.num_epochs,
-        "num_train": int(counts.sum()) if counts is not None else None,
-        "class_counts": counts.tolist() if counts is not None else None,
-        "imbalance": run.training.imbalance,
-        "begins_with": run.training.begins_with,
-        "config": dict(run.training.hparams),
-        "not_run": run.not_run,
-        "failures": {
-            str(seed): row["message"] for (name, seed), row in book.retest_failures.items() if name == run.name
-        },
-    }
-
-
-def _ablation(ablation: Ablation) -> dict[str, Any]:
-    return {
-        "name": ablation.name,
-        "title": ablation.title,
-        "rows": list(ablation.rows),
-        "columns": list(ablation.columns),
-        "cells": [list(row) for row in ablation.cells],
-        "counts_images": ablation.counts_images,
-    }
+    return RunRecord(
+        recipe=run.recipe.name,
+        kind=run.kind,
+        says=run.says,
+        task=run.training.task.name,
+        score=run.training.score,
+        scale=run.scale,
+        num_epochs=run.num_epochs,
+        full_epochs=run.training.num_epochs,
+        num_train=None if counts is None else int(counts.sum()),
+        class_counts=None if counts is None else tuple(counts.tolist()),
+        imbalance=run.training.imbalance,
+        begins_with=run.training.begins_with,
+        config=dict(run.training.hparams),
+        not_run=run.not_run,
+        failures={str(seed): row["message"] for (name, seed), row in book.retest_failures.items() if name == run.name},
+    )

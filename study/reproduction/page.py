@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from study.core.text import NOTHING, duration, listed, plural
-from study.page import methods as page_methods
-from study.page import render as page
+from study.page import answers, methods, render
 from study.page.render import PageFigure
 from study.page.text import config_value, percent, points, span
-from study.page.words import dataset_title
-from study.reproduction import figures as figures_reproduction
-from study.reproduction import results as reproductions
-from study.reproduction import tables
+from study.page.words import dataset_title, origin_text
+from study.reproduction import comparisons, results, tables
+from study.reproduction.comparisons import TOLERANCE, Comparison
+from study.reproduction.figures import figures_of
 from study.reproduction.recipe import LAST_EPOCH
-from study.reproduction.results import Comparison, Correction, Recipe, Reproduction
+from study.reproduction.records import RecipeRecord, TunedRecord
+from study.reproduction.results import Reproduction, Score, load_reproduction
 
 TITLE = "What do the reports' recipes give when they are run as stated, and when their faults are mended?"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Warning:
-    """What makes the numbers of this page something else than a reproduction."""
-
-    title: str
-    text: str
 
 
 def write_reproduction_page(run_dir: Path) -> Path:
@@ -34,23 +26,23 @@ def write_reproduction_page(run_dir: Path) -> Path:
 
     Raises ValueError, in one sentence, where run_dir is not a reproduction's run directory.
     """
-    reproduction = reproductions.load_reproduction(run_dir)
-    drawn = page.draw_figures(figures_reproduction.figures_of(reproduction), reproduction, {})
-    return page.write_files(run_dir, drawn, render_page(reproduction, drawn))
+    reproduction = load_reproduction(run_dir)
+    drawn = render.draw_figures(figures_of(reproduction), reproduction, {})
+    return render.write_files(run_dir, drawn, render_page(reproduction, drawn))
 
 
 def render_page(reproduction: Reproduction, drawn: Sequence[PageFigure]) -> str:
     summary = reproduction.summary
-    return page.render_template(
+    return render.render_template(
         "reproduction.html.j2",
         drawn,
         title=TITLE,
-        name=summary["name"],
+        name=summary.name,
         headline=headline(reproduction),
         remarks=remarks(reproduction),
         warnings=warnings(reproduction),
-        state_sentence=state_sentence(reproduction),
-        resume_command=summary.get("resume_command") if summary["state"] != "complete" else None,
+        state_sentence=answers.state_sentence(summary.state, "reproduction"),
+        resume_command=summary.resume_command if summary.state != "complete" else None,
         data_sentences=data_sentences(reproduction),
         main_table=tables.main_table(reproduction),
         further_table=tables.further_table(reproduction),
@@ -73,34 +65,39 @@ def render_page(reproduction: Reproduction, drawn: Sequence[PageFigure]) -> str:
 
 def headline(reproduction: Reproduction) -> str:
     """How many of the recipes came near their report, or why nothing compares."""
-    num_ran = sum(reproduction.has_run(str(recipe["name"])) for recipe in reproduction.recipes)
+    num_recipes, num_ran = len(reproduction.recipes), len(_that_ran(reproduction))
     if num_ran == 0:
-        return f"There is no answer yet: none of {plural(len(reproduction.recipes), 'recipe')} has run."
-    groups = reproductions.shared_numbers(reproduction)
+        return f"There is no answer yet: none of {plural(num_recipes, 'recipe')} has run."
+    groups = comparisons.shared_numbers(reproduction)
     if not groups:
         return (
-            f"{num_ran} of {plural(len(reproduction.recipes), 'recipe')} ran, and no number compares with its report: "
+            f"{num_ran} of {plural(num_recipes, 'recipe')} ran, and no number compares with its report: "
             f"{_why_nothing_compares(reproduction)}."
         )
-    best = sum(bool(group[0][1].is_within) for group in groups)
-    last = sum(bool(_best_at_the_end(group).is_last_within) for group in groups)
+    best = sum(group[0][1].is_within for group in groups)
+    last = sum(_best_at_the_end(group).is_within for group in groups)
     num_compared = sum(map(len, groups))
     rest = num_ran - num_compared
     shared = " Recipes that share one reported score count once, by the best of them." * (num_compared > len(groups))
     beside = f" {plural(rest, 'further recipe')} ran, but cannot be compared." * bool(rest)
     return (
-        f"{best} of {plural(len(groups), 'reported test score')} came out within "
-        f"{percent(reproductions.TOLERANCE, 0)} points by the best epoch on test, as most reports took theirs, and "
-        f"{last} by the last epoch. They are those of the {plural(num_compared, 'recipe')} that ran as stated (of "
-        f"{len(reproduction.recipes)}; {_seeds_each(groups)}).{shared}{beside}"
+        f"{best} of {plural(len(groups), 'reported test score')} came out within {percent(TOLERANCE, 0)} points by the "
+        f"best epoch on test, as most reports took theirs, and {last} by the last epoch. They are those of the "
+        f"{plural(num_compared, 'recipe')} that ran as stated (of {num_recipes}; {_seeds_each(groups)})."
+        f"{shared}{beside}"
     )
 
 
-def _best_at_the_end(group: Sequence[tuple[Recipe, Comparison]]) -> Comparison:
-    return max((one for _, one in group), key=lambda one: one.last.mean if one.last else 0.0)
+def _that_ran(reproduction: Reproduction) -> list[RecipeRecord]:
+    return [recipe for recipe in reproduction.recipes if reproduction.has_run(recipe.name)]
 
 
-def _seeds_each(groups: Sequence[Sequence[tuple[Recipe, Comparison]]]) -> str:
+def _best_at_the_end(group: Sequence[tuple[RecipeRecord, Comparison]]) -> Comparison:
+    """The comparison of the recipe whose last epoch is the best, at that epoch."""
+    return max((one.at_last_epoch() for _, one in group), key=lambda one: one.last.mean if one.last else 0.0)
+
+
+def _seeds_each(groups: Sequence[Sequence[tuple[RecipeRecord, Comparison]]]) -> str:
     """'one seed each', '2 to 3 seeds each'."""
     counts = sorted({one.ours.n for group in groups for _, one in group if one.ours})
     if counts[-1] == 1:
@@ -109,16 +106,12 @@ def _seeds_each(groups: Sequence[Sequence[tuple[Recipe, Comparison]]]) -> str:
 
 
 def _why_nothing_compares(reproduction: Reproduction) -> str:
-    if reproduction.dataset_override is not None:
-        return f"all were trained on {_dataset_title(reproduction.dataset_override)}"
-    ran = [recipe for recipe in reproduction.recipes if reproduction.has_run(str(recipe["name"]))]
-    if any(reproductions.obstacle(reproduction, str(recipe["name"])) for recipe in ran):
+    override = reproduction.summary.dataset_override
+    if override is not None:
+        return f"all were trained on {dataset_title(override)}"
+    if any(results.obstacle(reproduction, recipe.name) for recipe in _that_ran(reproduction)):
         return "they ran at a smaller scale"
     return "their reports printed none"
-
-
-def _dataset_title(name: str) -> str:
-    return dataset_title(name)
 
 
 def remarks(reproduction: Reproduction) -> list[str]:
@@ -127,7 +120,7 @@ def remarks(reproduction: Reproduction) -> list[str]:
 
 
 def _flattery(reproduction: Reproduction) -> list[str]:
-    flatteries = reproductions.flatteries(reproduction)
+    flatteries = comparisons.flatteries(reproduction)
     if not flatteries:
         return []
     most = max(flatteries, key=lambda name: flatteries[name])
@@ -141,112 +134,84 @@ def _flattery(reproduction: Reproduction) -> list[str]:
 
 def _largest_correction(reproduction: Reproduction) -> list[str]:
     """Of the corrections that are a training of their own, of recipes as stated; a control corrects nothing."""
-    found: list[Correction] = []
-    for recipe in reproductions.as_stated(reproduction):
-        found += [
-            one
-            for one in reproductions.corrections(reproduction, recipe)
-            if one.run and one.difference and not one.is_control
-        ]
+    found = [
+        (one, one.difference, one.before, one.after)
+        for recipe in comparisons.as_stated(reproduction)
+        for one in comparisons.corrections(reproduction, recipe)
+        if one.run and one.difference and one.before and one.after and not one.is_control
+    ]
     if not found:
         return []
-    first = max(found, key=_size)
-    difference, before, after = first.difference, first.before, first.after
-    assert difference is not None
-    assert before is not None
-    assert after is not None
+    first, difference, before, after = max(found, key=lambda one: abs(one[1].mean))
     interval = "one pair of seeds, so no interval"
     if difference.low is not None and difference.high is not None:
         interval = f"paired 95 % interval {span(difference.low, difference.high)}"
     picked = f" It is the largest of {len(found)}, and so rather overstated." if len(found) > 1 else ""
     return [
-        f"The correction that changes most is one of {first.recipe} ({first.says}): {points(difference.mean)} points "
-        f"({interval}), from {percent(before.mean)} to {percent(after.mean)} %.{picked}"
+        f"The correction that changes most is one of {first.recipe.name} ({first.says}): {points(difference.mean)} "
+        f"points ({interval}), from {percent(before.mean)} to {percent(after.mean)} %.{picked}"
     ]
-
-
-def _size(correction: Correction) -> float:
-    return 0.0 if correction.difference is None else abs(correction.difference.mean)
 
 
 def _not_run(reproduction: Reproduction) -> list[str]:
     """A sentence for each reason."""
     recipes_of: dict[str, list[str]] = {}
     for recipe in reproduction.recipes:
-        absent = reproductions.absence(reproduction, str(recipe["name"]))
+        absent = results.absence(reproduction, recipe.name)
         if absent is not None:
-            recipes_of.setdefault(absent, []).append(str(recipe["name"]))
+            recipes_of.setdefault(absent, []).append(recipe.name)
     sentences = []
     for reason, names in recipes_of.items():
         what, _, why = reason.partition(": ")
-        sentences.append(
-            f"{plural(len(names), 'recipe')} {what}: {listed(names)}. {_sentence(why) if why else ''}".rstrip()
-        )
+        sentence = f" {_upper(why).rstrip('.')}." if why else ""
+        sentences.append(f"{plural(len(names), 'recipe')} {what}: {listed(names)}.{sentence}")
     return sentences
 
 
 # --- what it was done on, and how far it came ---------------------------------------------------------------------
 
 
-def warnings(reproduction: Reproduction) -> list[Warning]:
+def warnings(reproduction: Reproduction) -> list[tuple[str, str]]:
+    """Title and text of what makes the numbers of this page something else than a reproduction."""
     found = []
-    if reproduction.dataset_override is not None:
-        title = _dataset_title(reproduction.dataset_override)
+    override = reproduction.summary.dataset_override
+    if override is not None:
         found.append(
-            Warning(
-                title="A smoke run.",
-                text=f"Every recipe was trained on {title} instead of its own data set: these numbers show that the "
-                "recipes run, and compare neither with the reports nor with the tuned studies.",
+            (
+                "A smoke run.",
+                f"Every recipe was trained on {dataset_title(override)} instead of its own data set: these numbers "
+                "show that the recipes run, and compare neither with the reports nor with the tuned studies.",
             )
         )
-    scales = {
-        name: text
-        for name in reproduction.summary["runs"]
-        if reproduction.has_run(name) and (text := reproductions.scale_note(reproduction, name))
-    }
-    if scales:
-        is_all = all(name in scales for name in set(reproduction.runs["run"]))
+    runs_at: dict[str, list[str]] = {}
+    for name in reproduction.summary.runs:
+        note = results.scale_note(reproduction, name)
+        if note and reproduction.has_run(name):
+            runs_at.setdefault(note, []).append(name)
+    if runs_at:
+        is_all = set(reproduction.runs["run"]) <= {name for names in runs_at.values() for name in names}
+        each = "; ".join(
+            f"{listed(names)}{', which ' if note.startswith('begins') else ' at '}{note}"
+            for note, names in runs_at.items()
+        )
         found.append(
-            Warning(
-                title="A smoke run." if is_all else "Smaller than stated.",
-                text=f"{'Every run' if is_all else 'Some runs'} had fewer epochs and images than stated, so that the "
-                f"numbers do not compare with the reports: {_scale_list(scales)}.",
+            (
+                "A smoke run." if is_all else "Smaller than stated.",
+                f"{'Every run' if is_all else 'Some runs'} had fewer epochs and images than stated, so that the "
+                f"numbers do not compare with the reports: {each}.",
             )
         )
     return found
-
-
-def _scale_list(scales: dict[str, str]) -> str:
-    """'s1_cnn and s0_base at scale 0.05 (1 of 20 epochs, 2,500 training images); ...'."""
-    runs_at: dict[str, list[str]] = {}
-    for name, text in scales.items():
-        runs_at.setdefault(text, []).append(name)
-    return "; ".join(
-        f"{listed(names)}{', which ' if text.startswith('begins') else ' at '}{text}" for text, names in runs_at.items()
-    )
-
-
-def state_sentence(reproduction: Reproduction) -> str | None:
-    state = reproduction.summary["state"]
-    if state == "complete":
-        return None
-    if state == "running":
-        return "This reproduction was running when the page was written. Should it have been killed, continue it with"
-    return f"This reproduction is {state}: what follows is what it had reached. Continue it with"
 
 
 def data_sentences(reproduction: Reproduction) -> list[str]:
     """A sentence a data set that was found."""
-    found = []
-    for name, dataset in reproduction.summary["datasets"].items():
-        title, origin = _dataset_title(name), str(dataset["origin"])
-        source = origin if origin.startswith((name, title)) else f"{title}, {origin}"
-        num_train = int(dataset["num_train"]) + int(dataset.get("num_val") or 0)  # recipes set no validation apart
-        found.append(
-            f"Data: {source}. {int(dataset['num_classes']):,} classes; {num_train:,} training and "
-            f"{int(dataset['num_test']):,} test images."
-        )
-    return found
+    return [
+        # Recipes set no validation apart.
+        f"Data: {origin_text(name, dataset.origin)}. {dataset.num_classes:,} classes; "
+        f"{dataset.num_train + (dataset.num_val or 0):,} training and {dataset.num_test:,} test images."
+        for name, dataset in reproduction.summary.datasets.items()
+    ]
 
 
 # --- where the numbers differ -------------------------------------------------------------------------------------
@@ -258,78 +223,70 @@ def gaps(reproduction: Reproduction) -> list[tuple[str, str]]:
     Of recipes that share a reported number, the best one.
     """
     found = []
-    for recipe, comparisons in _compared_numbers(reproduction):
-        far = [one for one in comparisons if not one.is_within]
+    for recipe, numbers in _compared_numbers(reproduction):
+        far = [one for one in numbers if not one.is_within]
         if far:
-            told = " ".join(_gap(reproduction, recipe, one) for one in far)
-            found.append((str(recipe["name"]), f"{told} {_cause(reproduction, recipe, far[0])}"))
+            told = " ".join(_gap(recipe, one) for one in far)
+            found.append((recipe.name, f"{told} {_cause(reproduction, recipe, far[0])}"))
     return found
 
 
-def _compared_numbers(reproduction: Reproduction) -> list[tuple[Recipe, list[Comparison]]]:
+def _compared_numbers(reproduction: Reproduction) -> list[tuple[RecipeRecord, list[Comparison]]]:
     """Every reported number that compares, the main one first; of recipes that share theirs, of the best one."""
     found = []
-    for (recipe, _), *_ in reproductions.shared_numbers(reproduction):
-        each = [reproductions.comparison(reproduction, recipe, reported) for reported in recipe["reported"]]
+    for (recipe, _), *_ in comparisons.shared_numbers(reproduction):
+        each = [comparisons.compared(reproduction, recipe, reported) for reported in recipe.reported]
         found.append((recipe, [one for one in each if one.difference is not None]))
     return found
 
 
-def _gap(reproduction: Reproduction, recipe: Recipe, comparison: Comparison) -> str:
-    ours, difference = comparison.ours, comparison.difference
-    assert ours is not None
-    assert difference is not None
-    is_main = comparison.what == recipe["reported"][0]["what"]
-    what = "" if is_main else f"{_upper(comparison.what)}: "
+def _gap(recipe: RecipeRecord, comparison: Comparison) -> str:
+    (ours, difference), reported = _ours(comparison), comparison.reported
+    what = "" if reported.what == recipe.reported[0].what else f"{_upper(reported.what)}: "
     epoch = "on its best epoch on test" if comparison.is_best_compared else "at its last epoch"
-    return (
-        f"{what}{percent(ours.mean)} % {epoch}, {_distance(difference)} the reported {percent(comparison.reported)} %."
-    )
+    return f"{what}{percent(ours.mean)} % {epoch}, {_distance(difference)} the reported {percent(reported.value)} %."
+
+
+def _ours(comparison: Comparison) -> tuple[Score, float]:
+    """Our number and its difference to the reported one, where the two compare."""
+    assert comparison.ours is not None
+    assert comparison.difference is not None
+    return comparison.ours, comparison.difference
 
 
 def _distance(difference: float) -> str:
     return f"{percent(abs(difference))} points {'above' if difference > 0 else 'below'}"
 
 
-def _cause(reproduction: Reproduction, recipe: Recipe, far: Comparison) -> str:
+def _cause(reproduction: Reproduction, recipe: RecipeRecord, far: Comparison) -> str:
     """What would explain the first of the numbers that are off. That it would does not show that it was so."""
-    cause = recipe["cause"]
-    if cause is None:
+    if recipe.cause is None:
         return "No cause was found."
-    text, run = f"A possible cause: {str(cause['text']).rstrip('.')}.", str(cause["run"])
+    text, run = f"A possible cause: {recipe.cause.text.rstrip('.')}.", recipe.cause.run
     if run == LAST_EPOCH:
-        run, shown = "Its last epoch", replace(far, is_best_compared=False)
+        run, shown = "Its last epoch", far.at_last_epoch()
     else:
-        absent = reproductions.absence(reproduction, run)
+        absent = results.absence(reproduction, run)
         if absent is not None:
             return f"{text} The run that would test it, {run}: {absent}."
-        reported = {"what": far.what, "column": far.column, "value": far.reported}
-        shown = reproductions.comparison(reproduction, recipe, reported, run)
-    if shown.ours is None or shown.difference is None:
+        shown = comparisons.compared(reproduction, recipe, far.reported, run)
+    if shown.difference is None:
         return f"{text} The run that would test it, {run}, has no number that compares."
-    return (
-        f"{text} {run} gives {percent(shown.ours.mean)} % (n = {shown.ours.n}), "
-        f"{_distance(shown.difference)} the reported number: {_explained(far, shown)}"
-    )
-
-
-def _explained(far: Comparison, shown: Comparison) -> str:
-    assert far.difference is not None
-    assert shown.difference is not None
+    ours, difference = _ours(shown)
     if shown.is_within:
-        return "it would explain the difference, which does not show that it was the cause."
-    if abs(shown.difference) < abs(far.difference):
-        return "it would explain a part of the difference at most."
-    return "it would not explain the difference."
+        explained = "it would explain the difference, which does not show that it was the cause."
+    elif abs(difference) < abs(_ours(far)[1]):
+        explained = "it would explain a part of the difference at most."
+    else:
+        explained = "it would not explain the difference."
+    return (
+        f"{text} {run} gives {percent(ours.mean)} % (n = {ours.n}), {_distance(difference)} the reported number: "
+        f"{explained}"
+    )
 
 
 def _upper(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
-
-
-def _sentence(text: str) -> str:
-    """Upper case at its beginning, one full stop at its end."""
-    return f"{_upper(text).rstrip('.')}."
 
 
 def no_gaps(reproduction: Reproduction) -> str:
@@ -337,7 +294,7 @@ def no_gaps(reproduction: Reproduction) -> str:
     if num_compared:
         return (
             f"Of the {plural(num_compared, 'reported number')} that compare{'s' * (num_compared == 1)}, none is "
-            f"further than {percent(reproductions.TOLERANCE, 0)} points from ours."
+            f"further than {percent(TOLERANCE, 0)} points from ours."
         )
     return "There is no number that compares with a report."
 
@@ -353,60 +310,39 @@ _PRECISIONS = {
 
 def numerics_sentence(reproduction: Reproduction) -> str | None:
     """In which numerics everything was trained; None where that was not recorded."""
-    precision = (reproduction.summary.get("numerics") or {}).get("precision")
+    precision = reproduction.summary.numerics.get("precision")
     return None if precision is None else f"Everything here ran {_PRECISIONS.get(precision, f'in {precision}')}."
 
 
 def facts(reproduction: Reproduction) -> list[tuple[str, str]]:
     """Name and value of what a rerun needs to know."""
     summary = reproduction.summary
+    studies = {tuned.study for tuned in summary.tuned.values() if isinstance(tuned, TunedRecord)}
     return [
-        ("Command", str(summary.get("command", NOTHING))),
-        ("State", str(summary["state"])),
-        ("Seed", f"{config_value(summary.get('seed'))}; {plural(reproduction.num_seeds, 'seed')} a run"),
-        ("Seeds", _seeds(reproduction)),
-        *page_methods.machine_facts(summary),
-        *_sessions(summary.get("sessions") or []),
+        ("Command", summary.command or NOTHING),
+        ("State", summary.state),
+        ("Seed", f"{config_value(summary.seed)}; {plural(summary.seeds, 'seed')} a run"),
+        ("Seeds", ", ".join(map(str, sorted(set(reproduction.runs["seed"])))) or NOTHING),
+        *methods.machine_facts(summary.model_dump()),
+        *methods.session_facts(summary.sessions, _commit),
         ("Training time", _training_time(reproduction)),
         *(
-            (f"Fingerprint of {_dataset_title(name)}", str(dataset.get("fingerprint", NOTHING)))
-            for name, dataset in summary["datasets"].items()
+            (f"Fingerprint of {dataset_title(name)}", dataset.fingerprint or NOTHING)
+            for name, dataset in summary.datasets.items()
         ),
-        *_tuned_studies(reproduction),
-        *page_methods.ledger_facts(summary),
+        *([("Tuned studies", ", ".join(sorted(studies)))] if studies else []),
+        *methods.ledger_facts(summary.model_dump()),
     ]
 
 
-def _seeds(reproduction: Reproduction) -> str:
-    return ", ".join(str(seed) for seed in sorted(set(reproduction.runs["seed"]))) or NOTHING
-
-
-def _sessions(sessions: Sequence[dict[str, object]]) -> Iterable[tuple[str, str]]:
-    for number, session in enumerate(sessions, start=1):
-        wall = session.get("wall_seconds")
-        yield (
-            f"Session {number}" if len(sessions) > 1 else "Session",
-            f"{session.get('started', NOTHING)} to {session.get('ended') or 'an end that was not recorded'}; wall time "
-            f"{duration(wall if isinstance(wall, int | float) else None)}{_commit(session)}",
-        )
-
-
-def _commit(session: Mapping[str, object]) -> str:
+def _commit(session: Mapping[str, Any]) -> str:
     """A later session may be of another version of the project."""
     commit = session.get("commit")
-    return f"; commit {str(commit)[:10]}" if commit else ""
+    return f"; commit {commit[:10]}" if commit else ""
 
 
 def _training_time(reproduction: Reproduction) -> str:
     """All runs and seeds of a recipe summed."""
     seconds = reproduction.runs.groupby("recipe")["train_seconds"].sum()
-    names = [str(recipe["name"]) for recipe in reproduction.recipes if recipe["name"] in seconds]
-    if not names:
-        return NOTHING
-    each = ", ".join(f"{name} {duration(seconds[name])}" for name in names)
-    return f"{duration(seconds.sum())}, summed over runs and seeds: {each}"
-
-
-def _tuned_studies(reproduction: Reproduction) -> list[tuple[str, str]]:
-    studies = {str(one["study"]) for one in reproduction.summary["tuned"].values() if "study" in one}
-    return [("Tuned studies", ", ".join(sorted(studies)))] if studies else []
+    each = [f"{r.name} {duration(seconds[r.name])}" for r in reproduction.recipes if r.name in seconds]
+    return f"{duration(seconds.sum())}, summed over runs and seeds: {', '.join(each)}" if each else NOTHING

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from trainables.tasks.recipe import RECIPE
@@ -11,7 +11,7 @@ from trainables.training.task import Task
 
 Kind = Literal["recipe", "corrected", "control", "ablation", "cause"]
 LAST_EPOCH = "last epoch"
-"""Recipe.corrected, or the run of its cause, where that lies in what was reported and not in what was trained."""
+"""Recipe.corrected, or Cause.run, where it lies in what was reported and not in what was trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,22 +29,23 @@ class Training:
     begins_with: str | None = None
     score: str = "test_accuracy"
 
-    def with_changes(self, changes: Mapping[str, Any]) -> Training:
-        """changes: fields of this class; its hparams are laid over those here."""
-        hparams = {**self.hparams, **changes.get("hparams", {})}
-        return replace(self, **{**changes, "hparams": hparams})
+    def with_changes(self, hparams: Mapping[str, Any], **changes: Any) -> Training:
+        """hparams: laid over those here; changes: of other fields."""
+        return replace(self, hparams={**self.hparams, **hparams}, **changes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
     """A recipe's training with something changed: its fault mended, what it lacks as a control, an ablation's cell, or
     what would explain a difference to the report.
+
+    hparams: laid over the recipe's; changes: of other fields of its training.
     """
 
-    name: str
     kind: Kind
     says: str
-    changes: Mapping[str, Any]
+    hparams: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +58,23 @@ class Reported:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cause:
+    """Why the number that comes out here may differ from the reported one by more than 3 points.
+
+    run: the one without that cause, or LAST_EPOCH.
+    """
+
+    text: str
+    run: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A training of a source system.
 
     corrected: the run whose number stands in the corrected column (a variant's, another recipe's), LAST_EPOCH or None.
     reported_per_class: the recalls that a report printed, the first classes' where not all are known. tuned: the study
-    and the arm in which the same question was tuned. cause: why the number that comes out here differs from the
-    reported one, where it does by more than 3 points, and the run without that cause, or LAST_EPOCH.
+    and the arm in which the same question was tuned. cause: None where no number differs, or no cause was found.
     """
 
     name: str
@@ -74,10 +85,10 @@ class Recipe:
     fault: str
     choices: str
     corrected: str | None = None
-    variants: tuple[Variant, ...] = ()
+    variants: Mapping[str, Variant] = field(default_factory=dict)
     reported_per_class: tuple[float, ...] = ()
     tuned: tuple[str, str] | None = None
-    cause: tuple[str, str] | None = None
+    cause: Cause | None = None
 
     @property
     def source(self) -> str:
@@ -87,11 +98,11 @@ class Recipe:
     @property
     def runs(self) -> dict[str, tuple[Kind, str, Training]]:
         """Run name -> its kind, what it is, and what is trained; the recipe's own first."""
-        own: dict[str, tuple[Kind, str, Training]] = {self.name: ("recipe", self.says, self.training)}
-        for variant in self.variants:
-            changed = self.training.with_changes(variant.changes)
-            own[f"{self.name}.{variant.name}"] = (variant.kind, variant.says, changed)
-        return own
+        runs: dict[str, tuple[Kind, str, Training]] = {self.name: ("recipe", self.says, self.training)}
+        for name, variant in self.variants.items():
+            changed = self.training.with_changes(variant.hparams, **variant.changes)
+            runs[f"{self.name}.{name}"] = (variant.kind, variant.says, changed)
+        return runs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from study.core.errors import StudyError, nearest
 from study.reproduction.recipe import Kind, Recipe, Training
-from study.reproduction.recipes import RECIPES, SOURCES, chosen_recipes
+from study.reproduction.recipes import RECIPES, SOURCES
 from study.reproduction.spec import OWN_DATASET, ReproductionSpec
 from trainables.data.splits import test_data, thin, thinned_counts
 from trainables.data.types import ImageDataset, TestData
@@ -54,6 +54,21 @@ def scaled_counts(class_counts: np.ndarray, scale: float) -> np.ndarray:
     return np.maximum(least, np.rint(scale * class_counts)).astype(np.int64)
 
 
+def chosen_recipes(names: Sequence[str]) -> tuple[Recipe, ...]:
+    """The recipes of these names, sources and 'all', in the table's order; what one begins with is among them.
+
+    Raises StudyError with the nearest name.
+    """
+    known = ["all", *SOURCES, *RECIPES]
+    chosen: set[str] = set()
+    for name in names or ("all",):
+        if name not in known:
+            raise StudyError(f"there is no recipe {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+        chosen |= {recipe.name for recipe in RECIPES.values() if name in {"all", recipe.source, recipe.name}}
+    chosen |= {begins for name in chosen if (begins := RECIPES[name].training.begins_with)}
+    return tuple(recipe for recipe in RECIPES.values() if recipe.name in chosen)
+
+
 def planned_runs(spec: ReproductionSpec) -> tuple[Run, ...]:
     """All runs of the chosen recipes: the recipes' own, in the table's order, then their variants.
 
@@ -64,24 +79,20 @@ def planned_runs(spec: ReproductionSpec) -> tuple[Run, ...]:
     for name in spec.scale:
         if name not in known:
             raise StudyError(f"--scale: there is no source, recipe or run {name!r}{nearest(name, known)}")
-    runs = []
-    for recipe in recipes:
-        for name, (kind, says, training) in recipe.runs.items():
-            keys = (name, recipe.name, recipe.source, "all")
-            scale = next(spec.scale[key] for key in keys if key in spec.scale)
-            dataset = recipe.dataset if spec.dataset == OWN_DATASET else spec.dataset
-            if kind == "recipe" or spec.variants:
-                runs.append(
-                    Run(
-                        name=name,
-                        recipe=recipe,
-                        kind=kind,
-                        says=says,
-                        training=training,
-                        scale=scale,
-                        dataset=dataset,
-                    )
-                )
+    runs = [
+        Run(
+            name=name,
+            recipe=recipe,
+            kind=kind,
+            says=says,
+            training=training,
+            scale=next(spec.scale[key] for key in (name, recipe.name, recipe.source, "all") if key in spec.scale),
+            dataset=recipe.dataset if spec.dataset == OWN_DATASET else spec.dataset,
+        )
+        for recipe in recipes
+        for name, (kind, says, training) in recipe.runs.items()
+        if kind == "recipe" or spec.variants
+    ]
     used = {"all", *(key for run in runs for key in (run.name, run.recipe.name, run.recipe.source))}
     if unused := set(spec.scale) - used:
         raise StudyError(f"--scale names {', '.join(sorted(unused))}, of which no run was chosen")

@@ -34,8 +34,9 @@ from study.reproduction.tuned import load_studies, tuned_beside
 from study.tasks.resolve import dated_name, machine_settings
 from trainables.data.sources import SOURCES, load_dataset
 from trainables.data.splits import retest_data, tuning_data, whole
-from trainables.data.types import DataError, ImageDataset, TuningData
+from trainables.data.types import DataError, ImageDataset
 from trainables.training.checkpoints import newest_epoch
+from trainables.training.setup import TrialSetup
 
 
 def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
@@ -50,7 +51,8 @@ def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
         name = spec.name or dated_name("reproduce", "-".join(spec.recipes[:3]) or "all")
         spec = validated(ReproductionSpec, {**settings, "name": name, **machine_settings(spec, cluster.gpus)})
         slots = num_slots(spec, cluster)
-        command = " ".join(["python -m study.reproduce", *spec.recipes, *option_words(_options(values))])
+        options = {name: value for name, value in values.items() if name != "recipes"}
+        command = " ".join(["python -m study.reproduce", *spec.recipes, *option_words(options)])
         with new_run(spec), Ledger(spec.run_dir) as ledger:
             session = ReproductionSession(
                 spec=spec, runs=runs, datasets=datasets, absent=absent, tuned=tuned, ledger=ledger, console=console
@@ -113,10 +115,6 @@ def _training_of(run: Run) -> dict[str, Any]:
     }
 
 
-def _options(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != "recipes"}
-
-
 def _load_datasets(spec: ReproductionSpec, runs: Sequence[Run]) -> tuple[dict[str, ImageDataset], dict[str, str]]:
     """(the data sets that are there, why the others are not). Raises StudyError where none is there."""
     datasets, absent, first = {}, {}, None
@@ -138,14 +136,15 @@ def _load_datasets(spec: ReproductionSpec, runs: Sequence[Run]) -> tuple[dict[st
     return datasets, absent
 
 
-def _tuned(spec: ReproductionSpec, runs: Sequence[Run]) -> dict[str, Any]:
+def _tuned(spec: ReproductionSpec, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """Recipe -> the record of its tuned arm, as JSON keeps it."""
     studies = load_studies(spec.tuned)
     recipes = {run.recipe.name: run.recipe for run in runs}
     beside = {name: tuned_beside(recipe, studies) for name, recipe in recipes.items()}
-    return {name: found for name, found in beside.items() if found is not None}
+    return {name: record.model_dump() for name, record in beside.items() if record is not None}
 
 
-def _tuned_now_or_before(spec: ReproductionSpec, runs: Sequence[Run], book: Book) -> dict[str, Any]:
+def _tuned_now_or_before(spec: ReproductionSpec, runs: Sequence[Run], book: Book) -> dict[str, dict[str, Any]]:
     """As an earlier session found it, where the studies are not there any more."""
     try:
         return _tuned(spec, runs)
@@ -168,7 +167,7 @@ class ReproductionSession(Session):
         runs: Sequence[Run],
         datasets: Mapping[str, ImageDataset],
         absent: Mapping[str, str],
-        tuned: Mapping[str, Any],
+        tuned: Mapping[str, Mapping[str, Any]],
         ledger: Ledger,
         console: StudyConsole,
     ) -> None:
@@ -191,59 +190,55 @@ class ReproductionSession(Session):
 
     def _train(self, slots: int) -> list[str]:
         book = self._ledger.book
-        over = {*book.retests, *book.retest_failures}
-        pools = {name: ray.put(pool) for name, pool in self._pools.items()}
-        tests: dict[tuple[str, float], Any] = {}
-        jobs = []
         # Every recipe on its first seed, its variants, then the next seed: a run that is cut short has them all.
-        for seed in self._seeds:
-            for run in self._runs.values():
-                if run.not_run or (run.name, seed) in over:
-                    continue
-                key = run.dataset, run.scale
-                if key not in tests:
-                    tests[key] = ray.put(scaled_test(self._datasets[run.dataset], run.scale))
-                before = run.training.begins_with
-                jobs.append(
-                    Job(
-                        name=run.name,
-                        seed=seed,
-                        task=run.training.task,
-                        hparams=run.training.hparams,
-                        num_epochs=run.num_epochs,
-                        pool=pools[run.dataset],
-                        cut=partial(retest_data, thinned=run.thinned, subset_seed=seed),
-                        test=tests[key],
-                        folder=self._folder(run.name, seed),
-                        keeps_folder=any(other.training.begins_with == run.name for other in self._runs.values()),
-                        start_from=str(self._folder(before, seed)) if before else None,
-                        after=(before, seed) if before else None,
-                    )
-                )
-        failed = {key: row["message"] for key, row in book.retest_failures.items()}
+        waiting = [
+            (run, seed)
+            for seed in self._seeds
+            for run in self._runs.values()
+            if not run.not_run and (run.name, seed) not in {*book.retests, *book.retest_failures}
+        ]
+        pools = {name: ray.put(pool) for name, pool in self._pools.items()}
+        scales = dict.fromkeys((run.dataset, run.scale) for run, _ in waiting)
+        tests = {(name, scale): ray.put(scaled_test(self._datasets[name], scale)) for name, scale in scales}
         return run_jobs(
-            jobs,
+            [self._job(run, seed, pools[run.dataset], tests[run.dataset, run.scale]) for run, seed in waiting],
             spec=self._spec,
             num_slots=slots,
-            failed=failed,
+            failed={key: row["message"] for key, row in book.retest_failures.items()},
             on_outcome=self._record,
             on_wait=self._say_progress,
         )
 
+    def _job(self, run: Run, seed: int, pool: ray.ObjectRef, test: ray.ObjectRef) -> Job:
+        before = run.training.begins_with
+        return Job(
+            name=run.name,
+            seed=seed,
+            task=run.training.task,
+            hparams=run.training.hparams,
+            num_epochs=run.num_epochs,
+            pool=pool,
+            cut=partial(retest_data, thinned=run.thinned, subset_seed=seed),
+            test=test,
+            folder=self._folder(run.name, seed),
+            keeps_folder=any(other.training.begins_with == run.name for other in self._runs.values()),
+            start_from=str(self._folder(before, seed)) if before else None,
+            after=(before, seed) if before else None,
+        )
+
     def _record(self, job: Job, outcome: Outcome) -> None:
         record_outcome(self._ledger, arm=job.name, trial_id=job.name, seed=job.seed, outcome=outcome)
-        if isinstance(outcome, str):
-            self._console.say(f"{self._done()}  {job.name}, seed {job.seed} failed: {outcome}")
-        else:
-            row, epochs = outcome
-            run = self._runs[job.name]
-            value, seconds = row[run.training.score], duration(row["train_seconds"])
-            says = f"{run.training.score.replace('_', ' ')} {100 * value:.1f} % after {plural(len(epochs), 'epoch')}"
-            reported = run.recipe.reported
-            if run.kind == "recipe" and reported and run.scale == 1 and self._spec.dataset == OWN_DATASET:
-                says += f" (reported {100 * reported[0].value:.1f} %)"
-            self._console.say(f"{self._done()}  {job.name}, seed {job.seed}: {says}, {seconds}")
+        says = f" failed: {outcome}" if isinstance(outcome, str) else f": {self._gives(self._runs[job.name], *outcome)}"
+        self._console.say(f"{self._done()}  {job.name}, seed {job.seed}{says}")
         self.write("running")
+
+    def _gives(self, run: Run, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> str:
+        """'test accuracy 71.3 % after 20 epochs (reported 72.6 %), 45 s'."""
+        score, reported = run.training.score, run.recipe.reported
+        says = f"{score.replace('_', ' ')} {100 * row[score]:.1f} % after {plural(len(epochs), 'epoch')}"
+        if run.kind == "recipe" and reported and run.scale == 1 and self._spec.dataset == OWN_DATASET:
+            says += f" (reported {100 * reported[0].value:.1f} %)"
+        return f"{says}, {duration(row['train_seconds'])}"
 
     def _say_progress(self, running: Sequence[Job]) -> None:
         at = ", ".join(f"{job.name} at epoch {newest_epoch(job.folder)} of {job.num_epochs}" for job in running)
@@ -259,22 +254,17 @@ class ReproductionSession(Session):
 
     def _reason_not_to_run(self, run: Run) -> str | None:
         """What would fail in every training fails here: why it cannot run on these data, or None."""
-        spec = self._spec
+        assert self._spec.numerics
+        seed = self._seeds[0]
+        setup = TrialSetup(
+            num_epochs=run.num_epochs, seed=seed, numerics=self._spec.numerics, device=torch.device("cpu")
+        )
         try:
-            run.training.task.learner(
-                run.training.hparams,
-                self._data(run, self._seeds[0]),
-                num_epochs=run.num_epochs,
-                seed=self._seeds[0],
-                numerics=spec.numerics,  # type: ignore[arg-type]
-                device=torch.device("cpu"),
-            )
+            data = retest_data(self._pools[run.dataset], thinned=run.thinned, subset_seed=seed)
+            run.training.task.learner(run.training.hparams, data, setup)
         except ValueError as error:
             return last_line(error)
         return None
-
-    def _data(self, run: Run, seed: int) -> TuningData:
-        return retest_data(self._pools[run.dataset], thinned=run.thinned, subset_seed=seed)
 
     def introduce(self, slots: int) -> None:
         say = self._console.say

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from search_spaces.jigsaw import arm_name
-from study.analysis import intervals
+from study.analysis.intervals import interval_columns, t_interval
 from study.analysis.tables import Tables, knob, load_tables
 from study.core.errors import StudyError
 from study.reproduction.recipe import Recipe
+from study.reproduction.records import NotTunedRecord, TunedRecord
 from trainables.models import MODELS
 from trainables.tasks.recipe import RECIPE_PUZZLES
 
@@ -30,49 +30,43 @@ def load_studies(run_dirs: Sequence[Path]) -> list[tuple[Path, Tables]]:
     return found
 
 
-def tuned_beside(recipe: Recipe, studies: Sequence[tuple[Path, Tables]]) -> dict[str, Any] | None:
-    """study, arm, column, mean, low, high and n of the recipe's tuned arm, or absent: why there is none.
-
-    None where no study of the recipe's task was given.
-    """
+def tuned_beside(recipe: Recipe, studies: Sequence[tuple[Path, Tables]]) -> TunedRecord | NotTunedRecord | None:
+    """The recipe's tuned arm, or why there is none; None where no study of the recipe's task was given."""
     if recipe.tuned is None:
         return None
     task, arm = recipe.tuned
-    reasons = []
-    for run_dir, tables in studies:
-        if tables.task != task:
-            continue
-        found = _scores(recipe, arm, tables)
-        if not isinstance(found, str):
-            return {"study": str(run_dir), **found}
-        reasons.append(found)
-    return {"absent": reasons[0]} if reasons else None
+    found = [_record(recipe, arm, run_dir, tables) for run_dir, tables in studies if tables.task == task]
+    return next((record for record in found if isinstance(record, TunedRecord)), found[0] if found else None)
 
 
-def _scores(recipe: Recipe, arm: str, tables: Tables) -> dict[str, Any] | str:
-    dataset = str(tables.summary["dataset"]["name"])
+def _record(recipe: Recipe, arm: str, run_dir: Path, tables: Tables) -> TunedRecord | NotTunedRecord:
+    dataset, setting = tables.summary["dataset"]["name"], tables.summary["setting"]
     if dataset != recipe.dataset:
-        return f"the tuned study is of {dataset}"
-    imbalance = recipe.training.imbalance or ("step" if recipe.training.hparams.get("full_batch_share") else None)
-    if imbalance and tables.summary["setting"] != (_STEP if imbalance == "step" else _LONG_TAIL):
-        return "the tuned study is of another imbalance"
-    model = MODELS[str(recipe.training.hparams.get("model", "small_cnn"))]
-    column = "test_accuracy"
-    if recipe.training.task is RECIPE_PUZZLES:
-        arm, column = str(tables.summary["setting"]["pretext_arm"]), "test_exact_accuracy"
+        return NotTunedRecord(absent=f"the tuned study is of {dataset}")
+    training = recipe.training
+    imbalance = training.imbalance or ("step" if training.hparams.get("full_batch_share") else None)
+    if imbalance and setting != (_STEP if imbalance == "step" else _LONG_TAIL):
+        return NotTunedRecord(absent="the tuned study is of another imbalance")
+    is_puzzle = training.task is RECIPE_PUZZLES
+    if is_puzzle:
+        arm = setting["pretext_arm"]
     elif tables.task == "jigsaw":
         arm = arm_name(arm, 1.0)
+    column = "test_exact_accuracy" if is_puzzle else "test_accuracy"
     scores = tables.retests[tables.retests["arm"] == arm][column]
     if not len(scores):
-        return f"the tuned study has no retest of {arm}"
+        return NotTunedRecord(absent=f"the tuned study has no retest of {arm}")
     trials = tables.trials[tables.trials["arm"] == arm]
     models = {MODELS.get(str(name)) for name in knob(trials, "model")}
-    if recipe.training.task is not RECIPE_PUZZLES and models != {model}:
-        return "the tuned study is of another network"
-    return {
-        "arm": arm,
-        "column": column,
-        "epochs": int(trials["epochs"].max()),
-        "trials": len(trials),
-        **intervals.interval_columns(intervals.t_interval(scores)),
-    }
+    if not is_puzzle and models != {MODELS[training.hparams["model"]]}:
+        return NotTunedRecord(absent="the tuned study is of another network")
+    return TunedRecord.model_validate(
+        {
+            "study": str(run_dir),
+            "arm": arm,
+            "column": column,
+            "epochs": int(trials["epochs"].max()),
+            "trials": len(trials),
+            **interval_columns(t_interval(scores)),
+        }
+    )

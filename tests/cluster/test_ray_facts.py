@@ -44,6 +44,7 @@ from trainables.data.splits import tuning_data
 from trainables.data.types import TuningData
 from trainables.hparams import ImbalanceHparams
 from trainables.tasks.imbalance import IMBALANCE
+from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
 
 pytestmark = pytest.mark.timeout(400)
@@ -156,7 +157,7 @@ def tuned(
 def _watched(task: Task, probes: Path, wait_for: int) -> Task:
     """The task, whose workers leave a note at each start of a trial, and train on the CPU: the GPUs are made up."""
 
-    def build_learner(hparams: Any, data: Any, *, device: Any, **options: Any) -> Any:
+    def build_learner(hparams: Any, data: Any, setup: TrialSetup) -> Any:
         name = f"{time.time_ns()}-{os.getpid()}"
         (probes / f"{name}.begun").touch()
         deadline = time.monotonic() + 60
@@ -166,12 +167,12 @@ def _watched(task: Task, probes: Path, wait_for: int) -> Task:
             "pid": os.getpid(),
             "gpu_ids": [str(gpu) for gpu in ray.get_gpu_ids()],
             "all_there": time.monotonic() < deadline,
-            "seed": options["seed"],
+            "seed": setup.seed,
             "hparams": hparams.model_dump(),
         }
         (probes / f".{name}").write_text(json.dumps(note))
         (probes / f".{name}").rename(probes / f"{name}.json")
-        return task.build_learner(hparams, data, device=torch.device("cpu"), **options)
+        return task.build_learner(hparams, data, replace(setup, device=torch.device("cpu")))
 
     return replace(task, build_learner=build_learner)
 
@@ -194,10 +195,12 @@ def hashes_alone(observed: Observed, trial_id: str, num_epochs: int) -> list[str
         learner = IMBALANCE.build_learner(
             ImbalanceHparams.model_validate(asked["hparams"]),
             observed.data,
-            num_epochs=observed.spec.max_epochs or 0,
-            seed=asked["seed"],
-            numerics=observed.spec.numerics,
-            device=torch.device("cpu"),
+            TrialSetup(
+                num_epochs=observed.spec.max_epochs or 0,
+                seed=asked["seed"],
+                numerics=observed.spec.numerics,
+                device=torch.device("cpu"),
+            ),
         )
         hashes = []
         for _ in range(num_epochs):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import torch
+from learner_cases import setup_of
 from study_process import (
     assert_one_sentence,
     ledger_events,
@@ -32,7 +32,6 @@ from study.reproduction.session import resume
 from study.reproduction.spec import ReproductionSpec
 from trainables.data.sources import load_dataset
 from trainables.data.splits import retest_data, tuning_data, whole
-from trainables.hparams import Numerics
 from trainables.training.checkpoints import newest_epoch
 from trainables.training.retest import train_and_test
 
@@ -108,10 +107,7 @@ def test_a_training_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(c
         retest_data(tuning_data(dataset, thinned=whole, subset_seed=0), thinned=run.thinned, subset_seed=1000),
         scaled_test(dataset, 0.5),
         hparams=dict(run.training.hparams),
-        num_epochs=run.num_epochs,
-        seed=1000,
-        numerics=Numerics(),
-        device=torch.device("cpu"),
+        setup=setup_of(num_epochs=run.num_epochs, seed=1000),
         checkpoint_dir=tmp_path,
     )
     (ours,) = (r for r in read_rows(cut.run_dir, "runs") if (r["run"], r["seed"]) == ("s1_jigsaw2x2", 1000))
@@ -154,7 +150,7 @@ def test_a_second_reproduction_of_that_name_is_refused(cut):
 
 def test_a_recipe_that_has_changed_since_is_not_gone_on_with(cut, monkeypatch):
     recipe = RECIPES["s1_jigsaw_init"]
-    changed = replace(recipe, training=recipe.training.with_changes({"hparams": {"learning_rate": 0.5}}))
+    changed = replace(recipe, training=recipe.training.with_changes({"learning_rate": 0.5}))
     recipes = [changed if name == recipe.name else RECIPES[name] for name in RECIPE_NAMES]
     monkeypatch.setattr("study.reproduction.runs.chosen_recipes", lambda names: recipes)
     with pytest.raises(StudyError, match="s1_jigsaw_init of this version of the project is not the training that"):

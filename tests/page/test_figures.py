@@ -154,7 +154,8 @@ def test_survivors_sum_to_the_trials_of_each_arm(tables: Tables) -> None:
 def test_slices_leave_out_trials_without_a_score_and_know_their_axes(tables: Tables) -> None:
     data = figures_slices.slices_data(tables)
     assert data is not None
-    assert data.scales == {"learning_rate": "log", "momentum": "linear", "weight_decay": "log"}
+    scales = {knob: axis.scale for knob, axis in data.axes.items()}
+    assert scales == {"learning_rate": "log", "momentum": "linear", "weight_decay": "log"}
     assert len(data.trials) == 3 * 35
     assert "focal-0002" not in set(data.trials["trial_id"])
 
@@ -183,22 +184,35 @@ def test_own_slices_show_an_arms_own_knob_and_no_constant(tables: Tables) -> Non
         ("logit_adjustment", "logit_adjustment_tau"),
         ("weighted_sampler", "sampler_exponent"),
     }
-    assert data.scales["class_weight_beta"] == "logit"
+    assert data.axes["class_weight_beta"].scale == "logit"
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "scale"),
+    ("values", "scale"),
     [
-        ("x", [0.1, 1.9], "linear"),
-        ("x", [0.1, 2.1], "log"),
-        ("x", [0.0, 100.0], "linear"),
-        ("learning_rate", [0.1, 0.2], "log"),
-        ("schedule", ["cosine", "linear"], "category"),
-        ("nesterov", [True, False], "category"),
+        ([0.1, 1.9], "linear"),
+        ([0.1, 2.1], "log"),
+        ([0.0, 100.0], "linear"),
+        ([0.99, 0.9999], "logit"),
+        ([0.9, 0.99], "linear"),
+        (["cosine", "linear"], "category"),
+        ([True, False], "category"),
     ],
 )
-def test_knob_scale(name: str, values: list[object], scale: str) -> None:
-    assert figures_slices.knob_scale(name, pd.Series(values)) == scale
+def test_a_scale_that_was_not_recorded_follows_from_the_values(values: list[object], scale: str) -> None:
+    assert figures_slices.inferred_axis(pd.Series(values)).scale == scale
+
+
+def test_scale_and_range_are_those_that_the_arms_searched(tables: Tables) -> None:
+    knobs = {
+        "none": {"learning_rate": {"scale": "log", "low": 0.01, "high": 0.2}},
+        "focal": {"learning_rate": {"scale": "log", "low": 0.003, "high": 0.1}, "optimizer": {"scale": "category"}},
+    }
+    recorded = replace(tables, summary={**tables.summary, "knobs": knobs})
+    axis = figures_slices.knob_axis(recorded, "learning_rate", pd.Series([0.1, 0.2]))
+    assert axis == figures_slices.Axis(scale="log", low=0.003, high=0.2)
+    assert figures_slices.knob_axis(recorded, "optimizer", pd.Series([0, 1])).scale == "category"
+    assert figures_slices.knob_axis(recorded, "momentum", pd.Series([0.5, 0.9])).scale == "linear"
 
 
 def test_recalls_are_the_means_over_seeds_in_class_order(tables: Tables) -> None:

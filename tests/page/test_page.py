@@ -294,7 +294,7 @@ def test_an_interrupted_study_says_how_to_resume(tmp_path: Path) -> None:
 
 def test_a_running_study_says_so_and_a_complete_one_says_nothing(tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "run")
-    assert answers.state_sentence(load_tables(run_dir).summary) is None
+    assert answers.state_sentence(load_tables(run_dir).summary["state"]) is None
     edit_summary(run_dir, state="running")
     _, html = undrawn(run_dir)
     assert "was running when the page was written" in html

@@ -18,9 +18,10 @@ from test_page import parsed, table_with, without_images
 
 from study.page.figures import base as figures_base
 from study.records import tables as records
-from study.reproduction import figures as figures_reproduction
+from study.reproduction import comparisons, figures, results
 from study.reproduction import page as reproduction_page
-from study.reproduction import results as reproduction_analysis
+from study.reproduction.recipe import Reported
+from study.reproduction.records import RecipeRecord, read_summary
 from study.reproduction.results import Reproduction, load_reproduction
 
 NAMES = [recipe["name"] for recipe in recipes()]
@@ -60,17 +61,17 @@ def edit_recipe(run_dir: Path, name: str, **changes: object) -> None:
 
 def test_score_of_seeds_has_deviation_and_interval() -> None:
     # .77 .78 .79: mean .78, s .01, half-width t(2, .975) = 4.302653 * .01 / 1.732051 = .024841
-    score = reproduction_analysis.score_of(pd.Series([0.77, 0.78, 0.79]))
+    score = results.score_of(pd.Series([0.77, 0.78, 0.79]))
     assert score is not None
     assert (score.mean, score.sd, score.low, score.high) == pytest.approx((0.78, 0.01, 0.755159, 0.804841), abs=1e-6)
     assert (score.lowest, score.highest, score.n) == (0.77, 0.79, 3)
 
 
 def test_one_seed_has_no_deviation_and_no_interval() -> None:
-    score = reproduction_analysis.score_of(pd.Series([0.77]))
+    score = results.score_of(pd.Series([0.77]))
     assert score is not None
     assert (score.sd, score.low, score.high, score.n) == (None, None, None, 1)
-    assert reproduction_analysis.score_of(pd.Series([float("nan")])) is None
+    assert results.score_of(pd.Series([float("nan")])) is None
 
 
 def test_best_on_test_is_each_seeds_own_maximum(tmp_path: Path) -> None:
@@ -82,30 +83,30 @@ def test_best_on_test_is_each_seeds_own_maximum(tmp_path: Path) -> None:
                 (row["seed"], row["epoch"]), 0.1
             )
     records.write_table(run_dir / "epochs.parquet", epochs, records.RUN_EPOCHS)
-    best = reproduction_analysis.best_on_test(load_reproduction(run_dir), "s0_base", "test_accuracy")
+    best = results.best_on_test(load_reproduction(run_dir), "s0_base", "test_accuracy")
     assert dict(best) == {1000: 0.9, 1001: 0.6, 1002: 0.75}
 
 
 def test_training_accuracy_has_no_best_on_test(reproduction: Reproduction) -> None:
-    assert reproduction_analysis.best_on_test(reproduction, "s0_base", "train_eval_accuracy").empty
+    assert results.best_on_test(reproduction, "s0_base", "train_eval_accuracy").empty
 
 
 def test_smoothing_is_corrected_for_its_beginning() -> None:
     # Averages from 0 at decay .5: .5, 1.25, 0.625; divided by .5, .75, .875.
-    assert reproduction_analysis.smoothed(np.array([1.0, 2.0, 0.0]), 0.5) == pytest.approx([1.0, 5 / 3, 5 / 7])
-    assert reproduction_analysis.smoothed(np.full(4, 0.7)) == pytest.approx([0.7] * 4)
+    assert results.smoothed(np.array([1.0, 2.0, 0.0]), 0.5) == pytest.approx([1.0, 5 / 3, 5 / 7])
+    assert results.smoothed(np.full(4, 0.7)) == pytest.approx([0.7] * 4)
 
 
 def test_convergence_is_the_first_epoch_at_95_percent_of_the_last_score(reproduction: Reproduction) -> None:
     # .9 of the last score in epoch 2, 1.02 in epoch 3; 50,000 images an epoch.
-    speed = reproduction_analysis.convergence(reproduction, "s1_cnn")
+    speed = results.convergence(reproduction, "s1_cnn")
     assert speed is not None
     assert (speed.epochs.mean, speed.images.mean, speed.num_epochs) == (3, 150_000, 4)
     assert speed.score.mean == pytest.approx(0.72)
 
 
 def test_distinct_images_of_all_and_of_the_cut_classes(reproduction: Reproduction) -> None:
-    found = {name: reproduction_analysis.distinct_images(reproduction, name) for name in FINAL}
+    found = {name: results.distinct_images(reproduction, name) for name in FINAL}
     for name, total, cut in (
         ("s0_flag_downweight", 50_000, 25_000),  # the mask cuts batches of the first five classes, not the data
         ("s0_flag_downweight.thinned_once", 27_500, 2_500),
@@ -148,8 +149,9 @@ def test_a_difference_of_more_than_three_points_has_no_mark(html: str) -> None:
 
 
 def test_exactly_three_points_are_within(reproduction: Reproduction) -> None:
-    recipe = {**recipes()[0], "reported": [{"what": "test accuracy", "column": "test_accuracy", "value": 0.7656}]}
-    comparison = reproduction_analysis.main_comparison(reproduction, recipe)
+    reported = [{"what": "test accuracy", "column": "test_accuracy", "value": 0.7656}]
+    recipe = RecipeRecord.model_validate({**recipes()[0], "reported": reported})
+    comparison = comparisons.main_comparison(reproduction, recipe)
     assert comparison is not None
     assert comparison.is_within
 
@@ -197,7 +199,7 @@ def test_runs_of_different_scales_are_not_subtracted(tmp_path: Path) -> None:
     assert [row[-1] for row in table_with(html, "Fault")[1:] if row[0] == "s0_base"] == ["–"]
     scores = next(table for table in parsed(html).tables if "small CNN" in table[0])
     assert lines(scores[2][1])[0] == "50.0 ± 2.5 (n = 3) ×0.5"
-    data = figures_reproduction.overview_data(load_reproduction(run_dir))
+    data = figures.overview_data(load_reproduction(run_dir))
     assert data is not None
     assert data.set_index("label")["corrected"].isna()["s0_base"]
 
@@ -325,8 +327,8 @@ def test_further_reported_numbers_stand_beside_ours(html: str) -> None:
 
 
 def test_a_number_of_the_last_epoch_is_compared_with_the_last_epoch(reproduction: Reproduction) -> None:
-    reported = {"what": "test accuracy, last epoch", "column": "test_accuracy", "value": 0.79}
-    comparison = reproduction_analysis.comparison(reproduction, recipes()[0], reported)
+    reported = Reported(what="test accuracy, last epoch", column="test_accuracy", value=0.79)
+    comparison = comparisons.compared(reproduction, reproduction.recipes[0], reported)
     assert comparison.difference == pytest.approx(-0.01)
 
 
@@ -373,7 +375,7 @@ def test_the_largest_correction_is_no_control(tmp_path: Path) -> None:
     assert "s0_flag_downweight (what s0_flag_downweight.thinned_once is): −10.0 points" in correction
     assert "It is the largest of 2," in correction  # of it and the puzzles' fresh permutations
     assert main_rows(page_of(run_dir))["s0_base"][5] == ["88.0 ± 1.0 (n = 3)", "control: what s0_base.augmented is"]
-    data = figures_reproduction.overview_data(reproduction)
+    data = figures.overview_data(reproduction)
     assert data is not None
     row = data.set_index("label").loc["s0_base"]
     assert row["control"] == pytest.approx(88.0)
@@ -384,7 +386,7 @@ def test_one_epoch_is_its_own_best_and_has_no_difference(tmp_path: Path) -> None
     run_dir = write_reproduction(tmp_path / "run", num_epochs=1)
     rows = [row for row in table_with(page_of(run_dir), "Fault")[1:] if row[0] == "s1_cnn"]
     assert [row[-1] for row in rows] == ["–"]
-    assert reproduction_analysis.flatteries(load_reproduction(run_dir)) == {}
+    assert comparisons.flatteries(load_reproduction(run_dir)) == {}
 
 
 def test_what_begins_with_smaller_weights_does_not_compare(tmp_path: Path) -> None:
@@ -397,11 +399,11 @@ def test_what_begins_with_smaller_weights_does_not_compare(tmp_path: Path) -> No
     cells = main_rows(html)["s0_base"]
     assert cells[0][-1] == "begins with s1_jigsaw2x2 at scale 0.1 (4 of 40 epochs, 5,000 training images)"
     assert cells[4] == ["–", "does not compare: begins with s1_jigsaw2x2 at scale 0.1"]
-    assert not reproduction_analysis.same_scale(reproduction, "s0_base", "s0_base.augmented")
-    assert reproduction_analysis.same_scale(reproduction, "s1_cnn", "s0_base.augmented")
+    assert not results.same_scale(reproduction, "s0_base", "s0_base.augmented")
+    assert results.same_scale(reproduction, "s1_cnn", "s0_base.augmented")
     assert [row[-1] for row in table_with(html, "Fault")[1:] if row[0] == "s0_base"] == ["–"]
     assert "s0_base, which begins with s1_jigsaw2x2 at scale 0.1 (4 of 40 epochs" in html
-    data = figures_reproduction.overview_data(reproduction)
+    data = figures.overview_data(reproduction)
     assert data is not None
     assert np.isnan(data.set_index("label").loc["s0_base (begins ×0.1)", "reported"])
 
@@ -480,7 +482,7 @@ def test_empty_tables_give_a_page_without_an_answer(tmp_path: Path) -> None:
     run_dir = write_reproduction(tmp_path / "run", runs=(), state="running")
     reproduction = load_reproduction(run_dir)
     assert reproduction_page.headline(reproduction) == "There is no answer yet: none of 10 recipes has run."
-    assert all(figure.data(reproduction) is None for figure in figures_reproduction.figures_of(reproduction))
+    assert all(figure.data(reproduction) is None for figure in figures.figures_of(reproduction))
 
 
 def test_a_smoke_run_says_so_loudly(tmp_path: Path) -> None:
@@ -500,8 +502,10 @@ def test_a_smoke_run_says_so_loudly(tmp_path: Path) -> None:
         (lambda run_dir: (run_dir / "summary.json").unlink(), "it has no summary.json"),
         (lambda run_dir: (run_dir / "summary.json").write_text("{"), "is not valid JSON"),
         (lambda run_dir: edit_summary(run_dir, task="imbalance"), "its task is 'imbalance', not 'reproduce'"),
-        (lambda run_dir: edit_summary(run_dir, recipes=[{"name": "s0_base"}]), "recipe s0_base: lacks says"),
-        (lambda run_dir: edit_summary(run_dir, runs={"s0_base": {}}), "run s0_base: lacks recipe"),
+        (lambda run_dir: edit_summary(run_dir, recipes=[{"name": "s0_base"}]), "recipe s0_base: lacks source, says"),
+        (lambda run_dir: edit_summary(run_dir, runs={"s0_base": {}}), "run s0_base: lacks recipe, kind, says, score"),
+        (lambda run_dir: edit_recipe(run_dir, "s1_cnn", reported=[{"what": "it"}]), "recipe s1_cnn reported 0: lacks"),
+        (lambda run_dir: edit_summary(run_dir, seeds="three"), "summary.json: seeds: Input should be a valid integer"),
         (lambda run_dir: (run_dir / "runs.parquet").write_bytes(b"PAR1"), "runs.parquet cannot be read"),
         (
             lambda run_dir: records.write_table(run_dir / "epochs.parquet", [], records.RUNS),
@@ -516,6 +520,25 @@ def test_a_damaged_directory_is_one_sentence(tmp_path: Path, damage: object, mes
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         load_reproduction(run_dir)
     assert "\n" not in str(caught.value)
+
+
+def test_a_summary_of_an_older_or_a_newer_version_is_read(tmp_path: Path) -> None:
+    run_dir = write_reproduction(tmp_path / "run")
+    summary = json.loads((run_dir / "summary.json").read_text())
+    for key in ("command", "resume_command", "seed", "sessions", "hardware", "versions", "commit", "numerics"):
+        del summary[key]
+    for run in summary["runs"].values():
+        for key in ("task", "num_train", "class_counts", "begins_with"):
+            del run[key]
+    summary["recipes"][0]["moods"] = summary["moods"] = ["good"]
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    assert list(main_rows(page_of(run_dir))) == NAMES
+
+
+def test_a_summary_is_written_as_it_was_read() -> None:
+    """Key by key and in their order: the gallery's was written before there were records."""
+    path = Path(__file__).parents[2] / "reports" / "gallery" / "reproduction" / "summary.json"
+    assert json.dumps(read_summary(path).model_dump(exclude_unset=True), indent=2) + "\n" == path.read_text()
 
 
 def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
@@ -547,7 +570,7 @@ def test_figures_are_drawn_and_the_page_loads_nothing(
 
 
 def test_overview_is_in_percent_and_leaves_out_what_does_not_compare(reproduction: Reproduction) -> None:
-    data = figures_reproduction.overview_data(reproduction)
+    data = figures.overview_data(reproduction)
     assert data is not None
     rows = data.set_index("label")
     columns = ["reported", "last", "lowest", "highest", "best", "corrected", "tuned"]
@@ -558,7 +581,7 @@ def test_overview_is_in_percent_and_leaves_out_what_does_not_compare(reproductio
 
 
 def test_class_panels_mark_the_cut_classes_and_the_reported_recalls(reproduction: Reproduction) -> None:
-    data = figures_reproduction.classes_data("cifar10", reproduction)
+    data = figures.classes_data("cifar10", reproduction)
     assert data is not None
     found = {panel.title: panel for panel in data.panels}
     assert list(found) == ["s0_flag_downweight", "s1_step_none", "s4_lenet_4ep"]
@@ -568,7 +591,7 @@ def test_class_panels_mark_the_cut_classes_and_the_reported_recalls(reproduction
 
 
 def test_curves_are_raw_and_smoothed_in_percent(reproduction: Reproduction) -> None:
-    data = figures_reproduction.curves_data(reproduction)
+    data = figures.curves_data(reproduction)
     assert data is not None
     panel = next(panel for panel in data if panel.title == "s0_base")
     assert list(panel.test["mean"]) == pytest.approx([46.8, 70.2, 79.56, 78.0])
@@ -579,7 +602,7 @@ def test_curves_are_raw_and_smoothed_in_percent(reproduction: Reproduction) -> N
 
 
 def test_the_same_data_give_the_same_png(reproduction: Reproduction) -> None:
-    figure = figures_reproduction.OVERVIEW
+    figure = figures.OVERVIEW
     pictures = {figures_base.render(figure, figure.data(reproduction)) for _ in range(2)}
     assert len(pictures) == 1
 
@@ -593,9 +616,9 @@ def test_a_data_set_that_is_a_folder_can_be_drawn_and_named(tmp_path: Path) -> N
 
 def test_a_single_epoch_has_a_single_tick_and_labels_fit(tmp_path: Path) -> None:
     reproduction = load_reproduction(write_reproduction(tmp_path / "run", runs=["s1_cnn", "s0_base"], num_epochs=1))
-    data = figures_reproduction.curves_data(reproduction)
+    data = figures.curves_data(reproduction)
     assert data is not None
-    canvas = figures_reproduction.draw_curves(data)
+    canvas = figures.draw_curves(data)
     assert [list(ax.get_xticks()) for ax in canvas.axes] == [[1], [1]]
     assert label_fits(canvas)
 
@@ -610,10 +633,10 @@ def label_fits(canvas: Canvas) -> bool:
 
 
 def test_an_odd_number_of_class_panels_leaves_all_rows_alike(reproduction: Reproduction) -> None:
-    data = figures_reproduction.classes_data("cifar10", reproduction)
+    data = figures.classes_data("cifar10", reproduction)
     assert data is not None
     panels = [replace(data.panels[0], title=str(number)) for number in range(5)]
-    canvas = figures_reproduction.draw_classes(replace(data, panels=tuple(panels)))
+    canvas = figures.draw_classes(replace(data, panels=tuple(panels)))
     FigureCanvasAgg(canvas).draw()
     tops = [ax.get_position().y1 for ax in canvas.axes[::2]]
     assert tops[0] - tops[1] == pytest.approx(tops[1] - tops[2], abs=0.01)

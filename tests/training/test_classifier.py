@@ -2,14 +2,12 @@
 
 import pytest
 import torch
-from learner_cases import few_digits, thinned_digits
+from learner_cases import few_digits, setup_of, thinned_digits
 
-from trainables.hparams import ClassifierHparams, Hparams, ImbalanceHparams, Numerics
-from trainables.training.build import build_classifier, build_learner_of, smoothed_cross_entropy
+from trainables.hparams import ClassifierHparams, Hparams, ImbalanceHparams
+from trainables.training.build import Phases, build_classifier, build_learner_of, smoothed_cross_entropy
 from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint
 from trainables.training.evaluation import validate_classifier
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -25,10 +23,7 @@ def classifier(data=None, *, num_epochs=4, seed=1, options=None, **hparams):
     return build_classifier(
         ClassifierHparams(**hparams),
         data or few_digits(),
-        num_epochs=num_epochs,
-        seed=seed,
-        numerics=Numerics(),
-        device=CPU,
+        setup_of(num_epochs=num_epochs, seed=seed),
         **options or {},
     )
 
@@ -142,12 +137,12 @@ def test_the_learning_rate_warms_up():
 def test_begin_epoch_is_called_in_training_mode_in_every_epoch_after_a_resume_too():
     seen = []
 
-    def make(model, optimizer):
+    def make(model, optimizer, schedule):
         assert isinstance(optimizer, torch.optim.SGD)
-        return lambda epoch: seen.append((epoch, model.training))
+        return Phases(schedule=schedule, begin_epoch=lambda epoch: seen.append((epoch, model.training)))
 
-    learner = trained(classifier(options={"begin_epoch": make}), 2)
-    restored = classifier(options={"begin_epoch": make})
+    learner = trained(classifier(options={"phases": make}), 2)
+    restored = classifier(options={"phases": make})
     restored.load_state_dict(learner.state_dict())
     restored.infer(torch.zeros(2, 3, 32, 32))  # leaves the model in evaluation mode
     restored.train_epoch()
@@ -180,7 +175,7 @@ def test_smoothed_cross_entropy_by_hand():
     [
         ({"model": "resnet20", "padding": "same"}, "model resnet20 takes no padding"),
         ({"drop_path": 0.1}, "model small_cnn takes no drop_path"),
-        ({"augmentation": "crop_cutout"}, "cutout_length must be given with augmentation 'crop_cutout', got None"),
+        ({"augmentation": "crop_cutout"}, "augmentation 'crop_cutout' needs cutout_length, got None"),
         ({"mixing": "mixup"}, "mixing 'mixup' needs mixing_alpha, got None"),
     ],
 )
@@ -190,9 +185,9 @@ def test_a_knob_that_is_missing_or_not_understood_is_named(knobs, message):
 
 
 def test_only_cross_entropy_takes_soft_targets():
-    for soft in ({"mixing": "mixup"}, {"label_smoothing": 0.1}):
+    for soft in ({"mixing": "mixup", "mixing_alpha": 0.5}, {"label_smoothing": 0.1}):
         with pytest.raises(ValueError, match="loss 'focal' takes no soft targets"):
-            ImbalanceHparams(loss="focal", **soft)
+            ImbalanceHparams(loss="focal", focal_gamma=2.0, **soft)
         ImbalanceHparams(loss="cross_entropy", **soft)
 
 
@@ -204,10 +199,7 @@ def test_a_learner_can_be_made_of_any_model_loss_and_preparation():
         ),
         Hparams(learning_rate=1e-3, augmentation="none", batch_size=32),
         few_digits(),
-        num_epochs=2,
-        seed=1,
-        numerics=Numerics(),
-        device=CPU,
+        setup_of(num_epochs=2),
         loss=lambda outputs, targets, epoch: (outputs[:, 0] - targets).square().mean(),
         prepare=lambda images, labels, generator: (images[:, :, 0], images.mean(dim=(1, 2, 3))),
     )

@@ -21,6 +21,7 @@ from torch import nn
 from study import inspect
 from study.core.errors import StudyError
 from study.core.ledger import ASKED, Event, Ledger, finished
+from study.page.figures.base import png
 from study.probes import inspection_figures as figures
 from study.probes.inspection import chosen_image, inspect_trial
 from trainables.data.splits import tuning_data, whole
@@ -204,7 +205,7 @@ def test_t_sne_is_coloured_by_class_then_superclass_then_without_a_legend():
     assert nameless.names is None
     assert np.array_equal(few.points, embedding(12, 3).points)  # the same picture each time
     for data in (few, many, nameless):
-        assert figures.png(figures.draw_embedding, data).startswith(b"\x89PNG")
+        assert png(figures.draw_embedding, data).startswith(b"\x89PNG")
 
 
 # --- the image ----------------------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from learner_cases import digits
+from learner_cases import digits, setup_of
 
 from trainables.data.splits import thin, tuning_data, whole
-from trainables.hparams import JigsawHparams, Numerics, TransferHparams
+from trainables.hparams import JigsawHparams, TransferHparams
 from trainables.parts.samplers import EpochPlan
 from trainables.tasks.jigsaw import (
     PRETEXT_TASK,
@@ -40,14 +40,12 @@ def few(data):
 
 def pretext(data, *, num_epochs=4, seed=1, **hparams):
     given = {"batch_size": 16, "augmentation": "none", "schedule": "one_cycle", "learning_rate": 0.03, **hparams}
-    return PRETEXT_TASK.learner(given, data, num_epochs=num_epochs, seed=seed, numerics=Numerics(), device=CPU)
+    return PRETEXT_TASK.learner(given, data, setup_of(num_epochs=num_epochs, seed=seed))
 
 
 def transfer(data, *, num_epochs=2, seed=1, start_from=None, **hparams):
     given = {"batch_size": 16, "augmentation": "none", **hparams}
-    return TRANSFER.learner(
-        given, data, num_epochs=num_epochs, seed=seed, numerics=Numerics(), device=CPU, start_from=start_from
-    )
+    return TRANSFER.learner(given, data, setup_of(num_epochs=num_epochs, seed=seed), start_from=start_from)
 
 
 def images(num=3, channels=1, side=4):

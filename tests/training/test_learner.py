@@ -7,11 +7,12 @@ import sys
 
 import pytest
 import torch
-from learner_cases import few_digits, learner_of, thinned_digits
+from learner_cases import few_digits, learner_of, setup_of, thinned_digits
 
 from search_spaces.imbalance import ARMS
 from trainables.common.seeds import derive_seed
 from trainables.parts.optimizers import OPTIMIZERS, decay_groups
+from trainables.parts.schedules import SCHEDULES
 from trainables.tasks.imbalance import head_retraining
 from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint
 from trainables.training.evaluation import validate_classifier
@@ -110,7 +111,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from learner_cases import few_digits, learner_of
-from trainables.checkpoints import read_newest_checkpoint
+from trainables.training.checkpoints import read_newest_checkpoint
 hashes = {}
 for precision in ("float32", "bfloat16"):
     learner = learner_of("ldam_drw", few_digits(), num_epochs=4, precision=precision)
@@ -269,7 +270,8 @@ def test_crt_s_second_epoch_of_the_head_goes_on_from_the_first():
         optimizer.step()
 
     step()
-    begin_epoch = head_retraining(1, seed=0)(model, optimizer)
+    phases = head_retraining(1, setup_of(num_epochs=3, seed=0))(model, optimizer, SCHEDULES["linear"])
+    begin_epoch = phases.begin_epoch
     begin_epoch(1)
     assert model.head.weight in optimizer.state
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -286,6 +288,26 @@ def test_crt_s_second_epoch_of_the_head_goes_on_from_the_first():
     assert torch.equal(model.head.weight, trained_head)
     assert model.head.weight in optimizer.state
     assert not model.trunk.training
+
+
+def test_a_head_start_given_with_another_sampler_retrains_no_head():
+    plain = trained(learner_of("none", few_digits(), num_epochs=3), 3)
+    given = trained(learner_of("none", few_digits(), num_epochs=3, head_start=0.4), 3)
+    assert given.weights_sha256() == plain.weights_sha256()
+    assert all(parameter.requires_grad for parameter in given.model.parameters())
+
+
+def test_ldam_s_scale_makes_logits_of_cosines_and_leaves_another_loss_alone():
+    data = few_digits()
+    indices = torch.from_numpy(data.val_indices[:20].copy())
+
+    def logits(arm, **knobs):
+        learner = learner_of(arm, data, num_epochs=1, **knobs)
+        return learner.predict(learner.batches.images, indices)
+
+    assert torch.equal(logits("focal", ldam_scale=30.0), logits("focal"))
+    torch.testing.assert_close(logits("ldam_drw", ldam_scale=20.0), 2 * logits("ldam_drw", ldam_scale=10.0))
+    assert logits("ldam_drw", ldam_scale=1.0).abs().max() <= 1 + 1e-6
 
 
 def test_crt_restarts_the_learning_rate_with_its_schedule():

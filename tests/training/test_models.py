@@ -304,12 +304,12 @@ def test_cosine_head_keeps_float32_under_autocast():
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("resnet_18", {}, "model must be one of .*, got 'resnet_18'; nearest: resnet18"),
-        ("small_cnn", {"head": "cosin"}, "head must be one of .*, got 'cosin'; nearest: cosine"),
+        ("resnet_18", {}, "model must be one of .*, got 'resnet_18'; did you mean 'resnet18'\\?"),
+        ("small_cnn", {"head": "cosin"}, "head must be one of .*, got 'cosin'; did you mean 'cosine'\\?"),
         ("small_cnn", {"num_classes": 1}, "num_classes must be at least 2, got 1"),
         ("small_cnn", {"in_channels": 4}, "in_channels must be 1 or 3, got 4"),
         ("small_cnn", {"image_size": 8}, "image_size must be at least 16, got 8"),
-        ("small_cnn", {"padding": "vald"}, "padding must be one of same, valid, got 'vald'; nearest: valid"),
+        ("small_cnn", {"padding": "vald"}, "padding must be one of same, valid, got 'vald'; did you mean 'valid'\\?"),
         (
             "small_cnn",
             {"padding": "valid", "image_size": 21},

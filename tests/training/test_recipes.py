@@ -8,20 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from learner_cases import setup_of
 from torch.nn import functional as F
 
 from study.records.tables import RUNS
 from study.reproduction.recipe import LAST_EPOCH, Training
-from study.reproduction.recipes import ABLATIONS, RECIPES, chosen_recipes
-from study.reproduction.runs import MIN_IMAGES_PER_CLASS, Run, planned_runs, scaled_counts
+from study.reproduction.recipes import ABLATIONS, RECIPES
+from study.reproduction.runs import MIN_IMAGES_PER_CLASS, Run, chosen_recipes, planned_runs, scaled_counts
 from study.reproduction.spec import ReproductionSpec
 from study.tasks.registry import STUDIES
 from trainables.data.augmentation import VIEWS
 from trainables.data.sources import load_dataset
 from trainables.data.splits import retest_data, test_data, tuning_data, whole
 from trainables.data.types import TestData, TuningData
-from trainables.hparams import Numerics
-from trainables.tasks.recipe import RECIPE, images_drawn, summed_over_counts
+from trainables.parts.recipe_losses import summed_over_counts
+from trainables.tasks.recipe import RECIPE, images_drawn
 from trainables.training.learner import Learner
 from trainables.training.retest import train_and_test
 
@@ -49,10 +50,7 @@ def trained(run: Run, pools: Any, folder: Path, start_from: str | None = None) -
         retest_data(pool, thinned=run.thinned, subset_seed=7),
         TestData(images=test.images[:100], labels=test.labels[:100]),
         hparams=dict(run.training.hparams),
-        num_epochs=run.num_epochs,
-        seed=7,
-        numerics=Numerics(),
-        device=torch.device("cpu"),
+        setup=setup_of(num_epochs=run.num_epochs, seed=7),
         checkpoint_dir=folder,
         start_from=start_from,
     )
@@ -82,7 +80,7 @@ def test_what_a_recipe_points_at_exists(recipe):
     assert recipe.corrected in {None, LAST_EPOCH, *RUNS_BY_NAME}
     assert recipe.training.begins_with in {None, *RECIPES}
     if recipe.cause:
-        assert recipe.cause[1] in {LAST_EPOCH, *RUNS_BY_NAME}
+        assert recipe.cause.run in {LAST_EPOCH, *RUNS_BY_NAME}
     task, arm = recipe.tuned
     assert arm in {*STUDIES[task].arm_names, "pretext"}
     columns = {reported.column for reported in recipe.reported}
@@ -129,10 +127,7 @@ def learner_of(name: str, pools: Any, *, num_epochs: int = 3) -> tuple[Learner, 
     learner = training.task.learner(
         {**training.hparams, "model": "small_cnn"} if training.task is RECIPE else dict(training.hparams),
         data,
-        num_epochs=num_epochs,
-        seed=7,
-        numerics=Numerics(),
-        device=torch.device("cpu"),
+        setup_of(num_epochs=num_epochs, seed=7),
     )
     return learner, data
 

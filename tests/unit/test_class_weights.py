@@ -13,7 +13,7 @@ from trainables.parts.class_weights import (
     uniform_weights,
 )
 
-HPARAMS = ImbalanceHparams(class_weight_gamma=0.5, class_weight_beta=0.999, tail_class_weight=1.1)
+VALUES = {"class_weight_gamma": 0.5, "class_weight_beta": 0.999, "tail_class_weight": 1.1}
 KNOBS = {
     "inverse": "class_weight_gamma",
     "class_balanced": "class_weight_beta",
@@ -83,7 +83,7 @@ def test_uniform_weights_are_one():
 
 @pytest.mark.parametrize("name", CLASS_WEIGHTINGS)
 def test_every_weighting_gives_positive_float32_with_mean_one(name):
-    weights = CLASS_WEIGHTINGS[name](counts(5000, 12, 300, 1, 77), HPARAMS)
+    weights = CLASS_WEIGHTINGS[name].weights(counts(5000, 12, 300, 1, 77), VALUES)
     assert weights.dtype == torch.float32
     assert weights.shape == (5,)
     assert (weights > 0).all()
@@ -92,7 +92,7 @@ def test_every_weighting_gives_positive_float32_with_mean_one(name):
 
 @pytest.mark.parametrize("name", CLASS_WEIGHTINGS)
 def test_no_weighting_favours_the_class_with_more_images(name):
-    weights = CLASS_WEIGHTINGS[name](counts(4000, 40), HPARAMS)
+    weights = CLASS_WEIGHTINGS[name].weights(counts(4000, 40), VALUES)
     assert weights[1] >= weights[0]
     assert (name == "uniform") == bool(weights[1] == weights[0])
 
@@ -100,24 +100,24 @@ def test_no_weighting_favours_the_class_with_more_images(name):
 @pytest.mark.parametrize("name", CLASS_WEIGHTINGS)
 def test_every_weighting_follows_the_counts_and_not_the_order_of_classes(name):
     # Renaming classes renames weights.
-    weights = CLASS_WEIGHTINGS[name](counts(4000, 40, 400, 4), HPARAMS)
-    renamed = CLASS_WEIGHTINGS[name](counts(4, 400, 40, 4000), HPARAMS)
+    weights = CLASS_WEIGHTINGS[name].weights(counts(4000, 40, 400, 4), VALUES)
+    renamed = CLASS_WEIGHTINGS[name].weights(counts(4, 400, 40, 4000), VALUES)
     torch.testing.assert_close(renamed, weights.flip(0))
 
 
 @pytest.mark.parametrize("name", CLASS_WEIGHTINGS)
 def test_every_weighting_refuses_an_empty_class(name):
     with pytest.raises(ValueError, match="at least 1 image"):
-        CLASS_WEIGHTINGS[name](counts(10, 0, 5), HPARAMS)
+        CLASS_WEIGHTINGS[name].weights(counts(10, 0, 5), VALUES)
 
 
 @pytest.mark.parametrize("name", CLASS_WEIGHTINGS)
 def test_every_weighting_names_the_knob_it_lacks(name):
     if name not in KNOBS:
-        CLASS_WEIGHTINGS[name](counts(3, 4), ImbalanceHparams(class_weighting=name))
+        CLASS_WEIGHTINGS[name].weights(counts(3, 4), dict(ImbalanceHparams(class_weighting=name)))
         return
-    with pytest.raises(ValueError, match=KNOBS[name]):
-        CLASS_WEIGHTINGS[name](counts(3, 4), ImbalanceHparams(class_weighting=name))
+    with pytest.raises(ValueError, match=f"class_weighting '{name}' needs {KNOBS[name]}, got None"):
+        ImbalanceHparams(class_weighting=name)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from trainables.hparams import (
     TransferHparams,
 )
 from trainables.parts.class_weights import CLASS_WEIGHTINGS
-from trainables.parts.losses import LOSS_HEADS, LOSSES
+from trainables.parts.losses import LOSSES
 from trainables.parts.mixing import MIXINGS
 from trainables.parts.samplers import SAMPLERS
 from trainables.parts.schedules import SCHEDULES
@@ -36,7 +36,7 @@ from trainables.tasks.jigsaw import PRETEXT_TASK, TRANSFER
 
 ROOT = Path(__file__).resolve().parents[2]
 ARMS = SPACE.arms
-TABLES = {"loss": LOSSES, "class_weighting": CLASS_WEIGHTINGS, "sampler": SAMPLERS, "mixing": {"none": None, **MIXINGS}}
+TABLES = {"loss": LOSSES, "class_weighting": CLASS_WEIGHTINGS, "sampler": SAMPLERS, "mixing": MIXINGS}
 SPACES = {
     "baseline": (baseline.search_space(num_train=1000, image_size=32, padding="same", flip=True), BaselineHparams),
     "imbalance": (SPACE, ImbalanceHparams),
@@ -52,6 +52,7 @@ SPACES = {
         Cifar100Hparams,
     ),
 }
+NEEDED = {"mixing_alpha": 0.5, "cutout_length": 8, "randaugment_num_ops": 1, "randaugment_magnitude": 9}
 EVERY_ARM = [(space, arm) for space, (found, _) in SPACES.items() for arm in found.arms]
 TASKS = {task.name: task for task in (BASELINE, IMBALANCE, PRETEXT_TASK, TRANSFER, CIFAR100)}
 
@@ -62,12 +63,13 @@ TASKS = {task.name: task for task in (BASELINE, IMBALANCE, PRETEXT_TASK, TRANSFE
     [
         pytest.param([sys.executable, "-m", "mypy"], marks=pytest.mark.xdist_group("mypy")),
         pytest.param([sys.executable, "-m", "ruff", "check", "."], marks=pytest.mark.xdist_group("ruff")),
+        pytest.param([sys.executable, "-m", "ruff", "format", "--check", "."], marks=pytest.mark.xdist_group("ruff")),
         pytest.param(
             [shutil.which("lint-imports", path=str(Path(sys.executable).parent)) or "lint-imports"],
             marks=pytest.mark.xdist_group("import-linter"),
         ),
     ],
-    ids=["mypy", "ruff", "import-linter"],
+    ids=["mypy", "ruff", "format", "import-linter"],
 )
 def test_the_tools_have_nothing_to_say(command):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -89,14 +91,9 @@ def test_every_entry_of_a_table_is_some_arm_s(factor):
     assert {arm.factors[factor] for arm in ARMS.values()} == set(TABLES[factor]) - elsewhere
 
 
-def test_every_loss_with_a_head_of_its_own_is_a_loss():
-    assert set(LOSS_HEADS) <= set(LOSSES)
-
-
 def test_no_two_arms_are_the_same():
     def identity(arm):
-        knobs = set(SPACE.knobs(arm)) - set(SPACE.start)
-        return (*sorted(arm.factors.items()), *sorted(knobs))
+        return (*sorted(arm.factors.items()), *sorted(SPACE.own_knobs(arm)))
 
     assert len({identity(arm) for arm in ARMS.values()}) == len(ARMS) == 19
 
@@ -118,8 +115,9 @@ def test_every_knob_is_a_hyperparameter_and_its_whole_range_is_valid(space, arm)
     for name, knob in knobs.items():
         for value in getattr(knob, "choices", None) or (knob.low, knob.high):
             if name in start:  # a knob that is off at the start is no hyperparameter there
-                # Alone: what it goes with (a warm-up, a mixing's alpha) is the space's to say.
-                hparams(**{name: value})
+                # With no more than it cannot do without: what else it goes with is the space's to say.
+                entry = hparams.tables.get(name, {}).get(value)
+                hparams(**{name: value}, **{needed: NEEDED[needed] for needed in getattr(entry, "needs", ())})
 
 
 @pytest.mark.parametrize(("space", "arm"), EVERY_ARM)
@@ -142,19 +140,9 @@ def test_learning_rate_momentum_and_weight_decay_are_knobs_of_every_space(space)
         assert "weight_decay" in found.start_hparams(arm)
 
 
-@pytest.mark.parametrize("hparams", [found for _, found in SPACES.values()], ids=lambda hparams: hparams.__name__)
-def test_every_hyperparameter_is_marked_static_or_scalar(hparams):
-    for name, field in hparams.model_fields.items():
-        kind = field.json_schema_extra["kind"]
-        assert kind in {"static", "scalar"}
-        if name != "label_fraction":  # a number, but one that decides how many steps there are
-            # What is named is static, a number scalar; the size of a batch changes the program.
-            assert kind == ("scalar" if "float" in str(field.annotation) else "static"), name
-
-
 def test_every_remedy_s_own_knob_is_searched_somewhere():
     own = set(ImbalanceHparams.model_fields) - set(ClassifierHparams.model_fields) - set(TABLES)
-    assert own | {"mixing_alpha"} == {name for arm in ARMS.values() for name in arm.start}
+    assert own | {"mixing_alpha"} == {name for arm in ARMS.values() for name in SPACE.own_knobs(arm)}
 
 
 @pytest.mark.parametrize("task", TASKS)

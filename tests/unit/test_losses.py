@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from trainables.hparams import ImbalanceHparams
 from trainables.models.heads import HEADS
-from trainables.parts.losses import LOSS_HEADS, LOSSES, ldam_margins, post_hoc_adjustment, weighted_mean
+from trainables.parts.losses import LOSSES, ldam_margins, post_hoc_adjustment, weighted_mean
+from trainables.parts.recipe_losses import RECIPE_LOSSES
 
 SCALARS = {
     "label_smoothing": torch.tensor(0.0),
@@ -27,7 +29,7 @@ UNIFORM = torch.ones(2)
 
 
 def loss_of(name, logits, targets, *, class_weights=UNIFORM, class_counts=BALANCED, **scalars):
-    return LOSSES[name](
+    return LOSSES[name].function(
         torch.as_tensor(logits),
         torch.as_tensor(targets),
         class_weights=class_weights,
@@ -204,11 +206,12 @@ def test_every_loss_is_finite_for_extreme_logits(name):
 def test_every_loss_names_the_scalar_it_lacks(name):
     logits, targets = random_batch()
     for missing in NEEDS.get(name, ()):
-        scalars = {key: value for key, value in SCALARS.items() if key != missing}
+        given = {key: value.item() for key, value in SCALARS.items()}
+        ImbalanceHparams(loss=name, **given)
         with pytest.raises(ValueError, match=missing):
-            LOSSES[name](logits, targets, class_weights=UNIFORM, class_counts=BALANCED, scalars=scalars)
+            ImbalanceHparams(loss=name, **given | {missing: None})
     needed = {key: SCALARS[key] for key in NEEDS.get(name, ())}
-    LOSSES[name](logits, targets, class_weights=UNIFORM, class_counts=BALANCED, scalars=needed)
+    LOSSES[name].function(logits, targets, class_weights=UNIFORM, class_counts=BALANCED, scalars=needed)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -218,13 +221,25 @@ def test_every_loss_takes_scalars_as_tensors_that_may_differ_between_trials(name
     both = {key: torch.stack([value, value / 2]) for key, value in SCALARS.items()}
 
     def run(scalars):
-        return LOSSES[name](logits, targets, class_weights=UNIFORM, class_counts=BALANCED, scalars=scalars)
+        return LOSSES[name].function(logits, targets, class_weights=UNIFORM, class_counts=BALANCED, scalars=scalars)
 
     one_by_one = torch.stack([run({key: value[k] for key, value in both.items()}) for k in range(2)])
     torch.testing.assert_close(torch.vmap(run)(both), one_by_one)
 
 
 def test_the_heads_that_losses_need_exist():
-    assert set(LOSS_HEADS) <= set(LOSSES)
-    assert set(LOSS_HEADS.values()) <= set(HEADS)
-    assert LOSS_HEADS["ldam"] == "cosine"
+    assert {loss.head for loss in RECIPE_LOSSES.values()} <= set(HEADS)
+    assert {name for name, loss in RECIPE_LOSSES.items() if loss.head != "linear"} == {"ldam"}
+    assert LOSSES["ldam"].head == "cosine"
+
+
+def test_what_a_loss_needs_is_what_it_reads():
+    for name, loss in LOSSES.items():
+        assert set(loss.needs) == NEEDS[name], name
+
+
+def test_cosines_become_logits_at_ldam_s_scale_and_other_outputs_are_logits():
+    outputs = torch.tensor([[0.5, -1.0]])
+    for name, loss in RECIPE_LOSSES.items():
+        expected = [[5.0, -10.0]] if name == "ldam" else [[0.5, -1.0]]
+        assert loss.to_logits(outputs, {"ldam_scale": 10.0}).tolist() == expected, name

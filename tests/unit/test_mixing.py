@@ -5,9 +5,11 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from trainables.parts.mixing import MIXINGS, prepare_of, remix_label_share
+from trainables.hparams import ClassifierHparams
+from trainables.parts.mixing import MIXINGS, Prepare, remix_label_share
 
 COUNTS = torch.tensor([300, 100, 99])
+MIXES = [name for name in MIXINGS if name != "none"]
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
 
 
@@ -20,8 +22,12 @@ def seeded(seed=3):
     return torch.Generator().manual_seed(seed)
 
 
+def prepare_of(name: str, alpha: float | None) -> Prepare:
+    return MIXINGS[name].prepare(COUNTS, {"mixing_alpha": alpha})
+
+
 def mixed(name, *, alpha=0.8, seed=3):
-    return prepare_of(name, alpha, COUNTS)(images_of(LABELS), LABELS, seeded(seed))
+    return prepare_of(name, alpha)(images_of(LABELS), LABELS, seeded(seed))
 
 
 @pytest.mark.parametrize(("name", "oracle"), [("mixup", v2.MixUp), ("cutmix", v2.CutMix)])
@@ -35,11 +41,11 @@ def test_mixup_and_cutmix_are_those_of_torchvision(name, oracle):
 
 def test_none_leaves_the_batch_alone():
     images, labels = images_of(LABELS), LABELS
-    assert prepare_of("none", None, COUNTS)(images, labels, seeded())[0] is images
-    assert prepare_of("none", None, COUNTS)(images, labels, seeded())[1] is labels
+    assert prepare_of("none", None)(images, labels, seeded())[0] is images
+    assert prepare_of("none", None)(images, labels, seeded())[1] is labels
 
 
-@pytest.mark.parametrize("name", MIXINGS)
+@pytest.mark.parametrize("name", MIXES)
 def test_targets_are_shares_of_the_classes_of_an_image_and_of_the_one_before_it(name):
     for seed in range(10):
         images, targets = mixed(name, seed=seed)
@@ -51,9 +57,9 @@ def test_targets_are_shares_of_the_classes_of_an_image_and_of_the_one_before_it(
         assert targets.min() >= 0
 
 
-@pytest.mark.parametrize("name", MIXINGS)
+@pytest.mark.parametrize("name", MIXES)
 def test_a_batch_follows_its_generator_which_goes_on_and_no_other(name):
-    prepare = prepare_of(name, 0.8, COUNTS)
+    prepare = prepare_of(name, 0.8)
     generator = seeded()
     torch.manual_seed(0)
     before = torch.get_rng_state()
@@ -64,10 +70,10 @@ def test_a_batch_follows_its_generator_which_goes_on_and_no_other(name):
     assert torch.equal(prepare(images_of(LABELS), LABELS, seeded())[1], first)
 
 
-@pytest.mark.parametrize("name", MIXINGS)
+@pytest.mark.parametrize("name", MIXES)
 def test_mixing_without_an_alpha_is_refused(name):
     with pytest.raises(ValueError, match=f"mixing '{name}' needs mixing_alpha, got None"):
-        prepare_of(name, None, COUNTS)
+        ClassifierHparams(mixing=name)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from trainables.hparams import ImbalanceHparams
 from trainables.parts.samplers import SAMPLERS, Epoch, EpochPlan
 
 KNOBS = {
+    "augment_copies": "photometric_strength",
     "weighted": "sampler_exponent",
     "flag": "cut_loss_scale",
     "warmup_oversample": "cut_loss_scale",
@@ -19,12 +20,13 @@ STEP = [50] * 5 + [500] * 5  # the first five of ten classes cut to 1/10
 
 def plan_of(name, counts, *, batch_size=64, seed=0, epoch=4, num_epochs=5, **knobs):
     """Of the fourth of five epochs: the one after reweight_start and head_start 0.6."""
-    knobs = {"sampler_exponent": 0.5, "cut_loss_scale": 0.001, "reweight_start": 0.6, "head_start": 0.6} | knobs
-    return SAMPLERS[name](
+    given = {"sampler_exponent": 0.5, "cut_loss_scale": 0.001, "reweight_start": 0.6, "head_start": 0.6}
+    return SAMPLERS[name].function(
         Epoch(
             labels=labels_of(counts),
             class_counts=torch.tensor(counts),
-            hparams=ImbalanceHparams(sampler=name, batch_size=batch_size, **knobs),
+            batch_size=batch_size,
+            knobs={"photometric_strength": 0.3, **given, **knobs},
             number=epoch,
             num_epochs=num_epochs,
             generator=torch.Generator().manual_seed(seed),
@@ -93,12 +95,12 @@ def test_every_plan_is_a_function_of_its_generator_alone(name):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_names_the_knob_it_lacks(name):
-    bare = dict.fromkeys(KNOBS.values())
     if name not in KNOBS:
-        plan_of(name, [3, 9], **bare)
+        ImbalanceHparams(sampler=name)
+        plan_of(name, [3, 9], **dict.fromkeys(KNOBS.values()))
         return
     with pytest.raises(ValueError, match=f"sampler '{name}' needs {KNOBS[name]}, got None"):
-        plan_of(name, [3, 9], **bare)
+        ImbalanceHparams(sampler=name)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,8 @@ def test_an_epoch_refuses_counts_that_are_not_the_labels(labels, counts, message
         Epoch(
             labels=labels_of(labels),
             class_counts=torch.tensor(counts),
-            hparams=ImbalanceHparams(),
+            batch_size=64,
+            knobs={},
             number=1,
             num_epochs=1,
             generator=torch.Generator(),
@@ -149,6 +152,11 @@ def test_copy_takes_each_minority_image_round_max_over_n_times():
 def test_copy_is_shuffle_when_classes_are_balanced():
     plan = plan_of("copy", [30, 30])
     assert plan.positions.sort().values.tolist() == list(range(60))
+
+
+def test_fixed_views_come_with_their_strength_and_other_plans_with_none():
+    assert plan_of("augment_copies", [3, 9]).photometric_strength == 0.3
+    assert plan_of("copy", [3, 9]).photometric_strength is None
 
 
 def test_augment_copies_draws_five_views_and_tail_pairs_twice_as_often():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainables.hparams import Hparams
-from trainables.parts.schedules import SCHEDULES, last_epoch_before, restarted, schedule_of, warmed_up
+from trainables.parts.schedules import SCHEDULES, last_epoch_before, restarted, warmed_up
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_a_restarted_schedule_runs_twice():
     assert restarted(SCHEDULES["linear"], 0.0)(0.25) == 0.75
 
 
-def test_the_schedule_of_hyperparameters_has_their_warm_up():
-    schedule = schedule_of(Hparams(schedule="linear", warmup=0.5))
+def test_a_warm_up_takes_its_share_of_training():
+    schedule = warmed_up(SCHEDULES["linear"], 0.5)
     assert [schedule(0.25), schedule(0.75)] == pytest.approx([0.52, 0.5])
 
 

@@ -1,5 +1,6 @@
 """Search spaces: start points that hold in every branch, ranges that follow choices, and proposals that are valid."""
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from learner_cases import SPACE as IMBALANCE_SPACE
 from study_cases import make_stage
 
 from search_spaces import baseline, cifar100
+from search_spaces.declarations import Choice, Float, Int, StartTrial
 from search_spaces.space import Arm, SearchSpace
 from study.engine.searcher import ArmProposer
 from trainables.data.augmentation import AUGMENTATIONS, augmenter
@@ -41,21 +43,23 @@ def proposals(space, arm, num=60):
 
 def branching(trial):
     """A range that follows a choice, a knob that only one branch has, and a choice within it."""
-    optimizer = trial.suggest_categorical("optimizer", ["sgd", "adam"])
-    low, high = {"sgd": (0.01, 1.0), "adam": (1e-4, 1e-2)}[optimizer]
-    values = {"optimizer": optimizer, "learning_rate": trial.suggest_float("learning_rate", low, high, log=True)}
+    optimizer = Choice("optimizer", ["sgd", "adam"], start="sgd").suggest(trial)
+    rate = {
+        "sgd": Float("learning_rate", 0.01, 1.0, log=True, start=0.1),
+        "adam": Float("learning_rate", 1e-4, 1e-2, log=True),
+    }[optimizer]
+    values = {"optimizer": optimizer, "learning_rate": rate.suggest(trial)}
     if optimizer == "adam":
-        values["shape"] = trial.suggest_categorical("shape", ["round", "square"])
+        values["shape"] = trial.suggest_categorical("shape", ["round", "square"])  # Optuna's own call is no less
         if values["shape"] == "square":
-            values["side"] = trial.suggest_int("side", 2, 5)
-            values["tilt"] = trial.suggest_float("tilt", 0.0, 0.5)
+            values["side"] = Int("side", 2, 5).suggest(trial)
+            values["tilt"] = Float("tilt", 0.0, 0.5, start=0.2).suggest(trial)
     return values
 
 
 BRANCHING = SearchSpace(
     arms={name: Arm(name=name, description="an arm", factors={}) for name in ("a", "b")},
     suggest=branching,
-    start={"optimizer": "sgd", "learning_rate": 0.1, "tilt": 0.2},
 )
 
 
@@ -73,6 +77,9 @@ def test_a_start_value_that_a_choice_puts_out_of_range_moves_to_the_middle():
     started = BRANCHING.starting_at({"optimizer": "adam"}, ("a", "b"))
     assert start_of(started) == {"optimizer": "adam", "learning_rate": pytest.approx(1e-3), "shape": "round"}
     assert started.knobs(started.arms["a"])["learning_rate"].high == 1e-2
+    # Nor is one that was asked for, and the knob's own start does not come back in its place.
+    asked = BRANCHING.starting_at({"learning_rate": "0.5"}, ("a",)).starting_at({"optimizer": "adam"}, ("a",))
+    assert start_of(asked)["learning_rate"] == pytest.approx(1e-3)
 
 
 def test_a_knob_without_a_start_value_starts_in_the_middle():
@@ -113,15 +120,97 @@ def test_a_start_for_an_arm_with_the_knob_leaves_the_others_alone():
     assert start_of(started, "b") == start_of(BRANCHING, "b")
 
 
+def test_a_declared_knob_makes_the_suggest_call_that_it_stands_for():
+    calls = []
+
+    class Recorder:
+        number = 0
+
+        def __getattr__(self, name):
+            return lambda *given, **options: calls.append((name, *given, options))
+
+    Float("rate", 0.1, 1.0, log=True, start=0.5).suggest(Recorder())
+    Float("share", 0.0, 1.0).suggest(Recorder())
+    Int("side", 2, 5, start=3).suggest(Recorder())
+    Choice("beta", (0.9, 0.99), start=0.9, scale="logit").suggest(Recorder())
+    assert calls == [
+        ("suggest_float", "rate", 0.1, 1.0, {"log": True}),
+        ("suggest_float", "share", 0.0, 1.0, {"log": False}),
+        ("suggest_int", "side", 2, 5, {}),
+        ("suggest_categorical", "beta", (0.9, 0.99), {}),
+    ]
+
+
+# --- axes
+
+
+def test_an_axis_spans_all_ranges_of_its_knob_and_knobs_of_every_branch_have_one():
+    """learning_rate: sgd's 0.01 to 1 and adam's 0.0001 to 0.01; side and tilt: behind two choices."""
+    expected = {
+        "optimizer": {"scale": "category"},
+        "learning_rate": {"scale": "log", "low": 1e-4, "high": 1.0},
+        "shape": {"scale": "category"},
+        "side": {"scale": "linear", "low": 2, "high": 5},
+        "tilt": {"scale": "linear", "low": 0.0, "high": 0.5},
+    }
+    assert BRANCHING.axes(BRANCHING.arms["a"]) == expected
+    started = BRANCHING.starting_at({"optimizer": "adam", "shape": "square"}, ("a",))
+    assert started.axes(started.arms["a"]) == expected
+
+
+def test_choices_that_are_numbers_have_ends_and_the_scale_that_is_declared():
+    assert Choice("size", (16, 64, 32)).axis == {"scale": "linear", "low": 16, "high": 64}
+    assert Choice("beta", (0.9, 0.99), scale="logit").axis == {"scale": "logit", "low": 0.9, "high": 0.99}
+    assert Choice("flag", (False, True)).axis == Choice("name", ("a", "b")).axis == {"scale": "category"}
+
+
+@pytest.mark.parametrize(("task", "arm"), ARMS)
+def test_every_knob_that_is_ever_proposed_has_an_axis_that_holds_it(task, arm):
+    space = SPACES[task][0]
+    axes = space.axes(space.arms[arm])
+    assert json.loads(json.dumps(axes)) == axes
+    for trial, _ in proposals(space, arm):
+        assert set(trial.params) <= set(axes)
+        for name, value in trial.params.items():
+            if "low" in axes[name]:
+                assert axes[name]["low"] <= value <= axes[name]["high"]
+            else:
+                assert axes[name] == {"scale": "category"}
+
+
+def test_the_axes_of_the_baseline_hold_the_ranges_of_all_optimizers():
+    """lenet's SGD goes up to 0.3, RMSprop down to 3e-5; AdamW's decay up to 0.5, Adam's down to 1e-6."""
+    axes = BASELINE_SPACE.axes(BASELINE_SPACE.arms["lenet"])
+    assert axes["learning_rate"] == {"scale": "log", "low": 3e-5, "high": 0.3}
+    assert axes["weight_decay"] == {"scale": "log", "low": 1e-6, "high": 0.5}
+    assert axes["momentum"] == {"scale": "linear", "low": 0.0, "high": 0.97}
+    assert {"cutout_length", "randaugment_num_ops", "warmup"} <= set(axes)
+    beta = IMBALANCE_SPACE.axes(IMBALANCE_SPACE.arms["class_balanced"])["class_weight_beta"]
+    assert beta == {"scale": "logit", "low": 0.99, "high": 0.99999}
+
+
 # --- every space
+
+
+class Told(StartTrial):
+    """Remembers where each knob is declared to start."""
+
+    def __init__(self, values):
+        super().__init__(values)
+        self.told = {}
+
+    def begin(self, knob):
+        self.told[knob.name] = knob.start
+        return super().begin(knob)
 
 
 @pytest.mark.parametrize(("task", "arm"), ARMS)
 def test_every_arm_starts_where_it_says_and_says_where_every_knob_starts(task, arm):
     space, hparams = SPACES[task]
-    declared = {**space.start, **space.arms[arm].start}
+    trial = Told({})
+    space.sample(space.arms[arm], trial)
     start = space.start_point(space.arms[arm])
-    assert start == {name: declared[name] for name in start}
+    assert start == trial.told
     study = optuna.create_study()
     study.enqueue_trial(start)
     hparams(**space.sample(space.arms[arm], study.ask()))  # raises if not valid
@@ -136,14 +225,9 @@ def test_whatever_is_proposed_is_valid_and_names_entries_of_the_tables(task, arm
         assert valid.model in MODELS
         assert valid.optimizer in OPTIMIZERS
         assert valid.schedule in SCHEDULES
-        assert valid.mixing in {"none", *MIXINGS}
+        assert valid.mixing in MIXINGS
         assert (valid.mixing_alpha is None) == (valid.mixing == "none")
-        augmenter(
-            valid.augmentation,
-            cutout_length=valid.cutout_length,
-            randaugment_num_ops=valid.randaugment_num_ops,
-            randaugment_magnitude=valid.randaugment_magnitude,
-        )
+        augmenter(valid.augmentation, dict(valid))
         assert (valid.cutout_length is None) == ("cutout" not in valid.augmentation)
         assert (valid.randaugment_num_ops is None) == ("randaugment" not in valid.augmentation)
 

@@ -9,7 +9,10 @@ from typing import Any
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Temporary file beside path, fsync, rename."""
+    """Write a temporary file beside path, sync it, rename it, and sync the folder, which holds the name.
+
+    A reader sees the old content or the new one, also after a power cut.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -17,6 +20,7 @@ def write_durably(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -24,3 +28,14 @@ def write_durably(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Indented, and durably."""
     write_durably(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def sync_folder(folder: Path) -> None:
+    """Put on disk which names the folder holds: what was renamed into it stays there."""
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

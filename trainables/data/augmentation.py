@@ -6,14 +6,14 @@ Every random number is drawn on the generator's device, the CPU, and then moved:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-from trainables.common.nearest import nearest
 
 VIEWS = ("as_is", "horizontal_flip", "vertical_flip", "brightness", "contrast")
 # ITU-R 601-2, as in torchvision's adjust_contrast.
@@ -118,18 +118,6 @@ def randaugment(
     return torch.cat(groups).permute(0, 2, 3, 1).contiguous()
 
 
-# The steps of an augmentation, in order. Those without a flip are for data whose mirror image is of another class.
-AUGMENTATIONS: dict[str, tuple[Callable[..., Tensor], ...]] = {
-    "none": (),
-    "crop": (random_crop,),
-    "crop_flip": (random_crop, random_flip),
-    "resized_crop": (random_resized_crop,),
-    "resized_crop_flip": (random_resized_crop, random_flip),
-    "crop_cutout": (random_crop, cutout),
-    "crop_flip_cutout": (random_crop, random_flip, cutout),
-    "crop_randaugment": (random_crop, randaugment),
-    "crop_flip_randaugment": (random_crop, random_flip, randaugment),
-}
 # The knobs of a step and the largest value of each; the least is 0.
 KNOBS: dict[Callable[..., Tensor], dict[str, float]] = {
     cutout: {"cutout_length": math.inf},
@@ -137,26 +125,37 @@ KNOBS: dict[Callable[..., Tensor], dict[str, float]] = {
 }
 
 
-def augmenter(
-    name: str,
-    *,
-    cutout_length: int | None = None,
-    randaugment_num_ops: int | None = None,
-    randaugment_magnitude: int | None = None,
-) -> Augment:
-    """The augmentation of that name in AUGMENTATIONS, with the knobs that its steps have.
+@dataclass(frozen=True)
+class Augmentation:
+    """The steps that a batch goes through, in their order. needs: the hyperparameters that they read, by name."""
 
-    Raises ValueError for an unknown name, and for a knob that is missing or out of its range.
+    steps: tuple[Callable[..., Tensor], ...]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return tuple(knob for step in self.steps for knob in KNOBS.get(step, {}))
+
+
+# Those without a flip are for data whose mirror image is of another class.
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "none": Augmentation(()),
+    "crop": Augmentation((random_crop,)),
+    "crop_flip": Augmentation((random_crop, random_flip)),
+    "resized_crop": Augmentation((random_resized_crop,)),
+    "resized_crop_flip": Augmentation((random_resized_crop, random_flip)),
+    "crop_cutout": Augmentation((random_crop, cutout)),
+    "crop_flip_cutout": Augmentation((random_crop, random_flip, cutout)),
+    "crop_randaugment": Augmentation((random_crop, randaugment)),
+    "crop_flip_randaugment": Augmentation((random_crop, random_flip, randaugment)),
+}
+
+
+def augmenter(name: str, knobs: Mapping[str, Any] | None = None) -> Augment:
+    """The augmentation of that name in AUGMENTATIONS, with the knobs that its steps need among all that there are.
+
+    Raises ValueError for a knob that is out of its range.
     """
-    if name not in AUGMENTATIONS:
-        known = list(AUGMENTATIONS)
-        raise ValueError(f"augmentation must be one of {known}, got {name!r}{nearest(name, known)}")
-    values = {
-        "cutout_length": cutout_length,
-        "randaugment_num_ops": randaugment_num_ops,
-        "randaugment_magnitude": randaugment_magnitude,
-    }
-    steps = [partial(step, **_knobs(step, values, name)) for step in AUGMENTATIONS[name]]
+    steps = [partial(step, **_own_knobs(step, knobs or {})) for step in AUGMENTATIONS[name].steps]
 
     def augment(batch: Tensor, generator: torch.Generator) -> Tensor:
         for step in steps:
@@ -166,17 +165,14 @@ def augmenter(
     return augment
 
 
-def _knobs(step: Callable[..., Tensor], values: dict[str, int | None], name: str) -> dict[str, int]:
-    knobs = {}
-    for knob, largest in KNOBS.get(step, {}).items():
-        value = values[knob]
-        if value is None:
-            raise ValueError(f"{knob} must be given with augmentation {name!r}, got None")
+def _own_knobs(step: Callable[..., Tensor], knobs: Mapping[str, Any]) -> dict[str, int]:
+    own = {knob: knobs[knob] for knob in KNOBS.get(step, {})}
+    for knob, value in own.items():
+        largest = KNOBS[step][knob]
         if not 0 <= value <= largest:
             allowed = "at least 0" if largest == math.inf else f"from 0 to {largest}"
             raise ValueError(f"{knob} must be {allowed}, got {value}")
-        knobs[knob] = value
-    return knobs
+    return own
 
 
 def gather_batch(

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from trainables.common.files import sync_folder
+
 ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 # Part of every key: raise it when decoding, resizing or a source's own split changes.
 CACHE_VERSION = 1
@@ -197,11 +199,7 @@ def _install(temporary: Path, final: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # the other process has moved it
             final.rename(aside)
             shutil.rmtree(aside, ignore_errors=True)
-    descriptor = os.open(final.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(final.parent)
 
 
 def _remove_stale(place: Path) -> None:

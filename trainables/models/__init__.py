@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 
 from torch import nn
 
+from trainables.common.nearest import nearest
 from trainables.models.heads import HEADS
 from trainables.models.lenet import LeNet
 from trainables.models.resnet_cifar import resnet9, resnet18, resnet20, resnet32, resnet34
@@ -52,15 +52,14 @@ def build_model(
     """A freshly initialised model for square images; the caller seeds torch's generator.
 
     Its forward maps float32[B, in_channels, image_size, image_size] to float32[B, num_classes]: logits with
-    the head "linear", cosines in [-1, 1] with "cosine" (what a loss needs: losses.LOSS_HEADS). padding ("same" or
+    the head "linear", cosines in [-1, 1] with "cosine" (what a loss needs: losses.Loss). padding ("same" or
     "valid"), dropout and drop_path (probabilities in [0, 1)): None is the model's own default.
     Raises ValueError for an unknown name, head or padding, an option that the model does not take, fewer than 2
     classes, channels other than 1 or 3, images below 16×16.
     """
     for kind, value, table in (("model", name, MODELS), ("head", head, HEADS), ("padding", padding, PADDINGS)):
         if value is not None and value not in table:
-            nearest = difflib.get_close_matches(value, table, n=1, cutoff=0)[0]
-            raise ValueError(f"{kind} must be one of {', '.join(table)}, got {value!r}; nearest: {nearest}")
+            raise ValueError(f"{kind} must be one of {', '.join(table)}, got {value!r}{nearest(value, table)}")
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
     if in_channels not in (1, 3):

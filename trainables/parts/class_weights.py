@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainables.hparams import ImbalanceHparams
+from trainables.parts.part import Part
 
 
 def tail_classes(class_counts: Tensor) -> Tensor:
@@ -35,6 +37,11 @@ def inverse_weights(class_counts: Tensor, gamma: float) -> Tensor:
 
     class_counts: int64[C]; returns float32[C] with mean 1. Raises ValueError if a count is below 1 or gamma
     below 0.
+
+    Of 1 and 4 images at gamma .5: 1 and 1/2, over their mean 3/4.
+
+    >>> inverse_weights(torch.tensor([1, 4]), 0.5)
+    tensor([1.3333, 0.6667])
     """
     _check_counts(class_counts)
     if not (math.isfinite(gamma) and gamma >= 0):
@@ -48,6 +55,11 @@ def class_balanced_weights(class_counts: Tensor, beta: float) -> Tensor:
     Cui et al. 2019, "Class-Balanced Loss Based on Effective Number of Samples", eq. 4.
     β = 0 is uniform; β → 1 tends to 1/n_j. class_counts: int64[C]; returns float32[C] with mean 1.
     Raises ValueError if a count is below 1 or beta is outside [0, 1).
+
+    Of 1 and 2 images at β = .5: 1 and (1 - .5) / (1 - .25) = 2/3, over their mean 5/6.
+
+    >>> class_balanced_weights(torch.tensor([1, 2]), 0.5)
+    tensor([1.2000, 0.8000])
     """
     _check_counts(class_counts)
     if not 0 <= beta < 1:
@@ -84,19 +96,19 @@ def _mean_one(weights: Tensor) -> Tensor:
     return (weights / weights.mean()).float()
 
 
-def _knob(hparams: ImbalanceHparams, name: str) -> float:
-    value: float | None = getattr(hparams, name)
-    if value is None:
-        raise ValueError(f"class_weighting {hparams.class_weighting!r} needs {name}, got None")
-    return value
+@dataclass(frozen=True, kw_only=True)
+class ClassWeighting(Part):
+    """function(class_counts int64[C], a number for each of needs) -> float32[C] with mean 1."""
+
+    def weights(self, class_counts: Tensor, knobs: Mapping[str, Any]) -> Tensor:
+        """float32[C] with mean 1, with the knobs that it needs among all that there are."""
+        weights: Tensor = self.function(class_counts, *(knobs[knob] for knob in self.needs))
+        return weights
 
 
-CLASS_WEIGHTINGS: dict[str, Callable[[Tensor, ImbalanceHparams], Tensor]] = {
-    "uniform": lambda class_counts, hparams: uniform_weights(class_counts),
-    "inverse": lambda class_counts, hparams: inverse_weights(class_counts, _knob(hparams, "class_weight_gamma")),
-    "class_balanced": lambda class_counts, hparams: class_balanced_weights(
-        class_counts, _knob(hparams, "class_weight_beta")
-    ),
-    "tail": lambda class_counts, hparams: tail_weights(class_counts, _knob(hparams, "tail_class_weight")),
+CLASS_WEIGHTINGS: dict[str, ClassWeighting] = {
+    "uniform": ClassWeighting(function=uniform_weights),
+    "inverse": ClassWeighting(function=inverse_weights, needs=("class_weight_gamma",)),
+    "class_balanced": ClassWeighting(function=class_balanced_weights, needs=("class_weight_beta",)),
+    "tail": ClassWeighting(function=tail_weights, needs=("tail_class_weight",)),
 }
-"""class_weighting -> (class_counts int64[C], hparams) -> float32[C] with mean 1."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainables.parts.part import Part
 
-class Loss(Protocol):
+
+class LossFunction(Protocol):
     """A batch's loss, averaged by class weight (weighted_mean).
 
     logits: float32[B, C]; targets: int64[B], for cross_entropy also float32[B, C], each image's shares of the classes,
     which add up to 1; class_weights: float32[C]; class_counts: int64[C], each at least 1, of the thinned training set;
-    scalars: 0-dim tensors under the hparams' names, so that trials which differ only in numbers share one program. All
-    on one device. Returns a 0-dim tensor; raises ValueError if a scalar is missing.
+    scalars: 0-dim tensors under the hparams' names, of which it reads its own. All
+    on one device. Returns a 0-dim tensor.
     """
 
     def __call__(
@@ -50,9 +53,9 @@ def cross_entropy(
 
     Averaged as Σ w_c t_c (-log p_c) / Σ w_c t_c over images and classes: each share of a mixed image weighs as its
     class does. label_smoothing ε puts (1 - ε) t + ε / C in the numerator's place of t, as torch's F.cross_entropy does.
-    See Loss for shapes; does not use class_counts; raises ValueError without label_smoothing.
+    See LossFunction for shapes; does not use class_counts.
     """
-    smoothing = _scalar(scalars, "label_smoothing")
+    smoothing = scalars["label_smoothing"]
     shares = targets if targets.is_floating_point() else F.one_hot(targets, logits.shape[-1]).to(logits.dtype)
     weights = class_weights * shares
     losses = -logits.log_softmax(dim=-1)
@@ -71,19 +74,25 @@ def focal(
 ) -> Tensor:
     """Lin et al. 2017, "Focal Loss", eq. 4, under a softmax: -(1 - p_y)^focal_gamma log p_y; 0 is CE.
 
-    Its eq. 5's α are the class_weights. See Loss for shapes; raises ValueError without focal_gamma.
+    Its eq. 5's α are the class_weights. See LossFunction for shapes.
     """
     losses = F.cross_entropy(logits, targets, reduction="none")
     # 1-p as -expm1(log p) keeps its digits near p = 1. The floor keeps the gradient finite there: for gamma <
     # 1 the derivative of x^gamma at 0 is infinite, and infinity × 0 is NaN.
     miss = (-(-losses).expm1()).clamp(min=1e-12)
-    return weighted_mean(miss.pow(_scalar(scalars, "focal_gamma")) * losses, targets, class_weights)
+    return weighted_mean(miss.pow(scalars["focal_gamma"]) * losses, targets, class_weights)
 
 
 def ldam_margins(class_counts: Tensor, max_margin: Tensor) -> Tensor:
     """Cao et al. 2019, eq. 13: margin_j ∝ n_j^-1/4, the rarest class's equal to max_margin.
 
     class_counts: int64[C]; max_margin: 0-dim; returns float32[C].
+
+    Of 1 and 16 images: 16^-1/4 is half of 1^-1/4.
+
+    >>> import torch
+    >>> ldam_margins(torch.tensor([1, 16]), torch.tensor(0.5))
+    tensor([0.5000, 0.2500])
     """
     relative = class_counts.to(max_margin.dtype).pow(-0.25)
     return max_margin * relative / relative.max()
@@ -100,12 +109,12 @@ def ldam(
     """Cao et al. 2019, "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", eq. 13-14.
 
     CE(ldam_scale (z - margin_y onehot_y)), with margins up to ldam_max_margin. The logits are cosines in [-1,
-    1] (LOSS_HEADS). Weighted by class_weights like every loss here; LDAM-DRW is these weights switched on
-    late. See Loss for shapes; raises ValueError without ldam_max_margin or ldam_scale.
+    1]. Weighted by class_weights like every loss here; LDAM-DRW is these weights switched on late. See LossFunction for
+    shapes.
     """
-    margins = ldam_margins(class_counts, _scalar(scalars, "ldam_max_margin"))
+    margins = ldam_margins(class_counts, scalars["ldam_max_margin"])
     is_target = F.one_hot(targets, logits.shape[-1]).to(logits.dtype)
-    shifted = _scalar(scalars, "ldam_scale") * (logits - is_target * margins)
+    shifted = scalars["ldam_scale"] * (logits - is_target * margins)
     return weighted_mean(F.cross_entropy(shifted, targets, reduction="none"), targets, class_weights)
 
 
@@ -120,9 +129,9 @@ def balanced_softmax(
     """CE(z + τ log π), π the class prior n_j / Σn, τ = balanced_softmax_tau.
 
     τ = 1: Ren et al. 2020, "Balanced Meta-Softmax", eq. 4; any τ: the logit-adjusted loss of Menon et al.
-    2021, eq. 10. See Loss for shapes; raises ValueError without balanced_softmax_tau.
+    2021, eq. 10. See LossFunction for shapes.
     """
-    adjusted = logits + _scalar(scalars, "balanced_softmax_tau") * _log_prior(class_counts, like=logits)
+    adjusted = logits + scalars["balanced_softmax_tau"] * _log_prior(class_counts, like=logits)
     return weighted_mean(F.cross_entropy(adjusted, targets, reduction="none"), targets, class_weights)
 
 
@@ -131,6 +140,13 @@ def post_hoc_adjustment(logits: Tensor, class_counts: Tensor, tau: Tensor | floa
 
     logits: float32[..., C]; class_counts: int64[C], each at least 1, of the training set; returns
     float32[..., C].
+
+    Equal logits of a class with a quarter of the images and one with the rest: the rare one gains log 3 on the other.
+
+    >>> import torch
+    >>> adjusted = post_hoc_adjustment(torch.zeros(2), torch.tensor([1, 3]), 1.0)
+    >>> round(float((adjusted[0] - adjusted[1]).exp()), 4)
+    3.0
     """
     return logits - tau * _log_prior(class_counts, like=logits)
 
@@ -140,18 +156,33 @@ def _log_prior(class_counts: Tensor, *, like: Tensor) -> Tensor:
     return (counts / counts.sum()).log()
 
 
-def _scalar(scalars: Mapping[str, Tensor], name: str) -> Tensor:
-    if name not in scalars:
-        raise ValueError(f"this loss needs {name}, got only {sorted(scalars)}")
-    return scalars[name]
+def _as_they_are(outputs: Tensor, knobs: Mapping[str, Any]) -> Tensor:
+    return outputs
+
+
+def _scaled_cosines(outputs: Tensor, knobs: Mapping[str, Any]) -> Tensor:
+    """The logits that ldam compares but for its margins: with cosines alone, NLL and ECE would mean nothing."""
+    scale: float = knobs["ldam_scale"]
+    return scale * outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(Part):
+    """A loss and what is settled by choosing it. needs: the scalars that its function reads.
+
+    head: of models.heads.HEADS, the last layer whose outputs it takes. to_logits(outputs, knobs): what these are when
+    the model is judged. takes_soft_targets: whether its targets may be shares of the classes.
+    """
+
+    function: LossFunction
+    head: str = "linear"
+    to_logits: Callable[[Tensor, Mapping[str, Any]], Tensor] = _as_they_are
+    takes_soft_targets: bool = False
 
 
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": cross_entropy,
-    "focal": focal,
-    "ldam": ldam,
-    "balanced_softmax": balanced_softmax,
+    "cross_entropy": Loss(function=cross_entropy, needs=("label_smoothing",), takes_soft_targets=True),
+    "focal": Loss(function=focal, needs=("focal_gamma",)),
+    "ldam": Loss(function=ldam, needs=("ldam_max_margin", "ldam_scale"), head="cosine", to_logits=_scaled_cosines),
+    "balanced_softmax": Loss(function=balanced_softmax, needs=("balanced_softmax_tau",)),
 }
-
-LOSS_HEADS: dict[str, str] = {"ldam": "cosine"}
-"""The head a loss needs, where it is not "linear": LOSS_HEADS.get(loss, "linear")."""

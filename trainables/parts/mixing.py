@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from trainables.parts.part import Part
 
 Prepare = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 """(images float32[B, C, H, W], labels int64[B], CPU generator) -> (what the model is given, what the loss is given)."""
@@ -21,21 +25,21 @@ def as_they_are(images: Tensor, labels: Tensor, generator: torch.Generator) -> t
 REMIX_KAPPA, REMIX_TAU = 3.0, 0.5  # Chou et al. 2020's choice
 
 
-def mixup(alpha: float, class_counts: Tensor) -> Prepare:
+def mixup(class_counts: Tensor, alpha: float) -> Prepare:
     """Zhang et al. 2018, "mixup": λ of an image and its label, 1 - λ of another's; λ ~ Beta(α, α), one a batch."""
     from torchvision.transforms.v2 import MixUp  # slow to import, and most trials do without
 
     return _torchvision(MixUp(alpha=alpha, num_classes=len(class_counts)))
 
 
-def cutmix(alpha: float, class_counts: Tensor) -> Prepare:
+def cutmix(class_counts: Tensor, alpha: float) -> Prepare:
     """Yun et al. 2019, "CutMix": a box of another image, about 1 - λ of the area, and as much of its label."""
     from torchvision.transforms.v2 import CutMix
 
     return _torchvision(CutMix(alpha=alpha, num_classes=len(class_counts)))
 
 
-def remix(alpha: float, class_counts: Tensor) -> Prepare:
+def remix(class_counts: Tensor, alpha: float) -> Prepare:
     """Chou et al. 2020, "Remix: Rebalanced Mixup", eq. 5-7: mixup whose labels favour the rarer class.
 
     As in torchvision's MixUp, an image's partner is the one before it in the batch, and λ is the batch's.
@@ -65,20 +69,25 @@ def remix_label_share(share: float, counts: Tensor, partner_counts: Tensor) -> T
     return torch.full_like(counts, share, dtype=torch.float32).masked_fill(gives, 0.0).masked_fill(takes, 1.0)
 
 
-MIXINGS: dict[str, Callable[[float, Tensor], Prepare]] = {"mixup": mixup, "cutmix": cutmix, "remix": remix}
-"""mixing -> (alpha of Beta(alpha, alpha), class_counts int64[C] on the images' device) -> Prepare.
+@dataclass(frozen=True, kw_only=True)
+class Mixing(Part):
+    """function(class_counts int64[C] on the images' device, a number for each of needs) -> Prepare.
 
-Its targets are float32[B, C], shares that add up to 1.
-"""
+    The targets of one that mixes are float32[B, C], shares that add up to 1.
+    """
+
+    def prepare(self, class_counts: Tensor, knobs: Mapping[str, Any]) -> Prepare:
+        """With the knobs that it needs among all that there are."""
+        prepare: Prepare = self.function(class_counts, *(knobs[knob] for knob in self.needs))
+        return prepare
 
 
-def prepare_of(mixing: str, alpha: float | None, class_counts: Tensor) -> Prepare:
-    """The Prepare of that name; "none" leaves the batch alone. Raises ValueError if one of MIXINGS has no alpha."""
-    if mixing == "none":
-        return as_they_are
-    if alpha is None:
-        raise ValueError(f"mixing {mixing!r} needs mixing_alpha, got None")
-    return MIXINGS[mixing](alpha, class_counts)
+MIXINGS: dict[str, Mixing] = {
+    "none": Mixing(function=lambda class_counts: as_they_are),
+    "mixup": Mixing(function=mixup, needs=("mixing_alpha",)),
+    "cutmix": Mixing(function=cutmix, needs=("mixing_alpha",)),
+    "remix": Mixing(function=remix, needs=("mixing_alpha",)),
+}
 
 
 def _torchvision(transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Prepare:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from trainables.data.augmentation import VIEWS
-from trainables.hparams import RecipeHparams
 from trainables.parts.class_weights import tail_classes
 from trainables.parts.samplers import (
     SAMPLERS,
@@ -34,13 +33,11 @@ def augment_all(epoch: Epoch) -> EpochPlan:
 
     Its photometric factors are drawn anew in each epoch, where the source's set was made once.
     """
-    hparams = epoch.hparams
-    assert isinstance(hparams, RecipeHparams)
     views = list(VIEWS)
-    if not hparams.vertical_flip:
+    if not epoch.knobs["vertical_flip"]:
         views[views.index("vertical_flip")] = "brightness"  # as many images as with it
-    pairs = augmented(epoch, views=views, doubles_tail=hparams.doubles_tail)
-    return views_plan(shuffled(pairs, epoch.generator), epoch.batch_size)
+    pairs = augmented(epoch, views=views, doubles_tail=epoch.knobs["doubles_tail"])
+    return views_plan(shuffled(pairs, epoch.generator), epoch)
 
 
 def mask_in_loop(epoch: Epoch) -> EpochPlan:
@@ -65,17 +62,18 @@ def mask_in_loop_oversample(epoch: Epoch) -> EpochPlan:
 def flag_oversample(epoch: Epoch) -> EpochPlan:
     """The same on data thinned once, whose rare images all lie in full batches: see samplers.full_and_cut_batches."""
     batches = full_and_cut_batches(epoch.labels, epoch.class_counts, epoch.batch_size, epoch.generator)
-    cut_loss_scale = epoch.knob("cut_loss_scale")
+    cut_loss_scale = epoch.knobs["cut_loss_scale"]
     return _concatenated(_merged([(part, 1.0 if full else cut_loss_scale, full) for part, full in batches], epoch))
 
 
+_MASK_KNOBS = ("full_batch_share", "cut_loss_scale")
 NATURAL_SAMPLERS: dict[str, Sampler] = {
     **SAMPLERS,
-    "copy_all": copy_all,
-    "augment_all": augment_all,
-    "mask_in_loop": mask_in_loop,
-    "mask_in_loop_oversample": mask_in_loop_oversample,
-    "flag_oversample": flag_oversample,
+    "copy_all": Sampler(function=copy_all),
+    "augment_all": Sampler(function=augment_all, needs=("photometric_strength", "vertical_flip", "doubles_tail")),
+    "mask_in_loop": Sampler(function=mask_in_loop, needs=_MASK_KNOBS),
+    "mask_in_loop_oversample": Sampler(function=mask_in_loop_oversample, needs=_MASK_KNOBS),
+    "flag_oversample": Sampler(function=flag_oversample, needs=("cut_loss_scale",)),
 }
 
 _Batch = tuple[Tensor, float, bool]
@@ -89,13 +87,13 @@ def _masked_batches(epoch: Epoch) -> list[_Batch]:
     parts = order.split(batch_sizes_of(len(order), epoch.batch_size))
     draws = torch.rand(len(parts), generator=epoch.generator)
     # A set of few batches, scaled down for a smoke run, may have drawn none.
-    threshold = max(epoch.knob("full_batch_share"), float(draws.min()))
+    threshold = max(epoch.knobs["full_batch_share"], float(draws.min()))
     masked = []
     for part, draw in zip(parts, draws.tolist(), strict=True):
         if draw <= threshold:
             masked.append((part, 1.0, True))
         elif len(kept := part[~is_tail[part]]) > 1:  # BatchNorm learns nothing from one image
-            masked.append((kept, epoch.knob("cut_loss_scale"), False))
+            masked.append((kept, epoch.knobs["cut_loss_scale"], False))
     return masked
 
 

@@ -7,15 +7,16 @@ is a pure function of its arguments: the caller seeds the generator by (seed, ep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainables.data.augmentation import VIEWS
-from trainables.hparams import ImbalanceHparams
 from trainables.parts.class_weights import tail_classes
+from trainables.parts.part import Part
 from trainables.parts.schedules import last_epoch_before
 
 
@@ -25,13 +26,15 @@ class EpochPlan:
 
     positions: int64[N], into the thinned training set; batch_sizes: they add up to N; loss_scales:
     float32[num_batches], each batch's loss times this; views: uint8[N], indices into VIEWS, or None
-    where the images are not fixed views. Raises ValueError if the lengths disagree.
+    where the images are not fixed views; photometric_strength: of these views' brightness and contrast.
+    Raises ValueError if the lengths disagree.
     """
 
     positions: Tensor
     batch_sizes: tuple[int, ...]
     loss_scales: Tensor
     views: Tensor | None = None
+    photometric_strength: float | None = None
 
     def __post_init__(self) -> None:
         if sum(self.batch_sizes) != len(self.positions):
@@ -42,10 +45,10 @@ class EpochPlan:
             raise ValueError(f"got {len(self.views)} views for {len(self.positions)} positions")
 
 
-def plain_plan(positions: Tensor, batch_size: int, views: Tensor | None = None) -> EpochPlan:
-    """These positions in this order, all batches at loss scale 1. positions: int64[N]; views: uint8[N] or None."""
+def plain_plan(positions: Tensor, batch_size: int) -> EpochPlan:
+    """These positions in this order, all batches at loss scale 1. positions: int64[N]."""
     sizes = batch_sizes_of(len(positions), batch_size)
-    return EpochPlan(positions=positions, batch_sizes=sizes, loss_scales=torch.ones(len(sizes)), views=views)
+    return EpochPlan(positions=positions, batch_sizes=sizes, loss_scales=torch.ones(len(sizes)))
 
 
 def shuffled_plan(num_images: int, batch_size: int, generator: torch.Generator) -> EpochPlan:
@@ -57,14 +60,15 @@ def shuffled_plan(num_images: int, batch_size: int, generator: torch.Generator) 
 class Epoch:
     """What a sampler draws an epoch from.
 
-    labels: int64[M] of the thinned training set; class_counts: int64[C]; number: the epoch, 1 to num_epochs; generator:
-    all its random numbers. All tensors on the CPU. Raises ValueError if class_counts are not those of the labels or a
-    class has no image.
+    labels: int64[M] of the thinned training set; class_counts: int64[C]; knobs: hyperparameters by name, of which a
+    sampler reads its own; number: the epoch, 1 to num_epochs; generator: all its random numbers. All tensors on the
+    CPU. Raises ValueError if class_counts are not those of the labels or a class has no image.
     """
 
     labels: Tensor
     class_counts: Tensor
-    hparams: ImbalanceHparams
+    batch_size: int
+    knobs: Mapping[str, Any]
     number: int
     num_epochs: int
     generator: torch.Generator
@@ -76,21 +80,6 @@ class Epoch:
             )
         if int(self.class_counts.min()) < 1:
             raise ValueError(f"every class must have at least 1 image, got class_counts {self.class_counts.tolist()}")
-
-    @property
-    def batch_size(self) -> int:
-        return self.hparams.batch_size
-
-    def knob(self, name: str) -> float:
-        """The hyperparameter of that name. Raises ValueError if it is None."""
-        value: float | None = getattr(self.hparams, name)
-        if value is None:
-            raise ValueError(f"sampler {self.hparams.sampler!r} needs {name}, got None")
-        return value
-
-
-Sampler = Callable[[Epoch], EpochPlan]
-"""Raises ValueError if a knob it needs is None."""
 
 
 def shuffle(epoch: Epoch) -> EpochPlan:
@@ -118,7 +107,7 @@ def augment_copies(epoch: Epoch) -> EpochPlan:
     An epoch is N (image, view) pairs drawn from that set without replacement; a tail pair lies in it twice.
     """
     drawn = shuffled(augmented(epoch), epoch.generator)[: len(epoch.labels)]
-    return views_plan(drawn, epoch.batch_size)
+    return views_plan(drawn, epoch)
 
 
 def augmented(epoch: Epoch, *, views: Sequence[str] = VIEWS, doubles_tail: bool = True) -> Tensor:
@@ -130,9 +119,13 @@ def augmented(epoch: Epoch, *, views: Sequence[str] = VIEWS, doubles_tail: bool 
     return pairs.flatten().repeat_interleave(copies.repeat_interleave(len(views)))
 
 
-def views_plan(pairs: Tensor, batch_size: int) -> EpochPlan:
-    """These (image, view) pairs in this order."""
-    return plain_plan(pairs // len(VIEWS), batch_size, views=(pairs % len(VIEWS)).to(torch.uint8))
+def views_plan(pairs: Tensor, epoch: Epoch) -> EpochPlan:
+    """These (image, view) pairs in this order, at the epoch's photometric_strength."""
+    return replace(
+        plain_plan(pairs // len(VIEWS), epoch.batch_size),
+        views=(pairs % len(VIEWS)).to(torch.uint8),
+        photometric_strength=epoch.knobs["photometric_strength"],
+    )
 
 
 def weighted(epoch: Epoch) -> EpochPlan:
@@ -141,7 +134,7 @@ def weighted(epoch: Epoch) -> EpochPlan:
     q = 1 is the data as it is, ½ square-root sampling, 0 balanced.
     Kang et al. 2020, "Decoupling Representation and Classifier for Long-Tailed Recognition", eq. 1.
     """
-    return _drawn(epoch, epoch.class_counts.double().pow(epoch.knob("sampler_exponent") - 1))
+    return _drawn(epoch, epoch.class_counts.double().pow(epoch.knobs["sampler_exponent"] - 1))
 
 
 def progressive(epoch: Epoch) -> EpochPlan:
@@ -157,12 +150,12 @@ def progressive(epoch: Epoch) -> EpochPlan:
 
 def deferred(epoch: Epoch) -> EpochPlan:
     """Deferred re-sampling (DRS), Cao et al. 2019: each image once until reweight_start, then balanced draws."""
-    return _balanced_after(epoch, epoch.knob("reweight_start"))
+    return _balanced_after(epoch, epoch.knobs["reweight_start"])
 
 
 def decoupled(epoch: Epoch) -> EpochPlan:
     """What cRT trains on, Kang et al. 2020: each image once until head_start (the trunk), then balanced draws."""
-    return _balanced_after(epoch, epoch.knob("head_start"))
+    return _balanced_after(epoch, epoch.knobs["head_start"])
 
 
 def flag(epoch: Epoch) -> EpochPlan:
@@ -172,7 +165,7 @@ def flag(epoch: Epoch) -> EpochPlan:
     about 1 batch in 10 is full, as in the source. (There the mask was drawn anew in every epoch, so that
     nothing was cut.)
     """
-    cut_loss_scale = epoch.knob("cut_loss_scale")
+    cut_loss_scale = epoch.knobs["cut_loss_scale"]
     batches = full_and_cut_batches(epoch.labels, epoch.class_counts, epoch.batch_size, epoch.generator)
     return EpochPlan(
         positions=torch.cat([positions for positions, _ in batches]),
@@ -192,7 +185,7 @@ def warmup_oversample(epoch: Epoch) -> EpochPlan:
     other epochs, whose order is another.
     """
     labels, class_counts = epoch.labels, epoch.class_counts
-    cut_loss_scale = epoch.knob("cut_loss_scale")
+    cut_loss_scale = epoch.knobs["cut_loss_scale"]
     drawn: list[tuple[Tensor, float]] = []
     recorded: list[Tensor] = []
     num_missing = len(labels)
@@ -212,16 +205,28 @@ def warmup_oversample(epoch: Epoch) -> EpochPlan:
     return _truncated(drawn, len(labels))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sampler(Part):
+    """function(Epoch) -> EpochPlan, which reads the knobs in needs.
+
+    retrains_head_from: the knob that says from which share of training on the head alone is trained, anew; None: all of
+    the model is trained to the end.
+    """
+
+    function: Callable[[Epoch], EpochPlan]
+    retrains_head_from: str | None = None
+
+
 SAMPLERS: dict[str, Sampler] = {
-    "shuffle": shuffle,
-    "copy": copy,
-    "augment_copies": augment_copies,
-    "weighted": weighted,
-    "progressive": progressive,
-    "deferred": deferred,
-    "decoupled": decoupled,
-    "flag": flag,
-    "warmup_oversample": warmup_oversample,
+    "shuffle": Sampler(function=shuffle),
+    "copy": Sampler(function=copy),
+    "augment_copies": Sampler(function=augment_copies, needs=("photometric_strength",)),
+    "weighted": Sampler(function=weighted, needs=("sampler_exponent",)),
+    "progressive": Sampler(function=progressive),
+    "deferred": Sampler(function=deferred, needs=("reweight_start",)),
+    "decoupled": Sampler(function=decoupled, needs=("head_start",), retrains_head_from="head_start"),
+    "flag": Sampler(function=flag, needs=("cut_loss_scale",)),
+    "warmup_oversample": Sampler(function=warmup_oversample, needs=("cut_loss_scale",)),
 }
 
 

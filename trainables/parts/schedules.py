@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from trainables.hparams import Hparams
-
 Schedule = Callable[[float], float]
 """(progress in [0, 1)) -> multiplier in (0, 1]."""
 
@@ -85,14 +83,12 @@ def restarted(schedule: Schedule, restart: float) -> Schedule:
     return multiplier
 
 
-def schedule_of(hparams: Hparams) -> Schedule:
-    """The schedule that hparams name, after their warm-up."""
-    return warmed_up(SCHEDULES[hparams.schedule], hparams.warmup)
-
-
 def last_epoch_before(start: float, num_epochs: int) -> int:
     """The last epoch before a phase that starts at the share `start` of training; 0: it is there from the first.
 
     At least one epoch is left for the phase. Epochs count from 1.
+
+    >>> last_epoch_before(0.8, 10), last_epoch_before(1.0, 10), last_epoch_before(0.0, 10)
+    (8, 9, 0)
     """
     return min(round(start * num_epochs), num_epochs - 1)

@@ -11,78 +11,66 @@ from torch import Tensor, nn
 
 from trainables.common.seeds import derive_seed
 from trainables.data.types import TuningData
-from trainables.hparams import ImbalanceHparams, Numerics
+from trainables.hparams import ImbalanceHparams
 from trainables.parts.class_weights import CLASS_WEIGHTINGS
-from trainables.parts.losses import LOSS_HEADS, LOSSES, Loss, post_hoc_adjustment
-from trainables.parts.samplers import SAMPLERS, Epoch, EpochPlan, Sampler
-from trainables.parts.schedules import last_epoch_before, restarted, schedule_of
-from trainables.training.build import BeginEpoch, MakeBeginEpoch, build_classifier, no_phases
+from trainables.parts.losses import Loss, post_hoc_adjustment
+from trainables.parts.samplers import Epoch, EpochPlan, Sampler
+from trainables.parts.schedules import Schedule, last_epoch_before, restarted
+from trainables.training.build import MakePhases, Phases, build_classifier, one_phase
 from trainables.training.evaluation import judge_classifier, sweep_on_test, sweep_on_validation, validate_classifier
 from trainables.training.learner import Learner
+from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
 
 
-def build_learner(
-    hparams: ImbalanceHparams,
-    data: TuningData,
-    *,
-    num_epochs: int,
-    seed: int,
-    numerics: Numerics,
-    device: torch.device,
-    samplers: Mapping[str, Sampler] = SAMPLERS,
-    losses: Mapping[str, Loss] = LOSSES,
-    **options: Any,
-) -> Learner:
-    """A learner at epoch 0. What it will do is a function of the arguments alone; options: of build_classifier."""
+def build_learner(hparams: ImbalanceHparams, data: TuningData, setup: TrialSetup) -> Learner:
+    """A learner at epoch 0. What it will do is a function of the arguments alone."""
+    knobs = dict(hparams)
+    loss, sampler = hparams.loss_entry, hparams.sampler_entry
     train_labels = torch.from_numpy(data.labels[data.train_indices])
     class_counts = torch.from_numpy(data.class_counts.copy())
 
     def plan(epoch: int, generator: torch.Generator) -> EpochPlan:
-        return samplers[hparams.sampler](
+        return sampler.function(
             Epoch(
                 labels=train_labels,
                 class_counts=class_counts,
-                hparams=hparams,
+                batch_size=hparams.batch_size,
+                knobs=knobs,
                 number=epoch,
-                num_epochs=num_epochs,
+                num_epochs=setup.num_epochs,
                 generator=generator,
             )
         )
 
-    schedule = schedule_of(hparams)
-    begin_epoch: MakeBeginEpoch = no_phases
-    if hparams.head_start is not None:
-        num_trunk_epochs = last_epoch_before(hparams.head_start, num_epochs)
-        schedule = restarted(schedule, num_trunk_epochs / num_epochs)
-        begin_epoch = head_retraining(num_trunk_epochs, seed=seed)
+    on_device = class_counts.to(setup.device)
     return build_classifier(
         hparams,
         data,
-        num_epochs=num_epochs,
-        seed=seed,
-        numerics=numerics,
-        device=device,
+        setup,
+        loss=_weighted(loss, hparams, on_device, setup.num_epochs),
+        head=loss.head,
         plan=plan,
-        loss=_loss(losses[hparams.loss], hparams, class_counts.to(device), num_epochs),
-        schedule=schedule,
-        head=LOSS_HEADS.get(hparams.loss, "linear"),
-        photometric_strength=hparams.photometric_strength,
-        adjust_logits=_adjustment(hparams, class_counts.to(device)),
-        begin_epoch=begin_epoch,
-        **options,
+        phases=_phases(sampler, knobs, setup),
+        adjust_logits=_adjustment(loss, hparams, on_device),
     )
 
 
-def head_retraining(num_trunk_epochs: int, *, seed: int) -> MakeBeginEpoch:
+def _phases(sampler: Sampler, knobs: Mapping[str, Any], setup: TrialSetup) -> MakePhases:
+    if sampler.retrains_head_from is None:
+        return one_phase
+    return head_retraining(last_epoch_before(knobs[sampler.retrains_head_from], setup.num_epochs), setup)
+
+
+def head_retraining(num_trunk_epochs: int, setup: TrialSetup) -> MakePhases:
     """Classifier re-training (cRT), Kang et al. 2020: after num_trunk_epochs the head starts anew, the trunk is frozen.
 
-    A frozen trunk gets no gradient, so that no optimiser moves or decays it, and stays in evaluation mode, so that its
-    BatchNorm statistics stay too. The head starts once, from weights that are a function of the seed; what a later
-    epoch or a resume finds is what was trained.
+    The schedule starts anew with it. A frozen trunk gets no gradient, so that no optimiser moves or decays it, and
+    stays in evaluation mode, so that its BatchNorm statistics stay too. The head starts once, from weights that are a
+    function of the seed; what a later epoch or a resume finds is what was trained.
     """
 
-    def of(model: nn.Module, optimizer: torch.optim.Optimizer) -> BeginEpoch:
+    def phases(model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule) -> Phases:
         head = model.get_submodule("head")
 
         def begin_epoch(epoch: int) -> None:
@@ -91,11 +79,11 @@ def head_retraining(num_trunk_epochs: int, *, seed: int) -> MakeBeginEpoch:
             model.requires_grad_(False).eval()
             head.requires_grad_(True).train()
             if epoch == num_trunk_epochs + 1:
-                _restart(head, optimizer, derive_seed(seed, "head"))
+                _restart(head, optimizer, derive_seed(setup.seed, "head"))
 
-        return begin_epoch
+        return Phases(schedule=restarted(schedule, num_trunk_epochs / setup.num_epochs), begin_epoch=begin_epoch)
 
-    return of
+    return phases
 
 
 def _restart(head: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
@@ -109,10 +97,11 @@ def _restart(head: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> No
         optimizer.state.pop(parameter, None)
 
 
-def _loss(
+def _weighted(
     loss: Loss, hparams: ImbalanceHparams, class_counts: Tensor, num_epochs: int
 ) -> Callable[[Tensor, Tensor, int], Tensor]:
-    weights = CLASS_WEIGHTINGS[hparams.class_weighting](class_counts, hparams)
+    """The loss under the class weights that hparams name, from reweight_start on."""
+    weights = CLASS_WEIGHTINGS[hparams.class_weighting].weights(class_counts, dict(hparams))
     uniform = torch.ones_like(weights)
     deferred_until = last_epoch_before(hparams.reweight_start or 0.0, num_epochs)
     scalars = {
@@ -123,20 +112,18 @@ def _loss(
 
     def weighted_loss(logits: Tensor, targets: Tensor, epoch: int) -> Tensor:
         class_weights = weights if epoch > deferred_until else uniform
-        return loss(logits, targets, class_weights=class_weights, class_counts=class_counts, scalars=scalars)
+        return loss.function(logits, targets, class_weights=class_weights, class_counts=class_counts, scalars=scalars)
 
     return weighted_loss
 
 
-def _adjustment(hparams: ImbalanceHparams, class_counts: Tensor) -> Callable[[Tensor], Tensor]:
-    """What turns the model's output into logits when it is judged."""
-    if hparams.post_hoc_tau is not None:
-        tau = hparams.post_hoc_tau
-        return lambda logits: post_hoc_adjustment(logits, class_counts, tau)
-    if hparams.ldam_scale is not None:  # LDAM's logits are cosines x scale: without it, NLL and ECE mean nothing
-        scale = hparams.ldam_scale
-        return lambda cosines: scale * cosines
-    return lambda logits: logits
+def _adjustment(loss: Loss, hparams: ImbalanceHparams, class_counts: Tensor) -> Callable[[Tensor], Tensor]:
+    """What turns the model's outputs into logits when it is judged."""
+    knobs = dict(hparams)
+    tau = hparams.post_hoc_tau
+    if tau is None:
+        return lambda outputs: loss.to_logits(outputs, knobs)
+    return lambda outputs: post_hoc_adjustment(loss.to_logits(outputs, knobs), class_counts, tau)
 
 
 IMBALANCE = Task(

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import update_bn
 from trainables.common.seeds import derive_seed
 from trainables.data.splits import label_subset
 from trainables.data.types import TestData, TuningData
-from trainables.hparams import JigsawHparams, Numerics, TransferHparams
+from trainables.hparams import JigsawHparams, TransferHparams
 from trainables.models.jigsaw_net import JigsawNet
 from trainables.parts.samplers import EpochPlan, plain_plan
 from trainables.puzzles import (
@@ -33,6 +33,7 @@ from trainables.puzzles import (
 from trainables.training.build import build_classifier, build_learner_of
 from trainables.training.evaluation import judge_classifier, validate_classifier
 from trainables.training.learner import EVAL_BATCH_SIZE, Learner
+from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
 
 NUM_SHOWN = 8  # puzzles of the test split that a page shows
@@ -111,31 +112,21 @@ def normalised_tiles(tiles: Tensor) -> Tensor:
     return (tiles - mean) / deviation.clamp_min(1e-3)  # a tile of one colour has none
 
 
-def build_pretext(
-    hparams: JigsawHparams,
-    data: TuningData,
-    *,
-    num_epochs: int,
-    seed: int,
-    numerics: Numerics,
-    device: torch.device,
-) -> Learner:
+def build_pretext(hparams: JigsawHparams, data: TuningData, setup: TrialSetup) -> Learner:
     """A learner of puzzles. It is given the images of the training set, and no label."""
-    return puzzle_learner(
-        Puzzles(hparams=hparams), data, num_epochs=num_epochs, seed=seed, numerics=numerics, device=device
-    )
+    return puzzle_learner(Puzzles(hparams=hparams), data, setup)
 
 
-def puzzle_learner(puzzles: Puzzles, data: TuningData, **options: Any) -> Learner:
-    """options: of build_learner_of."""
+def puzzle_learner(puzzles: Puzzles, data: TuningData, setup: TrialSetup) -> Learner:
+    """A learner of these puzzles."""
     hparams = puzzles.hparams
     return build_learner_of(
         lambda in_channels, image_size: JigsawNet(grid=hparams.grid, in_channels=in_channels, image_size=image_size),
         hparams,
         data,
+        setup,
         loss=puzzles.loss,
         prepare=puzzles,
-        **options,
     )
 
 
@@ -183,15 +174,7 @@ def passes_per_epoch(label_fraction: float) -> int:
     return max(1, round(label_fraction**-0.5))
 
 
-def build_transfer(
-    hparams: TransferHparams,
-    data: TuningData,
-    *,
-    num_epochs: int,
-    seed: int,
-    numerics: Numerics,
-    device: torch.device,
-) -> Learner:
+def build_transfer(hparams: TransferHparams, data: TuningData, setup: TrialSetup) -> Learner:
     """A classifier on label_fraction of the labels. Raises ValueError where a class would have no image left."""
     indices = label_subset(data, hparams.label_fraction)
 
@@ -205,10 +188,7 @@ def build_transfer(
     return build_classifier(
         hparams,
         data,
-        num_epochs=num_epochs,
-        seed=seed,
-        numerics=numerics,
-        device=device,
+        setup,
         train_indices=indices,
         plan=plan,
         lr_scales=dict.fromkeys(trunk_layers(hparams), ratio) if ratio is not None else None,
@@ -252,6 +232,13 @@ def _estimate_statistics(learner: Learner, model: nn.Module) -> None:
         update_bn([learner.batches.normalised(part) for part in images.split(EVAL_BATCH_SIZE)], model)
 
 
+def tiles_in_place(learner: Learner, images: Tensor) -> tuple[Tensor, int]:
+    """The images' tiles, each in its true place, and how many there are a side."""
+    puzzles = _puzzles(learner)
+    tiles, permutations = puzzles.posed(learner.batches.normalised(images), torch.Generator().manual_seed(0))
+    return shuffle_tiles(tiles, permutations.argsort(dim=1)), puzzles.hparams.grid
+
+
 def _puzzles(learner: Learner) -> Puzzles:
     assert isinstance(learner.batches.prepare, Puzzles)
     return learner.batches.prepare
@@ -293,6 +280,8 @@ PRETEXT_TASK = Task(
     metric="val_exact_accuracy",
     mode="max",
     score="test_exact_accuracy",
+    is_classifier=False,
+    model_inputs=tiles_in_place,
 )
 
 TRANSFER = Task(

@@ -9,14 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from trainables.common.seeds import derive_seed
 from trainables.data.types import TestData, TuningData
-from trainables.hparams import Numerics, RecipeHparams, RecipePuzzleHparams
-from trainables.parts.losses import LOSSES, Loss
-from trainables.parts.natural_samplers import NATURAL_SAMPLERS
+from trainables.hparams import RecipeHparams, RecipePuzzleHparams
 from trainables.tasks.imbalance import build_learner
 from trainables.tasks.jigsaw import (
     CONVOLUTIONS,
@@ -29,50 +25,8 @@ from trainables.tasks.jigsaw import (
 )
 from trainables.training.evaluation import follow_classifier, judge_classifier, validate_classifier
 from trainables.training.learner import Learner
+from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
-
-
-def summed_over_counts(
-    logits: Tensor,
-    targets: Tensor,
-    *,
-    class_weights: Tensor,
-    class_counts: Tensor,
-    scalars: Mapping[str, Tensor],
-) -> Tensor:
-    """`s1_step_loss`: the batch's mean of w_y ℓ with w_j = ΣN / N_j, which is not normalised.
-
-    Weights of 5.5 and 55 make the gradient, and so SGD's learning rate, about ten times as large. See losses.Loss for
-    shapes; class_weights and scalars are not used.
-    """
-    weights = class_counts.sum() / class_counts
-    return (weights[targets] * F.cross_entropy(logits, targets, reduction="none")).mean()
-
-
-RECIPE_LOSSES: dict[str, Loss] = {**LOSSES, "summed_over_counts": summed_over_counts}
-
-
-def build_recipe(
-    hparams: RecipeHparams,
-    data: TuningData,
-    *,
-    num_epochs: int,
-    seed: int,
-    numerics: Numerics,
-    device: torch.device,
-) -> Learner:
-    """A classifier whose epochs are as long as its sampler makes them."""
-    return build_learner(
-        hparams,
-        data,
-        num_epochs=num_epochs,
-        seed=seed,
-        numerics=numerics,
-        device=device,
-        samplers=NATURAL_SAMPLERS,
-        losses=RECIPE_LOSSES,
-        decays_everything=hparams.decays_everything,
-    )
 
 
 def judge_recipe(learner: Learner, data: TuningData, test: TestData) -> dict[str, Any]:
@@ -102,28 +56,19 @@ def begin_with_puzzle_layers(learner: Learner, state: Mapping[str, Any], hparams
     carry_over(learner, state, (*CONVOLUTIONS, "fc1"))
 
 
-def build_recipe_puzzles(
-    hparams: RecipePuzzleHparams,
-    data: TuningData,
-    *,
-    num_epochs: int,
-    seed: int,
-    numerics: Numerics,
-    device: torch.device,
-) -> Learner:
+def build_recipe_puzzles(hparams: RecipePuzzleHparams, data: TuningData, setup: TrialSetup) -> Learner:
     """A learner of puzzles, in which an image may have one permutation for the whole training."""
-    options = {"num_epochs": num_epochs, "seed": seed, "numerics": numerics, "device": device}
     if not hparams.fixed_permutations:
-        return puzzle_learner(Puzzles(hparams=hparams), data, **options)
-    generator = np.random.default_rng(derive_seed(seed, "permutations"))
+        return puzzle_learner(Puzzles(hparams=hparams), data, setup)
+    generator = np.random.default_rng(derive_seed(setup.seed, "permutations"))
     numbers = generator.integers(math.factorial(hparams.grid**2), size=len(data.labels))
-    return puzzle_learner(FixedPuzzles(hparams=hparams), replace(data, labels=numbers), **options)
+    return puzzle_learner(FixedPuzzles(hparams=hparams), replace(data, labels=numbers), setup)
 
 
 RECIPE = Task(
     name="recipe",
     hparams=RecipeHparams,
-    build_learner=build_recipe,
+    build_learner=build_learner,
     validate=validate_classifier,
     test=judge_recipe,
     metric="val_accuracy",

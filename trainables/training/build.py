@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,114 +12,118 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.common.seeds import derive_seed
-from trainables.data.augmentation import Augment, augmenter
+from trainables.data.augmentation import augmenter
 from trainables.data.resident import resident
 from trainables.data.types import TuningData
-from trainables.hparams import ClassifierHparams, Hparams, Numerics
+from trainables.hparams import ClassifierHparams, Hparams
 from trainables.models import build_model
-from trainables.parts.mixing import Prepare, as_they_are, prepare_of
+from trainables.parts.mixing import MIXINGS, Prepare, as_they_are
 from trainables.parts.optimizers import OPTIMIZERS, decay_groups
 from trainables.parts.samplers import EpochPlan, shuffled_plan
-from trainables.parts.schedules import Schedule, schedule_of
+from trainables.parts.schedules import SCHEDULES, Schedule, warmed_up
 from trainables.training.learner import Batches, Learner
+from trainables.training.setup import TrialSetup
 
 Loss = Callable[[Tensor, Tensor, int], Tensor]
 """(outputs, targets, epoch) -> 0-dim tensor."""
-BeginEpoch = Callable[[int], None]
-MakeBeginEpoch = Callable[[nn.Module, torch.optim.Optimizer], BeginEpoch]
+Plan = Callable[[int, torch.Generator], EpochPlan]
+"""(epoch, generator) -> which images it draws."""
 
 
-def no_phases(model: nn.Module, optimizer: torch.optim.Optimizer) -> BeginEpoch:
-    """The begin_epoch of a training whose epochs are all alike."""
-    return lambda epoch: None
+@dataclass(frozen=True, kw_only=True)
+class Phases:
+    """What changes in the course of a training. schedule: the multiplier of the learning rate, over all of it.
+
+    begin_epoch(epoch): called as each epoch begins; see Learner.
+    """
+
+    schedule: Schedule
+    begin_epoch: Callable[[int], None]
+
+
+MakePhases = Callable[[nn.Module, torch.optim.Optimizer, Schedule], Phases]
+"""(model, optimizer, the schedule that the hyperparameters name) -> the training's phases."""
+
+
+def one_phase(model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule) -> Phases:
+    """Those of a training whose epochs are all alike."""
+    return Phases(schedule=schedule, begin_epoch=lambda epoch: None)
 
 
 def build_learner_of(
     make_model: Callable[[int, int], nn.Module],
     hparams: Hparams,
     data: TuningData,
+    setup: TrialSetup,
     *,
-    num_epochs: int,
-    seed: int,
-    numerics: Numerics,
-    device: torch.device,
     loss: Loss,
     prepare: Prepare = as_they_are,
-    augment: Augment | None = None,
     train_indices: np.ndarray | None = None,
-    plan: Callable[[int, torch.Generator], EpochPlan] | None = None,
-    schedule: Schedule | None = None,
-    photometric_strength: float | None = None,
+    plan: Plan | None = None,
+    phases: MakePhases = one_phase,
     adjust_logits: Callable[[Tensor], Tensor] = lambda logits: logits,
-    begin_epoch: MakeBeginEpoch = no_phases,
     lr_scales: Mapping[str, float] | None = None,
-    decays_everything: bool = False,
 ) -> Learner:
     """A learner at epoch 0. What it will do is a function of the arguments alone.
 
-    make_model(in_channels, image_size): under torch's generator, seeded here. augment: hparams' augmentation where
-    None; train_indices: int64[M], the images to train on, all of data's; plan: shuffled epochs of them; schedule: the
-    one that hparams name, a multiplier of their learning rate. begin_epoch(model, optimizer) makes what the learner
-    calls in each epoch; lr_scales, decays_everything: see decay_groups.
+    make_model(in_channels, image_size): under torch's generator, seeded here. train_indices: int64[M], the images to
+    train on, all of data's where None; plan: shuffled epochs of them where None; lr_scales: see decay_groups.
     """
-    pool = resident(data, device)
+    knobs = dict(hparams)
+    pool = resident(data, setup.device)
     positions = torch.from_numpy((data.train_indices if train_indices is None else train_indices).copy())
     image_size, in_channels = data.images.shape[2:]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "initialisation"))
+        torch.manual_seed(derive_seed(setup.seed, "initialisation"))
         model = make_model(in_channels, image_size)
-    memory_format = torch.channels_last if numerics.channels_last else torch.contiguous_format
-    model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
+    memory_format = torch.channels_last if setup.numerics.channels_last else torch.contiguous_format
+    model = model.to(device=setup.device, memory_format=memory_format)  # type: ignore[call-overload]
     optimizer = OPTIMIZERS[hparams.optimizer](
-        decay_groups(model, hparams.weight_decay, lr_scales, decays_everything=decays_everything),
+        decay_groups(model, hparams.weight_decay, lr_scales, decays_everything=knobs.get("decays_everything", False)),
         hparams.learning_rate,
         hparams.momentum,
     )
-    multiplier = schedule or schedule_of(hparams)
+    course = phases(model, optimizer, warmed_up(SCHEDULES[hparams.schedule], hparams.warmup))
     return Learner(
         model=model,
         loss=loss,
         optimizer=optimizer,
-        learning_rate=lambda progress: hparams.learning_rate * multiplier(progress),
+        learning_rate=lambda progress: hparams.learning_rate * course.schedule(progress),
         batches=Batches(
             images=pool.images,
             labels=pool.labels,
             train_indices=positions,
             plan=plan or (lambda epoch, generator: shuffled_plan(len(positions), hparams.batch_size, generator)),
-            augment=augment or augmenter(hparams.augmentation),
-            photometric_strength=photometric_strength,
+            augment=augmenter(hparams.augmentation, knobs),
             mean=pool.mean,
             std=pool.std,
-            seed=seed,
+            seed=setup.seed,
             prepare=prepare,
         ),
-        num_epochs=num_epochs,
-        numerics=numerics,
+        num_epochs=setup.num_epochs,
+        numerics=setup.numerics,
         adjust_logits=adjust_logits,
-        begin_epoch=begin_epoch(model, optimizer),
+        begin_epoch=course.begin_epoch,
     )
 
 
 def build_classifier(
     hparams: ClassifierHparams,
     data: TuningData,
+    setup: TrialSetup,
     *,
-    num_epochs: int,
-    seed: int,
-    numerics: Numerics,
-    device: torch.device,
     loss: Loss | None = None,
     head: str = "linear",
     train_indices: np.ndarray | None = None,
     **options: Any,
 ) -> Learner:
-    """A learner of the model that hparams name, with their augmentation and mixing; options: of build_learner_of.
+    """A learner of the model that hparams name, on batches mixed as they say; options: of build_learner_of.
 
-    loss: cross-entropy with hparams' label smoothing where None. Raises ValueError for a name that is in no table, a
-    knob that is missing and one that the model does not understand.
+    loss: cross-entropy with hparams' label smoothing where None. Raises ValueError for a model, head or padding that is
+    not known and for a knob that the model does not understand.
     """
     train_labels = data.labels[data.train_indices if train_indices is None else train_indices]
-    class_counts = torch.from_numpy(np.bincount(train_labels, minlength=data.num_classes)).to(device)
+    class_counts = torch.from_numpy(np.bincount(train_labels, minlength=data.num_classes)).to(setup.device)
 
     def make_model(in_channels: int, image_size: int) -> nn.Module:
         return build_model(
@@ -136,18 +141,9 @@ def build_classifier(
         make_model,
         hparams,
         data,
-        num_epochs=num_epochs,
-        seed=seed,
-        numerics=numerics,
-        device=device,
+        setup,
         loss=loss or smoothed_cross_entropy(hparams.label_smoothing),
-        prepare=prepare_of(hparams.mixing, hparams.mixing_alpha, class_counts),
-        augment=augmenter(
-            hparams.augmentation,
-            cutout_length=hparams.cutout_length,
-            randaugment_num_ops=hparams.randaugment_num_ops,
-            randaugment_magnitude=hparams.randaugment_magnitude,
-        ),
+        prepare=MIXINGS[hparams.mixing].prepare(class_counts, dict(hparams)),
         train_indices=train_indices,
         **options,
     )

@@ -40,7 +40,6 @@ class Batches:
     train_indices: Tensor
     plan: Callable[[int, torch.Generator], EpochPlan]
     augment: Augment
-    photometric_strength: float | None = None
     mean: Tensor
     std: Tensor
     seed: int
@@ -63,7 +62,7 @@ class Batches:
                 augment=self.augment,
                 generator=generator,
                 views=None if plan.views is None else plan.views[batch],
-                photometric_strength=self.photometric_strength,
+                photometric_strength=plan.photometric_strength,
             )
             labels = self.labels[indices[batch].to(self.labels.device)]
             yield *self.prepare(self.normalised(images), labels, generator), loss_scale

@@ -46,7 +46,13 @@ def per_class_recall(confusion: Tensor) -> Tensor:
 
 
 def balanced_accuracy(confusion: Tensor) -> Tensor:
-    """Mean recall over the classes that have images. confusion: int64[C, C]; returns 0-dim float64."""
+    """Mean recall over the classes that have images. confusion: int64[C, C]; returns 0-dim float64.
+
+    Three of four of one class and one of two of the other: the mean of 3/4 and 1/2.
+
+    >>> float(balanced_accuracy(torch.tensor([[3, 1], [1, 1]])))
+    0.625
+    """
     return per_class_recall(confusion).nanmean()
 
 
@@ -77,6 +83,12 @@ def expected_calibration_error(logits: Tensor, targets: Tensor, *, num_bins: int
     The bins ((b-1)/num_bins, b/num_bins] part the confidences, the softmax's largest entry.
     logits: floating [B, C]; targets: int64[B]; returns 0-dim float64 in [0, 1]. Raises ValueError if num_bins
     is below 1.
+
+    Two images that a model is sure of to 3/4 (its logits differ by log 3), one of them rightly: right half of the time.
+
+    >>> logits = torch.tensor([[3.0, 1.0], [3.0, 1.0]]).log()
+    >>> round(float(expected_calibration_error(logits, torch.tensor([0, 1]))), 4)
+    0.25
     """
     if num_bins < 1:
         raise ValueError(f"num_bins must be at least 1, got {num_bins}")

@@ -1,8 +1,9 @@
-"""The last training of a winner, and its test: what a worker of the retest does. Called by study/training.py alone."""
+"""The last training of a winner, and its test: what a worker of the retest does."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import torch
 
 from trainables.data.splits import index_sha256
 from trainables.data.types import TestData, TuningData
-from trainables.hparams import Numerics
 from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint
+from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
 
 
@@ -20,35 +21,24 @@ def train_and_test(
     data: TuningData,
     test: TestData,
     *,
-    hparams: dict[str, Any],
-    num_epochs: int,
-    seed: int,
-    numerics: Numerics,
-    device: torch.device,
+    hparams: Mapping[str, Any],
+    setup: TrialSetup,
     checkpoint_dir: Path,
     start_from: str | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Train on all of data.train_indices for num_epochs, read the test split once.
+    """Train on all of data.train_indices for setup.num_epochs, read the test split once.
 
     Returns (the seed's columns of retests.parquet, its epochs). Goes on from the newest checkpoint in checkpoint_dir,
     if there is one. start_from: the checkpoint folder whose weights it begins with. A task that follows its retests
     looks at the test images after each epoch; nothing is chosen by them. Raises NonFiniteLossError.
     """
-    torch.set_num_threads(numerics.num_threads)
-    learner = task.learner(
-        hparams,
-        data,
-        num_epochs=num_epochs,
-        seed=seed,
-        numerics=numerics,
-        device=device,
-        start_from=start_from,
-    )
+    torch.set_num_threads(setup.numerics.num_threads)
+    learner = task.learner(hparams, data, setup, start_from=start_from)
     epochs: list[dict[str, Any]] = []
     if (state := read_newest_checkpoint(checkpoint_dir)) is not None:
         learner.load_state_dict(state["learner"])
         epochs = json.loads(state["result"])
-    while learner.epoch < num_epochs:
+    while learner.epoch < setup.num_epochs:
         summary = learner.train_epoch()
         epochs.append(
             {
@@ -63,7 +53,7 @@ def train_and_test(
         state = {"learner": learner.state_dict(), "result": json.dumps(epochs)}
         write_checkpoint(checkpoint_dir, state, epoch=summary.epoch)
     result = {
-        "seed": seed,
+        "seed": setup.seed,
         "num_train": len(learner.batches.train_indices),  # a share of the labels may be less than the data
         **task.test(learner, data, test),
         "train_indices_sha256": index_sha256(learner.batches.train_indices.numpy()),

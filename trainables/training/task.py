@@ -4,43 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-import torch
+from pydantic import ValidationError
+from torch import Tensor
 
 from trainables.data.types import TestData, TuningData
-from trainables.hparams import Hparams, Numerics
+from trainables.hparams import Hparams
 from trainables.training.checkpoints import read_newest_checkpoint
 from trainables.training.learner import Learner
+from trainables.training.setup import TrialSetup
 
 
-class BuildLearner(Protocol):
-    def __call__(
-        self,
-        hparams: Any,
-        data: TuningData,
-        *,
-        num_epochs: int,
-        seed: int,
-        numerics: Numerics,
-        device: torch.device,
-    ) -> Learner: ...
+def whole_images(learner: Learner, images: Tensor) -> tuple[Tensor, int]:
+    """The model_inputs of a task whose model is given an image as it is."""
+    return learner.batches.normalised(images), 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What a Trainable trains.
 
-    validate(learner, data): the val_* columns of epochs.parquet after an epoch, without their prefix. test(learner,
-    data, test): columns of retests.parquet. metric: the column of epochs.parquet that is tuned; score: the column of
-    retests.parquet by which arms are judged. warm_start(learner, state, hparams): begin with another learner's weights.
-    follow(learner, data, test): columns of epochs.parquet for each epoch of the retest, to look at, never to choose by.
-    at_end(learner, data): columns of epochs.parquet for a trial's last epoch.
+    build_learner(hparams, data, setup): a learner at epoch 0, a function of these alone. validate(learner, data): the
+    val_* columns of epochs.parquet after an epoch, without their prefix. test(learner, data, test): columns of
+    retests.parquet. metric: the column of epochs.parquet that is tuned; score: the column of retests.parquet by which
+    arms are judged. warm_start(learner, state, hparams): begin with another learner's weights. follow(learner, data,
+    test): columns of epochs.parquet for each epoch of the retest, to look at, never to choose by. at_end(learner,
+    data): columns of epochs.parquet for a trial's last epoch. is_classifier: whether the model tells classes apart.
+    model_inputs(learner, images): what the model is given of images, uint8[B, H, W, C] on the learner's device, and
+    into how many tiles a side each is cut (1: it is whole).
     """
 
     name: str
     hparams: type[Hparams]
-    build_learner: BuildLearner
+    build_learner: Callable[[Any, TuningData, TrialSetup], Learner]
     validate: Callable[[Learner, TuningData], Mapping[str, float]]
     test: Callable[[Learner, TuningData, TestData], Mapping[str, Any]]
     metric: str
@@ -49,32 +46,24 @@ class Task:
     warm_start: Callable[[Learner, Mapping[str, Any], Any], None] | None = None
     follow: Callable[[Learner, TuningData, TestData], Mapping[str, float]] | None = None
     at_end: Callable[[Learner, TuningData], Mapping[str, Any]] | None = None
+    is_classifier: bool = True
+    model_inputs: Callable[[Learner, Tensor], tuple[Tensor, int]] = whole_images
 
     def learner(
         self,
         hparams: Mapping[str, Any],
         data: TuningData,
+        setup: TrialSetup,
         *,
-        num_epochs: int,
-        seed: int,
-        numerics: Numerics,
-        device: torch.device,
         start_from: str | None = None,
     ) -> Learner:
         """A learner at epoch 0. start_from: a checkpoint folder of another learner, to begin with its weights.
 
-        Raises pydantic's ValidationError for hparams that do not hold, ValueError where start_from has no intact
-        checkpoint or one of another architecture.
+        Raises ValueError, in one sentence, for hparams that do not hold and where start_from has no intact checkpoint
+        or one of another architecture.
         """
-        validated = self.hparams.model_validate(hparams)
-        learner = self.build_learner(
-            validated,
-            data,
-            num_epochs=num_epochs,
-            seed=seed,
-            numerics=numerics,
-            device=device,
-        )
+        validated = self._validated(hparams)
+        learner = self.build_learner(validated, data, setup)
         if start_from is not None:
             assert self.warm_start is not None, f"{self.name} begins from nothing"
             state = read_newest_checkpoint(start_from)
@@ -82,3 +71,11 @@ class Task:
                 raise ValueError(f"there is no intact checkpoint in {start_from} to start from")
             self.warm_start(learner, state["learner"], validated)
         return learner
+
+    def _validated(self, hparams: Mapping[str, Any]) -> Hparams:
+        try:
+            return self.hparams.model_validate(hparams)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = "".join(f"{name}: " for name in first["loc"])
+            raise ValueError(f"{where}{first['msg'].removeprefix('Value error, ')}") from None

@@ -70,13 +70,18 @@ class Figure:
     draw: Callable[[Any], Canvas]
 
 
-def render(figure: Figure, data: Any) -> bytes:
-    """The figure as PNG bytes; the same data give the same bytes."""
+def png(draw: Callable[[Any], Canvas], data: Any) -> bytes:
+    """draw(data) as PNG bytes in the style of all figures; the same data give the same bytes."""
     with mpl.rc_context(STYLE):
-        canvas = FigureCanvasAgg(figure.draw(data))
+        canvas = FigureCanvasAgg(draw(data))
         buffer = io.BytesIO()
         canvas.print_figure(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def render(figure: Figure, data: Any) -> bytes:
+    """The figure of these data as PNG bytes."""
+    return png(figure.draw, data)
 
 
 def plain(text: str, width: int = 28) -> str:

@@ -19,28 +19,55 @@ from study.page.figures.base import BLACK, BLUE, PALE, VERMILLION, Figure, legen
 from study.page.words import axis_label
 
 SHARED_KNOBS = ("learning_rate", "momentum", "weight_decay")
-KNOB_SCALES = {"learning_rate": "log", "weight_decay": "log", "class_weight_beta": "logit"}
-SCALE_RATIO = 20.0  # other knobs get a log axis where their largest value exceeds the smallest by this factor
+SCALE_RATIO = 20.0
+"""Of a knob whose scale was not recorded: from which ratio of its ends on a scale is not linear."""
+NEAR_ONE = 0.9
+"""Of such a knob: from where on its distance to 1 is what counts."""
 
 
-def knob_scale(name: str, values: pd.Series) -> str:
-    """log, logit, linear or category: how a hyperparameter's axis is drawn."""
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """How a knob's axis is drawn. scale: log, logit, linear or category.
+
+    low, high: where it was searched; None where that was not recorded: then the axis ends where the values do.
+    """
+
+    scale: str
+    low: float | None = None
+    high: float | None = None
+
+
+def knob_axis(tables: Tables, knob: str, values: pd.Series) -> Axis:
+    """The scale and the range in which the arms searched the knob; those of its values where they were not recorded."""
+    recorded = [axes[knob] for axes in (tables.summary.get("knobs") or {}).values() if knob in axes]
+    if not recorded:
+        return inferred_axis(values)
+    scale = str(recorded[0]["scale"])
+    if scale == "category":
+        return Axis(scale=scale)
+    lows, highs = ([float(axis[end]) for axis in recorded] for end in ("low", "high"))
+    return Axis(scale=scale, low=min(lows), high=max(highs))
+
+
+def inferred_axis(values: pd.Series) -> Axis:
+    """Log where the values span a factor of SCALE_RATIO; logit where those near 1 do in their distance to it."""
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-        return "category"
-    if name in KNOB_SCALES:
-        return KNOB_SCALES[name]
-    return "log" if values.min() > 0 and values.max() / values.min() > SCALE_RATIO else "linear"
+        return Axis(scale="category")
+    low, high = float(values.min()), float(values.max())
+    if NEAR_ONE <= low <= high < 1 and (1 - low) / (1 - high) > SCALE_RATIO:
+        return Axis(scale="logit")
+    return Axis(scale="log" if low > 0 and high / low > SCALE_RATIO else "linear")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slices:
-    """trials: arm, trial_id, status, is_winner, objective (%), knob, value; scales: knob -> axis."""
+    """trials: arm, trial_id, status, is_winner, objective (%), knob, value; axes: of each knob."""
 
     ylabel: str
     arms: tuple[str, ...]
     knobs: tuple[str, ...]
     trials: pd.DataFrame
-    scales: dict[str, str]
+    axes: dict[str, Axis]
 
 
 def _slices(tables: Tables, knobs: Sequence[str]) -> Slices | None:
@@ -48,9 +75,7 @@ def _slices(tables: Tables, knobs: Sequence[str]) -> Slices | None:
     winners = set(results.winners(tables.trials)["trial_id"])
     pieces = []
     for knob in knobs:
-        column = tuning.get(f"config/{knob}")
-        if column is not None and KNOB_SCALES.get(knob) == "log":
-            column = column.where(column > 0)  # an arm's fixed 0 is not searched, and has no place on such an axis
+        column = _searched(tuning, f"config/{knob}")
         if column is not None and column.notna().any():
             piece = tuning.loc[column.notna(), ["arm", "trial_id", "status", "objective"]]
             pieces.append(piece.assign(knob=knob, value=column[column.notna()].astype("object")))
@@ -61,10 +86,20 @@ def _slices(tables: Tables, knobs: Sequence[str]) -> Slices | None:
     trials["objective"] *= 100
     present = tuple(knob for knob in knobs if (trials["knob"] == knob).any())
     values = {knob: trials.loc[trials["knob"] == knob, "value"].infer_objects() for knob in present}
-    scales = {knob: knob_scale(knob, values[knob]) for knob in present}
+    axes = {knob: knob_axis(tables, knob, values[knob]) for knob in present}
     arms = tuple(arm for arm in tables.arms if (trials["arm"] == arm).any())
     ylabel = axis_label(tables.objective)
-    return Slices(ylabel=ylabel, arms=arms, knobs=present, trials=trials, scales=scales)
+    return Slices(ylabel=ylabel, arms=arms, knobs=present, trials=trials, axes=axes)
+
+
+def _searched(tuning: pd.DataFrame, column: str) -> pd.Series | None:
+    """The column's values but for those of arms that hold it at 0: it is not searched there. None: there is none."""
+    if column not in tuning:
+        return None
+    values = tuning[column]
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return values
+    return values.where(values.groupby(tuning["arm"]).transform("max") > 0)
 
 
 def slices_data(tables: Tables) -> Slices | None:
@@ -86,14 +121,16 @@ def own_slices_data(tables: Tables) -> Slices | None:
         arms=tuple(arm for arm in slices.arms if (trials["arm"] == arm).any()),
         knobs=tuple(knob for knob in slices.knobs if (trials["knob"] == knob).any()),
         trials=trials,
-        scales=slices.scales,
+        axes=slices.axes,
     )
 
 
-def _set_knob_axis(ax: Axes, scale: str, values: pd.Series) -> None:
+def _set_knob_axis(ax: Axes, axis: Axis, values: pd.Series) -> None:
+    scale = axis.scale
     if scale == "category":
         return
-    low, high = float(values.min()), float(values.max())
+    low = float(values.min()) if axis.low is None else axis.low
+    high = float(values.max()) if axis.high is None else axis.high
     if scale == "log":
         ax.set_xscale("log")
         pad = max((high / low) ** 0.06, 1.05)
@@ -186,7 +223,7 @@ def draw_slices(data: Slices) -> Canvas:
         ax.scatter(others["value"], others["objective"], s=5, color=PALE, linewidth=0, zorder=1.5)
         _scatter(ax, trials[trials["arm"] == arm])
         if position < num_knobs:
-            _set_knob_axis(ax, data.scales[knob], trials["value"].infer_objects())
+            _set_knob_axis(ax, data.axes[knob], trials["value"].infer_objects())
         if position % num_knobs == 0:
             set_title(ax, arm, 40)
         if position >= len(axes) - num_knobs:
@@ -205,10 +242,10 @@ def draw_own_slices(data: Slices) -> Canvas:
     canvas, axes = panels(len(pairs), 3, 1.75, sharey=True)
     for ax, (arm, knob) in zip(axes, pairs, strict=True):
         trials = data.trials[(data.trials["arm"] == arm) & (data.trials["knob"] == knob)]
-        if data.scales[knob] == "category":
+        if data.axes[knob].scale == "category":
             trials = trials.assign(value=trials["value"].astype(str))
         _scatter(ax, trials)
-        _set_knob_axis(ax, data.scales[knob], trials["value"].infer_objects())
+        _set_knob_axis(ax, data.axes[knob], trials["value"].infer_objects())
         set_title(ax, arm)
         ax.set_xlabel(plain(knob, 30), fontsize=8.5)
     canvas.supylabel(data.ylabel, fontsize=9)

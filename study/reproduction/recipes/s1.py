@@ -5,6 +5,8 @@ from __future__ import annotations
 from study.reproduction.recipe import (
     BEST_ON_TEST,
     LAST_EPOCH,
+    Ablation,
+    Cause,
     Recipe,
     Reported,
     Training,
@@ -14,45 +16,43 @@ from study.reproduction.recipe import (
 )
 from trainables.tasks.recipe import RECIPE_PUZZLES
 
-_S1 = plain_hparams("small_cnn", "adam", 1e-3, 64)
-_S1_CHOICES = "Adam at 1e-3 and batches of 64: the report does not state its optimiser."
+_CNN = plain_hparams("small_cnn", "adam", 1e-3, 64)
+_CHOICES = "Adam at 1e-3 and batches of 64: the report does not state its optimiser."
 _ADAM_AND_SCALE = (
     "Adam does not mind the scale of a loss: with it, the mended weights change how a batch is averaged (over its "
     "weights, not its images), and not the learning rate."
 )
+_WEIGHTED_MEAN = {"loss": "cross_entropy", "class_weighting": "inverse", "class_weight_gamma": 1.0}
 _AUGMENTED = {"sampler": "augment_all", "photometric_strength": 0.3}
-_S1_AUG_CHOICES = (
-    _S1_CHOICES + " The five are the image, two flips, brightness and contrast, each × 0.7 to 1.3, drawn anew in each "
+_AUGMENTED_CHOICES = (
+    _CHOICES + " The five are the image, two flips, brightness and contrast, each × 0.7 to 1.3, drawn anew in each "
     "epoch."
 )
-S1_RECIPES = (
+RECIPES = (
     Recipe(
         name="s1_cnn",
         says="three convolutions, 'same' padding, on all of CIFAR-10",
         dataset="cifar10",
-        training=Training(hparams=_S1, num_epochs=20),
+        training=Training(hparams=_CNN, num_epochs=20),
         reported=(test_accuracy(0.7259),),
         fault=BEST_ON_TEST,
-        choices=_S1_CHOICES,
+        choices=_CHOICES,
         corrected=LAST_EPOCH,
-        variants=(
-            Variant(
-                name="valid_padding",
-                kind="ablation",
-                says="convolutions without padding",
-                changes={"hparams": {"padding": "valid"}},
+        variants={
+            "valid_padding": Variant(
+                kind="ablation", says="convolutions without padding", hparams={"padding": "valid"}
             ),
-        ),
+        },
         tuned=("baseline", "small_cnn"),
     ),
     Recipe(
         name="s1_step_none",
         says="the small CNN, the first five classes cut to 1/10 once",
         dataset="cifar10",
-        training=Training(hparams=_S1, num_epochs=20, imbalance="step"),
+        training=Training(hparams=_CNN, num_epochs=20, imbalance="step"),
         reported=(test_accuracy(0.5924),),
         fault=f"none is named; as in s1_cnn, {BEST_ON_TEST}",
-        choices=_S1_CHOICES,
+        choices=_CHOICES,
         corrected=LAST_EPOCH,
         tuned=("imbalance", "none"),
     ),
@@ -60,10 +60,10 @@ S1_RECIPES = (
         name="s1_step_copy",
         says="first five classes at 1/10, each image of theirs copied nine more times",
         dataset="cifar10",
-        training=Training(hparams={**_S1, "sampler": "copy_all"}, num_epochs=20, imbalance="step"),
+        training=Training(hparams={**_CNN, "sampler": "copy_all"}, num_epochs=20, imbalance="step"),
         reported=(test_accuracy(0.5820),),
         fault=f"none is named; as in s1_cnn, {BEST_ON_TEST}",
-        choices=_S1_CHOICES,
+        choices=_CHOICES,
         corrected=LAST_EPOCH,
         tuned=("imbalance", "copy"),
     ),
@@ -71,38 +71,34 @@ S1_RECIPES = (
         name="s1_step_aug",
         says="first five classes at 1/10, five views of each image, those of the five then doubled",
         dataset="cifar10",
-        training=Training(hparams={**_S1, **_AUGMENTED}, num_epochs=20, imbalance="step"),
+        training=Training(hparams={**_CNN, **_AUGMENTED}, num_epochs=20, imbalance="step"),
         reported=(test_accuracy(0.6055),),
         fault="a vertical flip is among the views: pictures upside down, which the test set does not have",
-        choices=_S1_AUG_CHOICES,
+        choices=_AUGMENTED_CHOICES,
         corrected="s1_step_aug.no_vertical_flip",
-        variants=(
-            Variant(
-                name="no_vertical_flip",
+        variants={
+            "no_vertical_flip": Variant(
                 kind="corrected",
                 says="without the vertical flip, brightness again in its place",
-                changes={"hparams": {"vertical_flip": False}},
+                hparams={"vertical_flip": False},
             ),
-        ),
+        },
         tuned=("imbalance", "augment_copies"),
     ),
     Recipe(
         name="s1_step_loss",
         says="first five classes at 1/10, class weights ΣN / N_j",
         dataset="cifar10",
-        training=Training(hparams={**_S1, "loss": "summed_over_counts"}, num_epochs=20, imbalance="step"),
+        training=Training(hparams={**_CNN, "loss": "summed_over_counts"}, num_epochs=20, imbalance="step"),
         reported=(test_accuracy(0.6280),),
         fault="the weights (5.5 and 55) are not normalised, so that the learning rate changes too",
-        choices=f"{_S1_CHOICES} {_ADAM_AND_SCALE}",
+        choices=f"{_CHOICES} {_ADAM_AND_SCALE}",
         corrected="s1_step_loss.normalised",
-        variants=(
-            Variant(
-                name="normalised",
-                kind="corrected",
-                says="weights of mean 1 and a weighted mean",
-                changes={"hparams": {"loss": "cross_entropy", "class_weighting": "inverse", "class_weight_gamma": 1.0}},
+        variants={
+            "normalised": Variant(
+                kind="corrected", says="weights of mean 1 and a weighted mean", hparams=_WEIGHTED_MEAN
             ),
-        ),
+        },
         tuned=("imbalance", "weighted_loss"),
     ),
     Recipe(
@@ -110,33 +106,26 @@ S1_RECIPES = (
         says="first five classes at 1/10, five views of each image, and class weights ΣN / N_j",
         dataset="cifar10",
         training=Training(
-            hparams={**_S1, **_AUGMENTED, "doubles_tail": False, "loss": "summed_over_counts"},
+            hparams={**_CNN, **_AUGMENTED, "doubles_tail": False, "loss": "summed_over_counts"},
             num_epochs=20,
             imbalance="step",
         ),
         reported=(test_accuracy(0.6060),),
         fault="both of the faults before: the vertical flip, and weights that are not normalised",
-        choices=f"{_S1_AUG_CHOICES} The set is not doubled here. {_ADAM_AND_SCALE}",
+        choices=f"{_AUGMENTED_CHOICES} The set is not doubled here. {_ADAM_AND_SCALE}",
         corrected="s1_step_aug_loss.mended",
-        variants=(
-            Variant(
-                name="mended",
+        variants={
+            "mended": Variant(
                 kind="corrected",
                 says="without the vertical flip, brightness again in its place; weights of mean 1 and a weighted mean",
-                changes={
-                    "hparams": {
-                        "vertical_flip": False,
-                        "loss": "cross_entropy",
-                        "class_weighting": "inverse",
-                        "class_weight_gamma": 1.0,
-                    }
-                },
+                hparams={"vertical_flip": False, **_WEIGHTED_MEAN},
             ),
-        ),
+        },
         tuned=("imbalance", "augment_copies_weighted_loss"),
-        cause=(
-            "for this training it is not stated which epoch was reported; ours is at its best early and then overfits",
-            LAST_EPOCH,
+        cause=Cause(
+            text="for this training it is not stated which epoch was reported; ours is at its best early and then "
+            "overfits",
+            run=LAST_EPOCH,
         ),
     ),
     Recipe(
@@ -169,24 +158,23 @@ S1_RECIPES = (
         fault="one permutation an image, the same in every epoch; the row argmax can give a place to two tiles",
         choices="Adam at 1e-3, batches of 64, 20 Sinkhorn iterations at temperature 1: the report states none of them.",
         corrected="s1_jigsaw2x2.fresh",
-        variants=(
-            Variant(
-                name="fresh",
+        variants={
+            "fresh": Variant(
                 kind="corrected",
                 says="a fresh permutation for every view; solved by optimal assignment",
-                changes={"score": "test_exact_accuracy", "hparams": {"fixed_permutations": False}},
+                hparams={"fixed_permutations": False},
+                changes={"score": "test_exact_accuracy"},
             ),
-            Variant(
-                name="slower",
+            "slower": Variant(
                 kind="cause",
                 says="SGD at .001 with momentum .9 in Adam's place",
-                changes={"hparams": {"optimizer": "sgd_heavy_ball", "learning_rate": 1e-3}},
+                hparams={"optimizer": "sgd_heavy_ball", "learning_rate": 1e-3},
             ),
-        ),
-        cause=(
-            "the report does not state its optimiser, and its net seems to have learnt more slowly than ours with "
+        },
+        cause=Cause(
+            text="the report does not state its optimiser, and its net seems to have learnt more slowly than ours with "
             "Adam, which is where the report ended after about one epoch of ten; SGD at .001 learns more slowly",
-            "s1_jigsaw2x2.slower",
+            run="s1_jigsaw2x2.slower",
         ),
         tuned=("jigsaw", "pretext"),
     ),
@@ -194,19 +182,28 @@ S1_RECIPES = (
         name="s1_jigsaw_init",
         says="s1_cnn that begins with the puzzles' convolutions and first FC layer",
         dataset="cifar10",
-        training=Training(hparams=_S1, num_epochs=20, begins_with="s1_jigsaw2x2"),
+        training=Training(hparams=_CNN, num_epochs=20, begins_with="s1_jigsaw2x2"),
         reported=(test_accuracy(0.7429),),
         fault="one run, and no control that trains as long as puzzles and classifier together",
-        choices=_S1_CHOICES,
+        choices=_CHOICES,
         corrected="s1_jigsaw_init.equal_epochs",
-        variants=(
-            Variant(
-                name="equal_epochs",
+        variants={
+            "equal_epochs": Variant(
                 kind="control",
                 says="from scratch for 30 epochs, as long as puzzles and classifier together",
                 changes={"begins_with": None, "num_epochs": 30},
             ),
-        ),
+        },
         tuned=("jigsaw", "jigsaw"),
+    ),
+)
+
+ABLATIONS = (
+    Ablation(
+        name="padding",
+        title="Padding of the small CNN",
+        rows=("same", "valid"),
+        columns=("test accuracy",),
+        cells=(("s1_cnn",), ("s1_cnn.valid_padding",)),
     ),
 )

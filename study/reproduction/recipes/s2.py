@@ -8,6 +8,7 @@ from typing import Any
 from study.reproduction.recipe import (
     BEST_ON_TEST,
     LAST_EPOCH,
+    Ablation,
     Recipe,
     Reported,
     Training,
@@ -17,13 +18,13 @@ from study.reproduction.recipe import (
     training_accuracy,
 )
 
-_S2_CHOICES = "The network is small_cnn, 20 epochs, batches of 64: the report states none of them."
-OPTIMIZERS = {
+_TASK_A_CHOICES = "The network is small_cnn, 20 epochs, batches of 64: the report states none of them."
+_OPTIMIZERS = {
     "sgd": ("SGD", "sgd_heavy_ball", 0.01, 0.9),
     "adam": ("Adam", "adam", 1e-3, 0.9),
     "rmsprop": ("RMSprop", "rmsprop", 1e-3, 0.0),
 }
-TASK_A = tuple(
+_TASK_A = tuple(
     Recipe(
         name=f"s2_taskA_{name}",
         says=f"a CNN on EuroSAT RGB, {title} at {learning_rate:g}",
@@ -33,18 +34,18 @@ TASK_A = tuple(
         ),
         reported=(test_accuracy(0.967), training_accuracy(0.954)),
         fault=f"{BEST_ON_TEST}, of the best of three optimisers",
-        choices=_S2_CHOICES,
+        choices=_TASK_A_CHOICES,
         corrected=LAST_EPOCH,
         tuned=("baseline", "small_cnn"),
     )
-    for name, (title, optimizer, learning_rate, momentum) in OPTIMIZERS.items()
+    for name, (title, optimizer, learning_rate, momentum) in _OPTIMIZERS.items()
 )
 _ULTRANET = plain_hparams("ultranet18", "adam", 1e-3, 64, schedule="multi_step", augmentation="resized_crop_flip")
 _ULTRANET_CHOICES = (
     "UltraNet18's block is a design of our own, since the source's figure of it is lost; 20 epochs, Adam at 1e-3, ×0.1 "
     "at 60 and 80 % of them, batches of 64."
 )
-_LT_CHOICES = _ULTRANET_CHOICES + " The long tail is exponential, 1/100, the last class the rarest; β = .9999."
+_LONG_TAIL_CHOICES = _ULTRANET_CHOICES + " The long tail is exponential, 1/100, the last class the rarest; β = .9999."
 _WRS = {"sampler": "weighted", "sampler_exponent": 0.0}
 _CB = {"class_weighting": "class_balanced", "class_weight_beta": 0.9999}
 
@@ -57,13 +58,13 @@ def _long_tailed(name: str, says: str, remedy: Mapping[str, Any], reported: tupl
         training=Training(hparams={**_ULTRANET, **remedy}, num_epochs=20, imbalance="exponential"),
         reported=reported,
         fault="the imbalance ratio is not stated",
-        choices=_LT_CHOICES,
+        choices=_LONG_TAIL_CHOICES,
         tuned=("imbalance", arm),
     )
 
 
-S2_RECIPES = (
-    *TASK_A,
+RECIPES = (
+    *_TASK_A,
     Recipe(
         name="s2_ultranet18",
         says="EuroSAT, ResNet-18's layout with two UltraBlocks a stage, random resized crop and flip",
@@ -72,26 +73,17 @@ S2_RECIPES = (
         reported=(test_accuracy(0.8620), training_accuracy(0.9230)),
         fault="the block's figure is lost",
         choices=_ULTRANET_CHOICES,
-        variants=(
-            Variant(
-                name="no_augmentation",
-                kind="ablation",
-                says="without augmentation",
-                changes={"hparams": {"augmentation": "none"}},
+        variants={
+            "no_augmentation": Variant(kind="ablation", says="without augmentation", hparams={"augmentation": "none"}),
+            "constant_lr": Variant(
+                kind="ablation", says="without learning-rate decay", hparams={"schedule": "constant"}
             ),
-            Variant(
-                name="constant_lr",
-                kind="ablation",
-                says="without learning-rate decay",
-                changes={"hparams": {"schedule": "constant"}},
-            ),
-            Variant(
-                name="neither",
+            "neither": Variant(
                 kind="ablation",
                 says="without augmentation and without learning-rate decay",
-                changes={"hparams": {"augmentation": "none", "schedule": "constant"}},
+                hparams={"augmentation": "none", "schedule": "constant"},
             ),
-        ),
+        },
         tuned=("baseline", "ultranet18"),
     ),
     _long_tailed("none", "EuroSAT long-tailed, untreated", {}, (test_accuracy(0.6709),), "none"),
@@ -103,5 +95,32 @@ S2_RECIPES = (
         {**_CB, **_WRS},
         (test_accuracy(0.8487),),
         "class_balanced_weighted_sampler",
+    ),
+)
+
+ABLATIONS = (
+    Ablation(
+        name="optimisers",
+        title="Three optimisers",
+        rows=("test accuracy",),
+        columns=tuple(title for title, *_ in _OPTIMIZERS.values()),
+        cells=(tuple(recipe.name for recipe in _TASK_A),),
+    ),
+    Ablation(
+        name="augmentation",
+        title="Augmentation and learning-rate decay",
+        rows=("augmented", "as they are"),
+        columns=("with decay", "without"),
+        cells=(
+            ("s2_ultranet18", "s2_ultranet18.constant_lr"),
+            ("s2_ultranet18.no_augmentation", "s2_ultranet18.neither"),
+        ),
+    ),
+    Ablation(
+        name="remedies",
+        title="Class-balanced loss and weighted sampler",
+        rows=("cross-entropy", "class-balanced loss"),
+        columns=("shuffled", "weighted sampler"),
+        cells=(("s2_lt_none", "s2_lt_wrs"), ("s2_lt_cb", "s2_lt_cb_wrs")),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from study.reproduction.recipe import Recipe, Reported, Training, Variant, plain_hparams, test_accuracy
 
-S3_RECIPES = (
+RECIPES = (
     Recipe(
         name="s3_c100",
         says="a ResNet on CIFAR-100, batches of about 2,000, 500 epochs",
@@ -17,14 +17,13 @@ S3_RECIPES = (
         fault="memorised (it prints a training loss of 4e-6): no augmentation and no regularisation",
         choices="ResNet-18 with a CIFAR stem; SGD at .1 with momentum .9, constant: the report states neither.",
         corrected="s3_c100.regularised",
-        variants=(
-            Variant(
-                name="regularised",
+        variants={
+            "regularised": Variant(
                 kind="corrected",
                 says="crop and flip, weight decay 5e-4",
-                changes={"hparams": {"augmentation": "crop_flip", "weight_decay": 5e-4}},
+                hparams={"augmentation": "crop_flip", "weight_decay": 5e-4},
             ),
-        ),
+        },
         tuned=("cifar100", "both"),
     ),
 )

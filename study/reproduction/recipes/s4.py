@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from study.reproduction.recipe import (
     Recipe,
     Reported,
@@ -18,21 +20,9 @@ _LENET_CHOICES = (
     "are known to us, not of which of its two trainings: they stand beside the longer one."
 )
 _RESNET9 = plain_hparams("resnet9", "sgd_heavy_ball", 5e-3, 64, weight_decay=5e-4 * 64, schedule="cosine")
-_MEAN_DECAY = Variant(
-    name="plain_decay",
-    kind="corrected",
-    says="weight decay 5e-4, not times the batch size",
-    changes={"hparams": {"weight_decay": 5e-4}},
-)
 
 
-def _lenet(
-    name: str,
-    num_epochs: int,
-    reported: tuple[Reported, ...],
-    variants: tuple[Variant, ...] = (),
-    per_class: tuple[float, ...] = (),
-) -> Recipe:
+def _lenet(name: str, num_epochs: int, *reported: Reported, **others: Any) -> Recipe:
     return Recipe(
         name=name,
         says=f"the PyTorch tutorial's CNN, {num_epochs} epochs, batches of 4",
@@ -42,9 +32,8 @@ def _lenet(
         fault="under-trained",
         choices=_LENET_CHOICES,
         corrected="s4_lenet_4ep.longer",
-        variants=variants,
-        reported_per_class=per_class,
         tuned=("baseline", "lenet"),
+        **others,
     )
 
 
@@ -59,26 +48,24 @@ def _resnet9(name: str, says: str, augmentation: str, test: float, train: float)
         choices="Momentum .9 is Polyak's, and the decay is on every parameter, as torch's SGD does. Its range test "
         "logged a shifted learning rate; the one that it chose is kept.",
         corrected=f"{name}.plain_decay",
-        variants=(_MEAN_DECAY,),
+        variants={
+            "plain_decay": Variant(
+                kind="corrected", says="weight decay 5e-4, not times the batch size", hparams={"weight_decay": 5e-4}
+            )
+        },
         tuned=("baseline", "resnet9"),
     )
 
 
-S4_RECIPES = (
-    _lenet("s4_lenet_2ep", 2, (test_accuracy(0.53),)),
+RECIPES = (
+    _lenet("s4_lenet_2ep", 2, test_accuracy(0.53)),
     _lenet(
         "s4_lenet_4ep",
         4,
-        (test_accuracy(0.57), training_accuracy(0.61)),
-        (
-            Variant(
-                name="longer",
-                kind="corrected",
-                says="12 epochs",
-                changes={"num_epochs": 12},
-            ),
-        ),
-        per_class=(0.33, 0.79, 0.32),
+        test_accuracy(0.57),
+        training_accuracy(0.61),
+        variants={"longer": Variant(kind="corrected", says="12 epochs", changes={"num_epochs": 12})},
+        reported_per_class=(0.33, 0.79, 0.32),
     ),
     _resnet9("s4_resnet9_noaug", "a ResNet with one block a stage, no augmentation", "none", 0.82, 0.99),
     _resnet9("s4_resnet9_aug", "a ResNet with one block a stage, pad 4, random crop and flip", "crop_flip", 0.88, 0.91),

@@ -19,6 +19,7 @@ from trainables.data.augmentation import (
     normalise,
     random_crop,
 )
+from trainables.hparams import ClassifierHparams, Hparams
 
 KNOBS = {"cutout_length": 8, "randaugment_num_ops": 2, "randaugment_magnitude": 9}
 SIZES = [(32, 32, 3), (16, 16, 1), (64, 64, 3)]
@@ -103,7 +104,7 @@ def test_batches_depend_on_the_generator_alone_and_leave_the_images_as_they_are(
         return gather_batch(
             images,
             indices,
-            augment=augmenter(augmentation, **KNOBS),
+            augment=augmenter(augmentation, KNOBS),
             generator=seeded(seed),
             views=views,
             photometric_strength=0.4,
@@ -116,23 +117,36 @@ def test_batches_depend_on_the_generator_alone_and_leave_the_images_as_they_are(
 
 def test_an_unknown_augmentation_gets_the_nearest_name() -> None:
     with pytest.raises(ValueError, match=r"augmentation must be one of .* got 'crop_flp'; did you mean 'crop_flip'"):
-        augmenter("crop_flp")
+        Hparams(augmentation="crop_flp")
 
 
 @pytest.mark.parametrize(
     ("augmentation", "changed", "message"),
     [
-        ("crop_cutout", {"cutout_length": None}, "cutout_length must be given with augmentation 'crop_cutout'"),
         ("crop_cutout", {"cutout_length": -1}, "cutout_length must be at least 0, got -1"),
-        ("crop_randaugment", {"randaugment_num_ops": None}, "randaugment_num_ops must be given"),
         ("crop_randaugment", {"randaugment_magnitude": 31}, "randaugment_magnitude must be from 0 to 30, got 31"),
     ],
 )
-def test_a_knob_that_is_missing_or_out_of_range_is_refused(
+def test_a_knob_that_is_out_of_range_is_refused(
     augmentation: str, changed: dict[str, int | None], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        augmenter(augmentation, **KNOBS | changed)
+        augmenter(augmentation, KNOBS | changed)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "missing"),
+    [(name, knob) for name in ("crop_cutout", "crop_randaugment") for knob in AUGMENTATIONS[name].needs],
+)
+def test_a_knob_that_is_missing_is_refused(augmentation: str, missing: str) -> None:
+    with pytest.raises(ValueError, match=f"augmentation '{augmentation}' needs {missing}, got None"):
+        ClassifierHparams(augmentation=augmentation, **KNOBS | {missing: None})
+
+
+def test_the_knobs_of_an_augmentation_are_those_of_its_steps() -> None:
+    assert AUGMENTATIONS["crop_cutout"].needs == ("cutout_length",)
+    assert AUGMENTATIONS["crop_flip_randaugment"].needs == ("randaugment_num_ops", "randaugment_magnitude")
+    assert AUGMENTATIONS["crop_flip"].needs == ()
 
 
 @pytest.mark.parametrize("shape", SIZES)
@@ -140,7 +154,7 @@ def test_a_knob_that_is_missing_or_out_of_range_is_refused(
 def test_every_augmentation_keeps_type_shape_and_order_in_memory(
     augmentation: str, shape: tuple[int, int, int]
 ) -> None:
-    batch = augmenter(augmentation, **KNOBS)(random_images(9, shape), seeded())
+    batch = augmenter(augmentation, KNOBS)(random_images(9, shape), seeded())
     assert batch.shape == (9, *shape)
     assert batch.dtype == torch.uint8
     assert batch.is_contiguous()
@@ -200,7 +214,7 @@ def test_resized_crops_cover_a_quarter_to_the_whole_of_the_image() -> None:
 def test_cutout_hides_a_square_around_a_pixel_clipped_at_the_borders(length: int) -> None:
     images = random_images(6, (32, 32, 3))
     draws = seeded(3)
-    seen = AUGMENTATIONS["crop_cutout"][1](images, seeded(3), cutout_length=length)
+    seen = AUGMENTATIONS["crop_cutout"].steps[1](images, seeded(3), cutout_length=length)
     rows = torch.randint(0, 32, (6, 1), generator=draws).flatten().tolist()
     columns = torch.randint(0, 32, (6, 1), generator=draws).flatten().tolist()
     for image, result, row, column in zip(images.numpy(), seen.numpy(), rows, columns, strict=True):
@@ -215,7 +229,7 @@ def test_cutout_hides_a_square_around_a_pixel_clipped_at_the_borders(length: int
 def test_randaugment_is_torchvisions_with_a_policy_for_every_eight_images() -> None:
     images = random_images(20, (32, 32, 3))
     options = {"randaugment_num_ops": 2, "randaugment_magnitude": 14}
-    seen = AUGMENTATIONS["crop_randaugment"][1](images, seeded(8), **options)
+    seen = AUGMENTATIONS["crop_randaugment"].steps[1](images, seeded(8), **options)
     transform = RandAugment(num_ops=2, magnitude=14)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=seeded(8))))
@@ -226,8 +240,8 @@ def test_randaugment_is_torchvisions_with_a_policy_for_every_eight_images() -> N
 
 def test_policies_differ_between_groups_and_within_none() -> None:
     images = random_images(1, (32, 32, 3)).repeat(64, 1, 1, 1)
-    augment = augmenter("crop_randaugment", randaugment_num_ops=2, randaugment_magnitude=14)
-    steps = AUGMENTATIONS["crop_randaugment"]
+    augment = augmenter("crop_randaugment", {"randaugment_num_ops": 2, "randaugment_magnitude": 14})
+    steps = AUGMENTATIONS["crop_randaugment"].steps
     groups = steps[1](images, seeded(1), randaugment_num_ops=2, randaugment_magnitude=14).split(8)
     assert all((group == group[0]).all() for group in groups)
     assert len({group[0].numpy().tobytes() for group in groups}) > 4
@@ -235,7 +249,7 @@ def test_policies_differ_between_groups_and_within_none() -> None:
 
 
 def test_randaugment_neither_reads_nor_moves_the_global_generator() -> None:
-    augment = augmenter("crop_randaugment", randaugment_num_ops=2, randaugment_magnitude=9)
+    augment = augmenter("crop_randaugment", {"randaugment_num_ops": 2, "randaugment_magnitude": 9})
     images = random_images(16, (32, 32, 3))
     results = []
     for seed in (1, 2):

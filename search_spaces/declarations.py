@@ -1,0 +1,180 @@
+"""A knob's declaration: its name, its range, the scale that it is searched and drawn on, and where it starts."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalChoiceType,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+Scale = Literal["linear", "log", "logit", "category"]
+
+
+class Trial(Protocol):
+    """As much of optuna.Trial as a space asks."""
+
+    @property
+    def number(self) -> int: ...
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...
+
+    def suggest_categorical(self, name: str, choices: Sequence[CategoricalChoiceType]) -> Any: ...
+
+
+class Knob(ABC):
+    """What a space varies. start: its value in an arm's first trial; None: the middle of its range."""
+
+    name: str
+    start: Any
+
+    def suggest(self, trial: Trial) -> Any:
+        """The trial's value: where Optuna is asked, one of its suggest calls under the knob's name."""
+        return trial.begin(self) if isinstance(trial, StartTrial) else self._ask(trial)
+
+    @property
+    @abstractmethod
+    def distribution(self) -> BaseDistribution:
+        """The range as Optuna has it."""
+
+    @property
+    def axis(self) -> dict[str, Any]:
+        """How the knob is drawn: its scale and, where that is one of numbers, low and high. As JSON has it."""
+        return axis_of(self.distribution)
+
+    @abstractmethod
+    def _ask(self, trial: Trial) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Float(Knob):
+    """Any number from low to high; log: searched evenly over its logarithm."""
+
+    name: str
+    low: float
+    high: float
+    log: bool = False
+    start: float | None = None
+
+    @property
+    def distribution(self) -> FloatDistribution:
+        return FloatDistribution(self.low, self.high, log=self.log)
+
+    def _ask(self, trial: Trial) -> float:
+        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
+
+
+@dataclass(frozen=True)
+class Int(Knob):
+    """Any whole number from low to high."""
+
+    name: str
+    low: int
+    high: int
+    start: int | None = None
+
+    @property
+    def distribution(self) -> IntDistribution:
+        return IntDistribution(self.low, self.high)
+
+    def _ask(self, trial: Trial) -> int:
+        return trial.suggest_int(self.name, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Choice(Knob):
+    """One of the choices. scale: that of numbers which are no mere names; linear where it is not said."""
+
+    name: str
+    choices: Sequence[Any]
+    start: Any = None
+    scale: Scale | None = None
+
+    @property
+    def distribution(self) -> CategoricalDistribution:
+        return CategoricalDistribution(self.choices)
+
+    @property
+    def axis(self) -> dict[str, Any]:
+        axis = axis_of(self.distribution)
+        return {**axis, "scale": self.scale} if self.scale else axis
+
+    def _ask(self, trial: Trial) -> Any:
+        return trial.suggest_categorical(self.name, self.choices)
+
+
+class StartTrial:
+    """A trial whose knobs are where they start: at the values given, else at their own, else in the middle.
+
+    A value that does not lie in the knob's range, because a choice before it brought another range, counts as none.
+    distributions, params and axes: of the knobs that were asked for, in their order.
+    """
+
+    number = 0
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+        self.params: dict[str, Any] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
+        self.axes: dict[str, dict[str, Any]] = {}
+
+    def begin(self, knob: Knob) -> Any:
+        return self._take(knob.name, knob.distribution, knob.axis, knob.start)
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        return float(self._undeclared(name, FloatDistribution(low, high, log=log)))
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        return int(self._undeclared(name, IntDistribution(low, high, log=log)))
+
+    def suggest_categorical(self, name: str, choices: Sequence[CategoricalChoiceType]) -> Any:
+        return self._undeclared(name, CategoricalDistribution(choices))
+
+    def _undeclared(self, name: str, distribution: BaseDistribution) -> Any:
+        return self._take(name, distribution, axis_of(distribution), None)
+
+    def _take(self, name: str, distribution: BaseDistribution, axis: dict[str, Any], start: Any) -> Any:
+        value = self._values.get(name, start)
+        if value is None or not fits(value, distribution):
+            value = _middle(distribution)
+        self.params[name], self.distributions[name], self.axes[name] = value, distribution, axis
+        return value
+
+
+def axis_of(distribution: BaseDistribution) -> dict[str, Any]:
+    """{"scale": "log" or "linear", "low": number, "high": number}, or {"scale": "category"} of choices by name."""
+    if isinstance(distribution, CategoricalDistribution):
+        numbers = [choice for choice in distribution.choices if isinstance(choice, float | int)]
+        if len(numbers) < len(distribution.choices) or any(isinstance(number, bool) for number in numbers):
+            return {"scale": "category"}
+        return {"scale": "linear", "low": min(numbers), "high": max(numbers)}
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return {"scale": "log" if distribution.log else "linear", "low": distribution.low, "high": distribution.high}
+
+
+def fits(value: Any, distribution: BaseDistribution) -> bool:
+    """Whether a value lies in the range, or is one of the choices."""
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return bool(distribution.low <= value <= distribution.high)
+
+
+def _middle(distribution: BaseDistribution) -> Any:
+    """Of a logarithmic range the geometric mean, of choices the first."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = distribution.low, distribution.high
+    middle = math.sqrt(low * high) if distribution.log else (low + high) / 2
+    return round(middle) if isinstance(distribution, IntDistribution) else middle
