@@ -19,8 +19,9 @@ from xdist.scheduler import LoadGroupScheduling
 TESTS = Path(__file__).resolve().parent
 TIERS = ("training", "cluster")  # folders whose tests bear their name as a marker
 LONGEST = (
-    "test_resume.py", "test_studies.py", "test_reproduce.py", "test_ray_facts.py", "test_recipes.py", "test_models.py",
-    "test_learner.py", "test_inspect.py", "test_contracts.py", "test_figures.py", "test_spec_cli.py", "test_page.py",
+    "test_resume.py", "test_studies.py", "test_reproduce.py", "test_ray_facts.py", "test_fifth_task.py",
+    "test_recipes.py", "test_models.py", "test_learner.py", "test_inspect.py", "test_contracts.py", "test_figures.py",
+    "test_spec_cli.py", "test_page.py",
 )  # fmt: skip
 
 torch.set_num_threads(1)
