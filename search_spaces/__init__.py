@@ -1,1 +1,1 @@
-"""What may vary: Optuna define-by-run functions, arms and start points, one file a task."""
+"""Search spaces: define-by-run functions for Optuna, arms and start points, one file per task."""

@@ -1,4 +1,4 @@
-"""The baseline study's arms, a model each, and the optimiser, schedule and augmentation that may vary in them."""
+"""The baseline study's arms, one model each, and the optimiser, schedule and augmentation that vary in them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from search_spaces.space import Arm, SearchSpace, Suggest, each_of
 OptimizerKnobs = tuple[Float, Float, Float]
 """learning_rate, momentum and weight_decay, in an optimiser's own ranges."""
 
-# A decay that is added to the gradient is divided by Adam's and RMSprop's running scale like the gradient itself.
+# Adam and RMSprop divide a decay that is added to the gradient by their running scale, like the gradient itself.
 _ADAPTIVE: dict[str, OptimizerKnobs] = {
     "adam": (
         Float("learning_rate", 3e-4, 1e-2, log=True),
         knobs.MOMENTUM,
         Float("weight_decay", 1e-6, 1e-3, log=True, start=5e-4),
     ),
-    # Decoupled: an epoch shrinks the weights by learning_rate × weight_decay, as much as SGD's at its larger rate.
+    # Decoupled: a step shrinks the weights by learning_rate × weight_decay, about as much as SGD at its larger rate.
     "adamw": (
         Float("learning_rate", 3e-4, 1e-2, log=True),
         knobs.MOMENTUM,
         Float("weight_decay", 1e-3, 0.5, log=True),
     ),
-    # Its momentum sums steps up, as SGD's does, where Adam's averages them: smaller rates, and down to no momentum.
+    # Its momentum sums the steps, as SGD's does, whereas Adam's averages them: smaller rates, and possibly no momentum.
     "rmsprop": (
         Float("learning_rate", 3e-5, 3e-3, log=True),
         Float("momentum", 0.0, 0.9, start=0.9),
@@ -39,7 +39,7 @@ _DROPOUT = Float("dropout", 0.0, 0.5, start=0.1)
 
 
 def search_space(*, num_train: int, image_size: int, padding: str, flip: bool) -> SearchSpace:
-    """The space for num_train images. padding: small_cnn's; flip: whether a mirror image is of the same class."""
+    """The space for num_train images. padding: of small_cnn; flip: whether a mirror image is of the same class."""
     batch_size = knobs.batch_size_to_512(num_train)
     augmentations = [
         "none",
@@ -60,22 +60,22 @@ def search_space(*, num_train: int, image_size: int, padding: str, flip: bool) -
     arms = {arm.name: arm for arm in ARMS}
     small_cnn = arms["small_cnn"]
     arms["small_cnn"] = replace(small_cnn, fixed={**small_cnn.fixed, "padding": padding})
-    # TPE would stay with the optimiser that it saw do well first: each gets a trial before it begins.
+    # TPE would stay with the first optimiser that did well, so each gets a trial before TPE begins.
     others = [{"optimizer": name} for name in _OPTIMIZER.choices]
     return SearchSpace(arms=arms, suggest=suggest, alternatives=others)
 
 
 def _schedule(trial: Trial) -> dict[str, Any]:
     schedule = _SCHEDULE.suggest(trial)
-    if schedule == "one_cycle":  # it has a warm-up of its own
+    if schedule == "one_cycle":  # one_cycle has a warm-up of its own
         return {"schedule": schedule}
     return {"schedule": schedule, "warmup": _WARMUP.suggest(trial)}
 
 
 def _optimizer(sgd: Float) -> Suggest:
-    """An optimiser, and its rate, momentum and decay in its own ranges under the names that all have in common.
+    """Suggest an optimiser, and its learning rate, momentum and decay: common names, but ranges of its own.
 
-    sgd: the learning rates of SGD, which follow the network.
+    sgd: SGD's learning rate, whose range depends on the model.
     """
     own = {"sgd": (sgd, knobs.MOMENTUM, knobs.WEIGHT_DECAY), **_ADAPTIVE}
 

@@ -1,4 +1,4 @@
-"""The CIFAR-100 study's arms, from memorising to generalising, and the knobs that may vary in them."""
+"""The cifar100 study's arms, from memorising to generalising, and the knobs that vary in them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from search_spaces import knobs
 from search_spaces.declarations import Choice, Float, Trial
 from search_spaces.space import Arm, SearchSpace, Suggest, each_of
 
-STEPS_TO_MEMORISE = 24  # an epoch's, in s3_c100: 50,000 images in batches of about 2,000
+STEPS_TO_MEMORISE = 24  # per epoch, as in s3_c100: 50,000 images in batches of about 2,000
 
 
 def search_space(*, num_train: int, image_size: int, model: str, deeper: str, flip: bool) -> SearchSpace:
-    """The space for num_train images. deeper: the model of the arm `deeper`; flip: is a mirror image of its class?"""
+    """The space for num_train images. deeper: the arm deeper's model; flip: whether mirror images keep their class."""
     augmentations, regularisations = _augmentations(flip, image_size), _regularisations(num_train)
     models = {"model": model, "deeper": deeper}
 
@@ -60,11 +60,11 @@ def _augmentations(flip: bool, image_size: int) -> Mapping[str, Suggest]:
 
 
 def _regularisations(num_train: int) -> Mapping[str, Suggest]:
-    # The power of two that comes nearest to the source's number of steps.
+    # The power of two that comes nearest to the source's number of steps per epoch.
     memorising = {"batch_size": 2 ** max(4, round(math.log2(num_train / STEPS_TO_MEMORISE))), "weight_decay": 0.0}
     standard = each_of(knobs.batch_size_to_512(num_train), _WEIGHT_DECAY)
     return {
-        # Not searched: any weight decay is a regularisation, and small batches are one too.
+        # Not searched: any weight decay is a regularisation, and so are small batches.
         "none": lambda trial: memorising,
         "standard": standard,
         "strong": lambda trial: {**standard(trial), **_softened(trial)},
@@ -121,4 +121,4 @@ ARMS = (
         model="deeper",
     ),
 )
-"""Complete but for their model and knobs, which search_space fills in."""
+"""The arms without their model and knobs, which search_space fills in."""

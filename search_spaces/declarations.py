@@ -1,4 +1,4 @@
-"""A knob's declaration: its name, its range, the scale that it is searched and drawn on, and where it starts."""
+"""Declarations of knobs: name, range, the scale on which a knob is searched and drawn, and start value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Scale = Literal["linear", "log", "logit", "category"]
 
 
 class Trial(Protocol):
-    """As much of optuna.Trial as a space asks."""
+    """The part of optuna.Trial that spaces use."""
 
     @property
     def number(self) -> int: ...
@@ -33,23 +33,23 @@ class Trial(Protocol):
 
 
 class Knob(ABC):
-    """What a space varies. start: its value in an arm's first trial; None: the middle of its range."""
+    """A value that a space varies. start: the value in an arm's first trial; None: the middle of the range."""
 
     name: str
     start: Any
 
     def suggest(self, trial: Trial) -> Any:
-        """The trial's value: where Optuna is asked, one of its suggest calls under the knob's name."""
+        """The knob's value in the trial: Optuna's suggestion under the knob's name, or where a StartTrial begins."""
         return trial.begin(self) if isinstance(trial, StartTrial) else self._ask(trial)
 
     @property
     @abstractmethod
     def distribution(self) -> BaseDistribution:
-        """The range as Optuna has it."""
+        """The range as an Optuna distribution."""
 
     @property
     def axis(self) -> dict[str, Any]:
-        """How the knob is drawn: its scale and, where that is one of numbers, low and high. As JSON has it."""
+        """The knob's axis in figures, as JSON: its scale and, for numbers, low and high."""
         return axis_of(self.distribution)
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Knob(ABC):
 
 @dataclass(frozen=True)
 class Float(Knob):
-    """Any number from low to high; log: searched evenly over its logarithm."""
+    """A number from low to high. log: whether it is searched evenly over its logarithm."""
 
     name: str
     low: float
@@ -76,7 +76,7 @@ class Float(Knob):
 
 @dataclass(frozen=True)
 class Int(Knob):
-    """Any whole number from low to high."""
+    """A whole number from low to high."""
 
     name: str
     low: int
@@ -93,7 +93,7 @@ class Int(Knob):
 
 @dataclass(frozen=True)
 class Choice(Knob):
-    """One of the choices. scale: that of numbers which are no mere names; linear where it is not said."""
+    """One of several choices. scale: how choices that are numbers are drawn; None: linear."""
 
     name: str
     choices: Sequence[Any]
@@ -114,10 +114,10 @@ class Choice(Knob):
 
 
 class StartTrial:
-    """A trial whose knobs are where they start: at the values given, else at their own, else in the middle.
+    """A trial in which each knob takes its given value, else its declared start, else the middle of its range.
 
-    A value that does not lie in the knob's range, because a choice before it brought another range, counts as none.
-    distributions, params and axes: of the knobs that were asked for, in their order.
+    A value outside the range, which may depend on an earlier choice, is replaced by the middle.
+    params, distributions and axes: those of the knobs suggested so far, in order.
     """
 
     number = 0
@@ -152,7 +152,7 @@ class StartTrial:
 
 
 def axis_of(distribution: BaseDistribution) -> dict[str, Any]:
-    """{"scale": "log" or "linear", "low": number, "high": number}, or {"scale": "category"} of choices by name."""
+    """{"scale": "log" or "linear", "low": number, "high": number}, or {"scale": "category"} if not all are numbers."""
     if isinstance(distribution, CategoricalDistribution):
         numbers = [choice for choice in distribution.choices if isinstance(choice, float | int)]
         if len(numbers) < len(distribution.choices) or any(isinstance(number, bool) for number in numbers):
@@ -163,7 +163,7 @@ def axis_of(distribution: BaseDistribution) -> dict[str, Any]:
 
 
 def fits(value: Any, distribution: BaseDistribution) -> bool:
-    """Whether a value lies in the range, or is one of the choices."""
+    """Whether a value lies in the range or is one of the choices."""
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
     assert isinstance(distribution, FloatDistribution | IntDistribution)
@@ -171,7 +171,7 @@ def fits(value: Any, distribution: BaseDistribution) -> bool:
 
 
 def _middle(distribution: BaseDistribution) -> Any:
-    """Of a logarithmic range the geometric mean, of choices the first."""
+    """The middle of a range (the geometric mean of a logarithmic one), or the first of several choices."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[0]
     assert isinstance(distribution, FloatDistribution | IntDistribution)

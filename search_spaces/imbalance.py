@@ -1,4 +1,4 @@
-"""The imbalance study's arms, a remedy each, and the knobs that may vary in them."""
+"""The imbalance study's arms, one remedy each, and the knobs that vary in them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def search_space(*, num_train: int, model: str, augmentation: str) -> SearchSpac
 
 
 _GAMMA = Float("class_weight_gamma", 0.0, 1.0, start=1.0)
-# Below .99 the weights are uniform to within a percent at 500 against 5000 images.
+# At 0.99 and below, the weights of classes of 500 and of 5,000 images differ by less than a percent.
 _BETA = Choice("class_weight_beta", (0.99, 0.999, 0.9999, 0.99999), start=0.9999, scale="logit")
 _EXPONENT = Float("sampler_exponent", 0.0, 1.0, start=0.0)
 _PHOTOMETRIC = Float("photometric_strength", 0.1, 0.5, start=0.3)
@@ -160,7 +160,7 @@ ARMS = (
         "crt",
         "trained as none; then the last layer anew on classes drawn equally often, the rest frozen (Kang et al. 2020)",
         sampler="decoupled",
-        # The head takes few epochs: 5-30 of the source's 90-200.
+        # The head needs few epochs: 5-30 of the 90-200 in the paper.
         suggest=each_of(Float("head_start", 0.6, 0.95, start=0.8)),
         first_stoppable_epoch=_after_head_start,
     ),

@@ -1,4 +1,4 @@
-"""The jigsaw study's spaces: the puzzles, and the transfer from each initialisation at each share of the labels."""
+"""The jigsaw study's spaces: the puzzles, and the transfer for each initialisation and share of the labels."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def pretext_arm(grid: int) -> str:
 
 
 def arm_name(initialisation: str, fraction: float) -> str:
-    """'jigsaw', 0.1 -> 'jigsaw_10pct'."""
+    """The arm's name: 'jigsaw', 0.1 -> 'jigsaw_10pct'."""
     return f"{initialisation}_{100 * fraction:g}pct"
 
 
 def pretext_space(*, num_train: int, grid: int, flip: bool) -> SearchSpace:
-    """The puzzles of one grid, tuned by their exact accuracy: one arm."""
+    """The space of the puzzles: one arm, for one grid."""
     batch_size = knobs.batch_size(num_train)
     color_jitter = Choice("color_jitter", (0.0, 0.2, 0.4), start=0.0)
     augmentation = Choice("augmentation", ("none", knobs.crop(flip)), start="none")
@@ -67,9 +67,10 @@ def pretext_space(*, num_train: int, grid: int, flip: bool) -> SearchSpace:
 def transfer_space(
     *, num_train: int, grid: int, initialisations: Sequence[str], fractions: Sequence[float], flip: bool
 ) -> SearchSpace:
-    """An arm an initialisation x share of the labels, all with the same knobs; jigsaw's has the trunk's rate too.
+    """The space of the transfer: one arm per initialisation and share of the labels, with the same knobs in all arms.
 
-    grid: the puzzles'; on 3×3 tiles fc1 has another shape than the classifier's, which keeps a fresh one.
+    The jigsaw arms also vary the trunk's learning rate. grid: that of the puzzles; with 3×3 tiles their fc1 does not
+    fit the classifier, which keeps a fresh one.
     """
     shared = each_of(
         Float("learning_rate", 0.003, 0.3, log=True, start=0.05),

@@ -1,4 +1,4 @@
-"""Knobs that several spaces share, under one name and with one range."""
+"""The knobs that several spaces share, with one name and one range each."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ LABEL_SMOOTHING = Float("label_smoothing", 0.0, 0.2, start=0.0)
 
 
 def batch_size(num_train: int) -> Choice:
-    """Smaller batches for fewer images, so that an epoch has a few dozen steps at least."""
+    """The batch size, with smaller choices below 5,000 images, so that an epoch has enough steps."""
     if num_train < 5000:
         return Choice("batch_size", (16, 32, 64), start=32)
     return Choice("batch_size", (64, 128, 256), start=128)
 
 
 def batch_size_to_512(num_train: int) -> Choice:
-    """The same, and larger ones for whole data sets: such as for CIFAR's residual networks."""
+    """The batch size, up to 512 for data sets as large as CIFAR, as is usual for residual networks."""
     return batch_size(num_train) if num_train < 20_000 else Choice("batch_size", (128, 256, 512), start=128)
 
 
 def crop(flip: bool, *, extra: str = "") -> str:
-    """The augmentation's name; flip: whether a mirror image is of the same class."""
+    """The name of the cropping augmentation, such as crop_flip. flip: whether a mirror image is of the same class."""
     return f"crop{'_flip' if flip else ''}{extra}"
 
 
 def augmentation(
     trial: Trial, choices: Sequence[str], *, start: str, image_size: int, num_ops_start: int = 2
 ) -> dict[str, Any]:
-    """One of the choices, and its own knobs. image_size: pixels a side; num_ops_start: of RandAugment."""
+    """Suggest an augmentation and its knobs. image_size: in pixels; num_ops_start: start of randaugment_num_ops."""
     chosen = Choice("augmentation", choices, start=start).suggest(trial)
     own: tuple[Choice | Int, ...] = ()
     if chosen.endswith("cutout"):
@@ -48,5 +48,5 @@ def augmentation(
 
 
 def cutout_lengths(image_size: int) -> list[int]:
-    """8, 12 and 16 pixels of 32, and as large a part of any other image."""
+    """The choices of cutout_length in pixels: 8, 12 and 16 for images of 32, in proportion for other sizes."""
     return [image_size // 4, 3 * image_size // 8, image_size // 2]

@@ -1,4 +1,4 @@
-"""An arm and a search space: what may vary in a study, and the point every arm starts from."""
+"""Arm and SearchSpace: what varies in a study, and the point from which every arm starts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import optuna
 
 from search_spaces.declarations import Knob, StartTrial, Trial, fits
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every ask is a line on the console
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every ask prints a line on the console
 
 Suggest = Callable[[Trial], dict[str, Any]]
-"""Define by run: asks the trial for knobs, each by its declaration, and returns hyperparameters."""
+"""A define-by-run function: suggests declared knobs in the trial and returns hyperparameters."""
 
 
 def _no_knobs(trial: Trial) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def _no_knobs(trial: Trial) -> dict[str, Any]:
 
 
 def each_of(*knobs: Knob) -> Suggest:
-    """Asks for these knobs, in their order."""
+    """A Suggest of the given knobs, in order."""
     return lambda trial: {knob.name: knob.suggest(trial) for knob in knobs}
 
 
@@ -33,10 +33,10 @@ def _always_stoppable(hparams: Mapping[str, Any], num_epochs: int) -> int:
 class Arm:
     """A slice of the space that gets an equal share of the budget and competes with itself until the retest.
 
-    factors: what tells the arm from others, for the tables (factor/* columns). fixed: hyperparameters of every one of
-    its trials. shared: knobs that every arm has, in ranges of this arm's; suggest: its own knobs. start: values of any
-    knob in the arm's first trial that were asked for; they go before the start that the knob is declared with.
-    first_stoppable_epoch(hparams, num_epochs): no trial is stopped early before that epoch, nor compared at it.
+    factors: what tells the arm from others (the tables' factor/* columns). fixed: hyperparameters of all its trials.
+    shared: knobs that every arm has, with this arm's ranges; suggest: its own knobs. start: values for knobs in the
+    arm's first trial, which take precedence over the declared starts. first_stoppable_epoch(hparams, num_epochs): a
+    trial is neither stopped nor compared with others before that epoch.
     """
 
     name: str
@@ -51,9 +51,9 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """arms by name; suggest: the knobs that all arms share.
+    """The space of a stage. arms: by name; suggest: the knobs that all arms share, with the same ranges.
 
-    alternatives: of the arms' next trials, what is otherwise than at the start, so that each is tried once.
+    alternatives: values that replace the start's in each arm's next trials, one trial for each alternative.
     """
 
     arms: Mapping[str, Arm]
@@ -61,22 +61,22 @@ class SearchSpace:
     alternatives: Sequence[Mapping[str, Any]] = ()
 
     def sample(self, arm: Arm, trial: Trial) -> dict[str, Any]:
-        """The hyperparameters of a trial; an inactive knob is absent."""
+        """Suggest the hyperparameters of a trial; inactive knobs are absent."""
         return {**arm.fixed, **self.suggest(trial), **arm.shared(trial), **arm.suggest(trial)}
 
     def start_point(self, arm: Arm) -> dict[str, Any]:
-        """Optuna parameters of the arm's first trial, one for each knob that is active there.
+        """The params of the arm's first trial, one for each knob that is active there.
 
-        A knob without a start value, or with one that a choice before it puts out of range, starts in the middle.
+        A knob without a start value, or whose start value an earlier choice puts out of range, starts in the middle.
         """
         return self._start(arm)[0].params
 
     def start_points(self, arm: Arm) -> list[dict[str, Any]]:
-        """Optuna parameters of the arm's first trials: the start point, then its alternatives."""
+        """The params of the arm's first trials: the start point, then its alternatives."""
         points = [self.start_point(arm)]
         for alternative in self.alternatives:
             point = self.start_point(replace(arm, start={**arm.start, **alternative}))
-            if point not in points:  # a start that was asked for may be one of them
+            if point not in points:  # a start given by the user may be one of the alternatives
                 points.append(point)
         return points
 
@@ -85,25 +85,25 @@ class SearchSpace:
         return self._start(arm)[1]
 
     def knobs(self, arm: Arm) -> dict[str, optuna.distributions.BaseDistribution]:
-        """What may vary in the arm at its start point."""
+        """The knobs that are active at the arm's start point, with their distributions."""
         return self._start(arm)[0].distributions
 
     def own_knobs(self, arm: Arm) -> set[str]:
-        """Those of them that the arm does not share with the others."""
+        """The knobs active at the arm's start point that other arms do not share."""
         trial = StartTrial(arm.start)
         arm.suggest(trial)
         return set(trial.params)
 
     def axes(self, arm: Arm) -> dict[str, dict[str, Any]]:
-        """How each knob that may vary in the arm is drawn: its scale, low and high. As JSON has it; see Knob.axis.
+        """The axis of each knob that may vary in the arm, as JSON; see Knob.axis.
 
-        That is at the start point, and where one choice after another is made otherwise: of a knob whose range follows
-        a choice, low and high are those of all its ranges.
+        Knobs are collected at the start point and at points with other choices made. If a knob's range depends on a
+        choice, low and high span all its ranges.
         """
         axes: dict[str, dict[str, Any]] = {}
         seen = set()
         branches: list[dict[str, Any]] = [{}]
-        for chosen in branches:  # which grow here
+        for chosen in branches:  # branches grows in this loop
             trial, _ = self._start(replace(arm, start={**arm.start, **chosen}))
             for name, axis in trial.axes.items():
                 axes[name] = _spanning(axes.get(name, axis), axis)
@@ -114,13 +114,13 @@ class SearchSpace:
         return axes
 
     def starting_at(self, values: Mapping[str, str], arm_names: Sequence[str]) -> SearchSpace:
-        """The space with these start values, as text: {knob: value} for all that have it, {arm.knob: value} for one.
+        """The space with these start values, given as text: {knob: value} for all arms, {arm.knob: value} for one.
 
-        A choice may bring other knobs and ranges, to which the other values are then held. Raises ValueError for an arm
-        that is not of arm_names, a knob that none of the arms has there and a value outside its range.
+        A choice among them may activate other knobs and ranges; the other values are checked against these. Raises
+        ValueError for an arm not in arm_names, a knob that no arm has at its start, and a value out of range.
         """
         texts: dict[str, dict[str, tuple[str, str]]] = {arm: {} for arm in arm_names}
-        # What is said of one arm comes last: it goes before what is said of all.
+        # Values for a single arm come last, so that they override those for all arms.
         for name, text in sorted(values.items(), key=lambda item: "." in item[0]):
             arm_name, _, knob = name.rpartition(".")
             if arm_name and arm_name not in texts:
@@ -137,9 +137,11 @@ class SearchSpace:
         return replace(self, arms={**self.arms, **arms})
 
     def _starting_at(self, arm: Arm, texts: Mapping[str, tuple[str, str]]) -> Arm:
-        """The arm with those of the values, {knob: (name, text)}, whose knob is active: the choices first."""
+        """The arm started at those of the values, {knob: (name, text)}, whose knob is active; choices are set first."""
         pending = dict(texts)
-        while chosen := {name for name, knob in self.knobs(arm).items() if name in pending and _is_choice(knob)}:
+        while chosen := {
+            name for name, distribution in self.knobs(arm).items() if name in pending and _is_choice(distribution)
+        }:
             arm = self._with_start(arm, {name: pending.pop(name) for name in chosen})
         return self._with_start(arm, {name: given for name, given in pending.items() if name in self.knobs(arm)})
 
@@ -159,22 +161,22 @@ def _spanning(axis: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return {**axis, "low": min(axis["low"], other["low"]), "high": max(axis["high"], other["high"])}
 
 
-def _is_choice(knob: optuna.distributions.BaseDistribution) -> bool:
-    return isinstance(knob, optuna.distributions.CategoricalDistribution)
+def _is_choice(distribution: optuna.distributions.BaseDistribution) -> bool:
+    return isinstance(distribution, optuna.distributions.CategoricalDistribution)
 
 
-def _parse(name: str, text: str, knob: optuna.distributions.BaseDistribution) -> Any:
-    if isinstance(knob, optuna.distributions.CategoricalDistribution):
-        by_text = {str(choice): choice for choice in knob.choices}
+def _parse(name: str, text: str, distribution: optuna.distributions.BaseDistribution) -> Any:
+    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        by_text = {str(choice): choice for choice in distribution.choices}
         if text not in by_text:
             raise ValueError(f"{name} must be one of {', '.join(by_text)}, got {text!r}")
         return by_text[text]
-    assert isinstance(knob, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution)
-    kind = int if isinstance(knob, optuna.distributions.IntDistribution) else float
+    assert isinstance(distribution, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution)
+    kind = int if isinstance(distribution, optuna.distributions.IntDistribution) else float
     try:
         value = kind(text)
     except ValueError:
         raise ValueError(f"{name} must be a number, got {text!r}") from None
-    if not fits(value, knob):
-        raise ValueError(f"{name} must be in [{knob.low}, {knob.high}], got {text}")
+    if not fits(value, distribution):
+        raise ValueError(f"{name} must be in [{distribution.low}, {distribution.high}], got {text}")
     return value

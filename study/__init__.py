@@ -1,1 +1,1 @@
-"""What a study is: declared, launched, recorded, judged, shown."""
+"""Studies: declared, run, recorded, judged and shown."""

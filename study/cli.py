@@ -1,4 +1,4 @@
-"""The command line of a study, made from its spec: an option a field, errors in one sentence."""
+"""The command line of a study, made from its spec: one option per field, errors in one sentence."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from trainables.data.types import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class Verb:
-    """A command that is told a task and a study's settings.
+    """A command that takes a task and a study's settings.
 
-    scopes: of the spec's fields that are options of it. options: its own, (type, help) by name. epilog(study): the end
-    of its --help.
+    scopes: the scopes (see Option) of the spec's fields that are its options. options: its own options, (type, help) by
+    name. epilog(study): the end of its --help.
     """
 
     name: str
@@ -36,14 +36,14 @@ class Verb:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but an error is a StudyError."""
+    """An argparse parser that raises StudyError on an error."""
 
     def error(self, message: str) -> NoReturn:
         raise StudyError(re.sub(r"^argument (\S+): ", r"\1 ", message))
 
 
 def run_main(main: Callable[[Sequence[str]], int]) -> NoReturn:
-    """Run a verb: a StudyError or DataError is one sentence on stderr and exit status 2."""
+    """Run a verb and exit; a StudyError or DataError becomes one sentence on stderr and exit status 2."""
     try:
         status = main(sys.argv[1:])
     except (StudyError, DataError) as error:
@@ -60,13 +60,13 @@ def run_main(main: Callable[[Sequence[str]], int]) -> NoReturn:
 
 
 def parse_study(argv: Sequence[str]) -> tuple[Study, dict[str, Any]]:
-    """The study and the values given: those of --spec, overridden by the options. Raises StudyError."""
+    """Returns the study and the given values: those of --spec, overridden by the options. Raises StudyError."""
     study, values, _ = parse_verb(RUN, argv)
     return study, values
 
 
 def parse_verb(verb: Verb, argv: Sequence[str]) -> tuple[Study, dict[str, Any], dict[str, Any]]:
-    """The study, the values given as by parse_study, and those of the verb's own options. Raises StudyError."""
+    """Returns the study, the values as in parse_study, and those of the verb's own options. Raises StudyError."""
     names = ", ".join(STUDIES)
     if not argv or argv[0] in {"-h", "--help"}:
         print(f"usage: python -m {verb.name} TASK [options]\n\ntasks:")
@@ -88,7 +88,7 @@ def parse_verb(verb: Verb, argv: Sequence[str]) -> tuple[Study, dict[str, Any], 
 
 
 def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
-    """The settings in a TOML file or a run's spec.json. Raises StudyError."""
+    """Read the settings in a TOML file or a run's spec.json. Raises StudyError."""
     try:
         text = path.read_text()
         values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -101,7 +101,7 @@ def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
     task = values.pop("task", study.name)
     if task != study.name:
         raise StudyError(f"--spec {path} is of the task {task!r}, not {study.name!r}")
-    # A run's own name and numerics are not a new run's; what a range test suggested is in its start.
+    # A run's name and numerics are not those of a new run; what a range test suggested is in its start.
     if path.name == "spec.json":
         values.pop("name", None)
         values.pop("start_from_lr_range", None)
@@ -110,7 +110,7 @@ def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
 
 
 def run_directory(verb: str, argv: Sequence[str]) -> Path:
-    """The one argument of a verb that works on a run directory. Raises StudyError."""
+    """Parse the one argument of a verb that works on a run directory. Raises StudyError."""
     if argv and argv[0] in {"-h", "--help"}:
         print(f"usage: python -m {verb} RUN\n\nRUN: a run directory, such as reports/NAME")
         sys.exit(0)
@@ -150,7 +150,7 @@ def add_options(
     scopes: frozenset[str] = frozenset({"training", "study"}),
     notes: Callable[[str], tuple[tuple[str, ...], str]] = lambda name: ((), ""),
 ) -> None:
-    """An option a field of these scopes, in its group. notes(name): its choices, and what sets its default."""
+    """Add an option for each field of these scopes, by group. notes(name): its choices, and what sets its default."""
     groups = {name: parser.add_argument_group(name) for name in group_names(spec)}
     for name, option in options_of(spec).items():
         if option.scope not in scopes:
@@ -188,7 +188,7 @@ def _help(field: Any, option: Option, choices: tuple[str, ...], set_by: str) -> 
 
 
 def require_known(parser: Parser, unknown: Sequence[str]) -> None:
-    """Raises StudyError, with the nearest option, for what a parser did not know."""
+    """Raise StudyError, with the nearest option, if the parser left an unknown argument."""
     if unknown:
         options = [option for action in parser._actions for option in action.option_strings]
         name = unknown[0].split("=")[0]

@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parse(argv: Sequence[str]) -> Namespace:
-    """run, trial, layers (None: the telling ones), image, num_tsne. Raises StudyError."""
+    """Returns run, trial, layers (None: the default ones), image and num_tsne. Raises StudyError."""
     parser = Parser(
         prog="python -m study.inspect",
         description="Looks into a completed trial: writes RUN/inspect/TRIAL/ with feature maps, first-layer filters, "

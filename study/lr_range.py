@@ -1,4 +1,4 @@
-"""python -m study.lr_range TASK [options]: at which learning rate does an arm begin to learn, and to diverge?"""
+"""python -m study.lr_range TASK [options]: test at which learning rate an arm begins to learn, and to diverge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""python -m study.reproduce [RECIPE ...]: the trainings of five student reports, as stated, corrected and tuned."""
+"""python -m study.reproduce [RECIPE ...]: train the recipes of five student reports, as stated and corrected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from study.reproduction.spec import ReproductionSpec
 
 def main(argv: Sequence[str]) -> int:
     values = parse(argv)
-    # After parsing: --help and a misspelt option need neither Ray nor the data.
+    # Imported after parsing: --help and a misspelt option need neither Ray nor the data.
     from study.engine.console import StudyConsole
     from study.reproduction.session import begin
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:
-    """The values given, by the names of ReproductionSpec's fields. Raises StudyError."""
+    """Returns the given values by the names of ReproductionSpec's fields. Raises StudyError."""
     parser = Parser(
         prog="python -m study.reproduce",
         description="Trains the recipes of five student reports exactly as stated, and with their faults mended, and "

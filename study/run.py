@@ -9,7 +9,7 @@ from study.cli import parse_study, run_main
 
 def main(argv: Sequence[str]) -> int:
     study, values = parse_study(argv)
-    # After parsing: --help and a misspelt option need neither Ray nor the data.
+    # Imported after parsing: --help and a misspelt option need neither Ray nor the data.
     from study.engine.console import StudyConsole
     from study.engine.study_session import begin
     from study.page.tasks.registry import PAGES

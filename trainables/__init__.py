@@ -1,1 +1,1 @@
-"""What trains: everything a worker needs and nothing of the study."""
+"""The training code: everything that a worker needs, and nothing of the study."""

@@ -1,4 +1,4 @@
-"""The typed, validated hyperparameters of a trial. Unknown keys and names are refused, and so is what lacks a knob."""
+"""The typed hyperparameters of a trial. Unknown keys and names are rejected, and parts without a knob they need."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from trainables.parts.schedules import SCHEDULES
 from trainables.puzzles import PUZZLE_LOSSES
 
 Tables = Mapping[str, Mapping[str, Any]]
-"""Hyperparameter -> the table of which it names an entry. An entry's needs, where it has such, must not be None."""
+"""Hyperparameter -> the table in which it names an entry. The hyperparameters in an entry's needs must not be None."""
 
 
 class Hparams(BaseModel):
-    """What every task's trial is given. warmup: the share of training in which the learning rate rises."""
+    """The hyperparameters common to all tasks. warmup: the share of training during which the learning rate rises."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     tables: ClassVar[Tables] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "augmentation": AUGMENTATIONS}
@@ -58,9 +58,9 @@ class Hparams(BaseModel):
 
 
 class ClassifierHparams(Hparams):
-    """What every classifier's trial is given. A knob is None where the parts named do not use it.
+    """The hyperparameters common to all classifiers. A knob is None if no part that is named uses it.
 
-    padding, dropout, drop_path: of the models that have them; None is the model's own default. cutout_length: pixels.
+    padding, dropout, drop_path: options of some models; None means the model's default. cutout_length: in pixels.
     """
 
     tables: ClassVar[Tables] = {**Hparams.tables, "mixing": MIXINGS}
@@ -77,7 +77,7 @@ class ClassifierHparams(Hparams):
 
 
 class BaselineHparams(ClassifierHparams):
-    """A model and an optimiser on the data as they are."""
+    """A model and an optimiser on the unchanged data."""
 
 
 class Cifar100Hparams(ClassifierHparams):
@@ -85,9 +85,9 @@ class Cifar100Hparams(ClassifierHparams):
 
 
 class ImbalanceHparams(ClassifierHparams):
-    """A remedy: a loss, class weights and a sampler, each by its name in its table, and their own knobs.
+    """A remedy: a loss, a class weighting and a sampler, each named in its table, and their knobs.
 
-    A knob is None where the parts named do not use it.
+    A knob is None if no part that is named uses it.
     """
 
     tables: ClassVar[Tables] = {
@@ -136,11 +136,11 @@ class ImbalanceHparams(ClassifierHparams):
 
 
 class RecipeHparams(ImbalanceHparams):
-    """A source system's classifier as its report states it, faults included: its epochs are as long as there.
+    """A source system's classifier as its report states it, faults and natural epoch lengths included.
 
-    decays_everything: weight decay on biases and normalisation too, as torch's optimisers do. vertical_flip: whether
-    it is among the views of augment_all, brightness again in its place if not; doubles_tail: whether that set then
-    holds the tail classes twice. full_batch_share: the probability with which mask_in_loop leaves a batch whole.
+    decays_everything: weight decay on biases and normalisation too, the default of torch's optimisers. vertical_flip:
+    whether it is among the views of augment_all, or replaced by a second brightness view; doubles_tail: whether that
+    set holds the tail classes twice. full_batch_share: the probability that mask_in_loop leaves a batch full.
     """
 
     tables: ClassVar[Tables] = {**ImbalanceHparams.tables, "loss": RECIPE_LOSSES, "sampler": NATURAL_SAMPLERS}
@@ -152,10 +152,10 @@ class RecipeHparams(ImbalanceHparams):
 
 
 class TransferHparams(ClassifierHparams):
-    """A classifier whose trunk is fresh or has solved puzzles, on a share of the labels.
+    """A classifier trained on a share of the labels, its trunk fresh or pre-trained on puzzles.
 
-    label_fraction: the share of each class's training images. Where the trunk has solved puzzles,
-    trunk_learning_rate_ratio is its learning rate over the head's, and carries_fc1 whether fc1 belongs to it.
+    label_fraction: the share of each class's training images. If the trunk is pre-trained,
+    trunk_learning_rate_ratio is its learning rate over the head's, and carries_fc1 says whether fc1 belongs to it.
     """
 
     label_fraction: float = Field(1.0, gt=0, le=1)
@@ -164,7 +164,7 @@ class TransferHparams(ClassifierHparams):
 
 
 class JigsawHparams(Hparams):
-    """A net that puts the shuffled tiles of an image back in place. gap: pixels; the rest as in puzzles.py."""
+    """A net that puts shuffled tiles back in place: see puzzles.py and tasks/jigsaw.py. gap: in pixels."""
 
     tables: ClassVar[Tables] = {**Hparams.tables, "puzzle_loss": PUZZLE_LOSSES}
 
@@ -179,7 +179,7 @@ class JigsawHparams(Hparams):
 
 
 class RecipePuzzleHparams(JigsawHparams):
-    """A source system's puzzles. fixed_permutations: each training image is always shuffled in one and the same way."""
+    """A source system's puzzles. fixed_permutations: whether a training image is always shuffled in the same way."""
 
     fixed_permutations: bool = False
 
@@ -188,7 +188,7 @@ Precision = Literal["float32", "bfloat16"]
 
 
 class Numerics(BaseModel):
-    """Numerical settings that change bits: chosen once a study, recorded in spec.json, kept by resume and retest."""
+    """Numerical settings that change bits: chosen once per study, recorded in spec.json, kept by resume and retest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

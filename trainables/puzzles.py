@@ -1,9 +1,9 @@
 """Jigsaw puzzles: cutting and shuffling tiles, the Sinkhorn operator, losses, decoding and metrics; tensors only.
 
 A puzzle is a permutation of an image's n = grid² tiles, numbered row by row: position i of the puzzle shows tile
-permutations[b, i], so the permutation matrix P has P[b, i, permutations[b, i]] = 1. A row is a position in the
-puzzle, a column a true place. Y, the Sinkhorn operator's output, is the network's estimate of P. The tensors of a
-call are on one device; random numbers are drawn on the CPU and moved.
+permutations[b, i], so the permutation matrix P has P[b, i, permutations[b, i]] = 1. Rows are positions in the
+puzzle, columns are true places. Y, the Sinkhorn operator's output, is the network's estimate of P. All tensors of a
+call are on one device; random numbers are drawn on the CPU and then moved.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-# log Y is held this far below 0 where 1 - Y is needed: float32 has no digits left there, and log 0 is infinite.
+# Upper bound of log Y where 1 - Y is needed: closer to 0, float32 has no digits left, and log 0 is infinite.
 MAX_LOG_Y = -1e-6
 
 
 def random_permutations(num_puzzles: int, num_tiles: int, generator: torch.Generator) -> Tensor:
-    """Uniform and independent: int64[num_puzzles, num_tiles] on the CPU. generator: of the CPU."""
+    """Uniform, independent permutations: int64[num_puzzles, num_tiles] on the CPU. generator: on the CPU."""
     return torch.rand(num_puzzles, num_tiles, generator=generator).argsort(dim=1)
 
 
 @cache
 def all_permutations(num_tiles: int) -> Tensor:
-    """All of them in lexicographic order: int64[num_tiles!, num_tiles] on the CPU; 9 tiles have 362,880."""
+    """All permutations in lexicographic order: int64[num_tiles!, num_tiles] on the CPU; 9 tiles have 362,880."""
     return torch.tensor(list(itertools.permutations(range(num_tiles))))
 
 
 def cut_tiles(images: Tensor, *, grid: int, gap: int, generator: torch.Generator | None) -> Tensor:
-    """The grid² cells of each square image, row by row: [B, grid², C, s, s] with s = H // grid.
+    """Cut each square image into grid² tiles, row by row: [B, grid², C, s, s] with s = H // grid.
 
-    images: floating [B, C, H, H]. Where grid does not divide H, a window of (s · grid)² pixels is cut: at random
-    with a generator (of the CPU), else centred. With gap > 0 each cell keeps a crop of s - gap pixels a side, again
-    random or centred, in the middle of a cell of zeros: neighbouring edges then no longer give the place away
+    images: floating [B, C, H, H]. If grid does not divide H, a window of (s · grid)² pixels is used, at a random
+    position with a generator (on the CPU), else centred. With gap > 0 each tile is a crop of its cell of s - gap
+    pixels a side, again random or centred, surrounded by zeros, so that neighbouring edges do not give the place away
     (Noroozi and Favaro 2016, "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles").
     Raises ValueError if grid is below 2 or above H, or gap outside [0, s).
     """
@@ -59,7 +59,7 @@ def cut_tiles(images: Tensor, *, grid: int, gap: int, generator: torch.Generator
 
 
 def _crops(images: Tensor, size: int, generator: torch.Generator | None) -> Tensor:
-    """A square of size² pixels of each image: [B, C, size, size]. images: [B, C, H, H]."""
+    """Crop each image to size² pixels, at random or centred: [B, C, size, size]. images: [B, C, H, H]."""
     slack = images.shape[-1] - size
     if slack == 0:
         return images
@@ -78,13 +78,13 @@ def _crops(images: Tensor, size: int, generator: torch.Generator | None) -> Tens
 def shuffle_tiles(tiles: Tensor, permutations: Tensor) -> Tensor:
     """puzzle[b, i] = tiles[b, permutations[b, i]]; permutations.argsort(dim=1) undoes it.
 
-    tiles: [B, n, ...]; permutations: int64[B, n]; returns as tiles.
+    tiles: [B, n, ...]; permutations: int64[B, n]; returns the shape of tiles.
     """
     return tiles[torch.arange(len(tiles), device=tiles.device)[:, None], permutations]
 
 
 def log_sinkhorn(scores: Tensor, *, temperature: float, num_iterations: int) -> Tensor:
-    """log Y, Y nearly doubly stochastic: columns and rows of exp(scores / temperature) over their sums, in turn.
+    """log Y, Y nearly doubly stochastic: exp(scores / temperature), columns and rows normalised in turn.
 
     Mena et al. 2018, "Learning Latent Permutations with Gumbel-Sinkhorn Networks", eq. 2, in log space.
     scores: floating [B, n, n]; returns float32[B, n, n], also under autocast. Raises ValueError if temperature is not
@@ -97,7 +97,7 @@ def log_sinkhorn(scores: Tensor, *, temperature: float, num_iterations: int) -> 
     log_y = scores.float() / temperature
     for _ in range(num_iterations):
         log_y = log_y - log_y.logsumexp(dim=1, keepdim=True)
-        # Rows last: each is then exactly a distribution over true places, and row_nll a cross-entropy.
+        # Rows last, so that each is exactly a distribution over true places, and row_nll a cross-entropy.
         log_y = log_y - log_y.logsumexp(dim=2, keepdim=True)
     return log_y
 
@@ -105,8 +105,8 @@ def log_sinkhorn(scores: Tensor, *, temperature: float, num_iterations: int) -> 
 def bce_loss(log_y: Tensor, permutations: Tensor) -> Tensor:
     """Mean binary cross-entropy of Y's n² entries against the permutation matrix, in nats: the source's loss.
 
-    From log Y, because an entry that rounds to 0 or 1 as Y would lose its gradient. log_y: float32[B, n, n];
-    permutations: int64[B, n]; returns a 0-dim tensor.
+    It is computed from log Y, because an entry that rounds to 0 or 1 as Y would lose its gradient.
+    log_y: float32[B, n, n]; permutations: int64[B, n]; returns a 0-dim tensor.
     """
     is_true = F.one_hot(permutations, log_y.shape[2]).bool()
     log_not_y = (-log_y.clamp(max=MAX_LOG_Y).expm1()).log()
@@ -114,7 +114,7 @@ def bce_loss(log_y: Tensor, permutations: Tensor) -> Tensor:
 
 
 def row_nll(log_y: Tensor, permutations: Tensor) -> Tensor:
-    """Mean of -log Y at the true places, in nats; log n where Y knows nothing.
+    """Mean of -log Y at the true places, in nats; log n if Y is uniform.
 
     log_y: float32[B, n, n]; permutations: int64[B, n]; returns a 0-dim tensor.
     """
@@ -126,22 +126,22 @@ PUZZLE_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"bce": bce_loss,
 
 
 def assign(log_y: Tensor) -> Tensor:
-    """The permutation of the largest Π_i Y[i, permutation[i]], a tile to each place: int64[B, n].
+    """The permutation that maximises Π_i Y[i, permutation[i]], one tile per place: int64[B, n].
 
     log_y: floating [B, n, n].
     """
-    # NaN as 0: a diverged network solves puzzles by chance, which is a result; scipy would raise.
+    # NaN counts as 0: a diverged network solves puzzles by chance, which is a result, whereas scipy would raise.
     matrices = log_y.detach().double().nan_to_num(nan=0.0).cpu().numpy()
     places = [linear_sum_assignment(matrix, maximize=True)[1] for matrix in matrices]
     return torch.from_numpy(np.array(places, dtype=np.int64).reshape(log_y.shape[:2])).to(log_y.device)
 
 
 def puzzle_metrics(log_y: Tensor, permutations: Tensor) -> dict[str, float]:
-    """How well puzzles are solved, each 0-1, computed in float64.
+    """Metrics of solved puzzles, each 0-1, computed in float64.
 
-    exact_accuracy and tile_accuracy: share of puzzles and of tiles put right by `assign`; *_argmax: by each row's
-    largest entry; invalid_argmax: share of puzzles in which those entries give a place twice; confidence: mean of Y
-    at the true places. log_y: floating [B, n, n], B at least 1; permutations: int64[B, n].
+    exact_accuracy and tile_accuracy: share of puzzles and of tiles that `assign` puts right; *_argmax: the same by each
+    row's largest entry; invalid_argmax: share of puzzles in which those entries use a place twice; confidence: mean of
+    Y at the true places. log_y: floating [B, n, n], B at least 1; permutations: int64[B, n].
     """
     argmax = log_y.argmax(dim=2)
     used = argmax.sort(dim=1).values

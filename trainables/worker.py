@@ -24,9 +24,9 @@ from trainables.training.task import Task
 
 
 class TrialConfig(BaseModel):
-    """What Ray hands to a trial. checkpoint_dir and start_from: absolute; on several nodes, on storage they share.
+    """The configuration that Ray hands to a trial. checkpoint_dir: absolute; with several nodes, on shared storage.
 
-    start_from: the checkpoint folder of the trial whose weights this one begins with, if any.
+    start_from: the checkpoint folder, likewise, of the trial whose weights this one begins with, if any.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,11 +41,11 @@ class TrialConfig(BaseModel):
 
 
 class StudyTrainable(tune.Trainable):
-    """Trains task's learner, an epoch a step, and writes a checkpoint after each.
+    """Trains the task's learner, one epoch per step, and writes a checkpoint after each.
 
-    It finds its own newest intact checkpoint when it starts, so that a trial goes on where it was, whoever starts it
-    again: Ray after the loss of a worker, or a resumed study. The result of that epoch is reported once more: the
-    driver may have died before it was recorded, and passes it over if it was.
+    It looks for its own newest intact checkpoint when it starts, so a trial continues where it was, whether Ray
+    restarts it after the loss of a worker or a study is resumed. It reports the result of that epoch once more: the
+    driver may have died before recording it, and ignores it otherwise.
     """
 
     task: ClassVar[Task]
@@ -80,7 +80,7 @@ class StudyTrainable(tune.Trainable):
         self._learner.load_state_dict(state["learner"])
 
     def _start(self, trial: TrialConfig) -> None:
-        # Ray sets OMP_NUM_THREADS from num_cpus, after which PyTorch may still take another number.
+        # Ray sets OMP_NUM_THREADS from num_cpus, but PyTorch may still choose another number.
         torch.set_num_threads(trial.numerics.num_threads)
         self._trial = trial
         self._learner: Learner = self.task.learner(
@@ -93,7 +93,7 @@ class StudyTrainable(tune.Trainable):
         state = read_newest_checkpoint(Path(trial.checkpoint_dir))
         if state is not None:
             self._learner.load_state_dict(state["learner"])
-            # A checkpoint cannot hold its own checksum: the result gets it from beside it.
+            # A checkpoint cannot hold its own checksum, so the result gets it from the checksum file.
             written = written_checkpoint(Path(trial.checkpoint_dir), epoch=self._learner.epoch)
             self._repeated = _with_checkpoint(json.loads(state["result"]), written)
 
@@ -151,9 +151,9 @@ def train_and_test_in_worker(
     numerics: Numerics,
     **options: Any,
 ) -> Any:
-    """What the retest runs as a Ray task: train_and_test's result, or the message of a training that diverged.
+    """The retest's Ray task. Returns train_and_test's result, or the error message of a training that diverged.
 
-    cut makes the training data of the pool here, so that the images are in Ray's object store once, not once a seed.
+    cut(pool) makes the training data, here, so that Ray's object store holds the images once, not once per seed.
     """
     setup = worker_setup(num_epochs=num_epochs, seed=seed, numerics=numerics)
     try:

@@ -1,1 +1,1 @@
-"""From the tables to numbers: intervals, winners, verdicts, budgets, and what single questions ask."""
+"""From tables to numbers: intervals, winners, verdicts, budgets, and analyses for single questions."""

@@ -1,4 +1,4 @@
-"""What tuning spent on each arm, and what early stopping saved."""
+"""The budget that tuning spent on each arm, and the savings by early stopping."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import pandas as pd
 from study.analysis.tables import Tables
 from study.core.stage import TUNE
 
-MAX_IMAGE_SPREAD = 0.10  # above it, the arms' tuning budgets are not called equal
+MAX_IMAGE_SPREAD = 0.10  # above this, the arms' tuning budgets are not called equal
 
 
 def arm_budgets(tables: Tables) -> pd.DataFrame:
-    """What tuning spent, a row an arm (declared order), and what early stopping saved.
+    """The spent budget and the savings by early stopping, one row per arm in declared order.
 
     Columns: arm, group, full_epochs (of a trial that is not stopped), num_trials, num_epochs, num_images,
-    seconds (training and validation), num_stopped, saved_epochs, saved_images, saved_seconds. Saved are a
-    stopped trial's epochs not run, each taken at the trial's own mean images and seconds an epoch: an
-    estimate, not a measurement.
+    seconds (training and validation), num_stopped, saved_epochs, saved_images, saved_seconds. Saved are the epochs that
+    stopped trials did not run, each at the trial's own mean images and seconds per epoch: an estimate, not a
+    measurement.
     """
     tuning, per_epoch = tables.tuning.set_index("trial_id"), tables.tuning_epochs
     epoch_seconds = (per_epoch["train_seconds"] + per_epoch["eval_seconds"]).groupby(per_epoch["trial_id"])
@@ -50,19 +50,19 @@ def arm_budgets(tables: Tables) -> pd.DataFrame:
 
 
 def least_equal_budgets(budgets: pd.DataFrame) -> pd.DataFrame:
-    """Of the arms that were to spend alike (one group, trials of as many epochs), those that spent least alike."""
+    """The arms that should have spent alike (one group, trials of equal length) and differ most in images."""
     alike = [frame for _, frame in budgets.groupby(["group", "full_epochs"], sort=False)]
     return max(alike, key=image_spread)
 
 
 def image_spread(budgets: pd.DataFrame) -> float:
-    """(max - min) / max of the images that the arms spent in tuning; 0 where nothing was spent."""
+    """(max - min) / max of the images that the arms spent in tuning; 0 if nothing was spent."""
     most = float(budgets["num_images"].max()) if len(budgets) else 0.0
     return (most - float(budgets["num_images"].min())) / most if most > 0 else 0.0
 
 
 def rung_survivors(tables: Tables) -> pd.DataFrame:
-    """A row an arm x rung: arm, rung_epoch, num_reached, num_continued, num_stopped."""
+    """One row per arm and rung: arm, rung_epoch, num_reached, num_continued, num_stopped."""
     rungs = tables.tuning_rungs
     found = []
     for arm in tables.arms:

@@ -1,4 +1,4 @@
-"""What the winners get right and wrong, class by class."""
+"""The winners' recalls and confusions by class."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from study.analysis.tables import Tables
 
 
 def mean_recall(tables: Tables, arm: str) -> np.ndarray:
-    """float64[C], 0-1: an arm's recall of each class, the mean over the retest's seeds."""
+    """An arm's recall of each class, the mean over the retest's seeds: float64[C], 0-1."""
     retests = tables.main_retests
     return np.stack(list(retests.loc[retests["arm"] == arm, "per_class_recall"])).mean(axis=0)
 
 
 def mean_confusion(tables: Tables, arm: str) -> np.ndarray:
-    """float64[C, C], 0-1: an arm's confusion matrix as shares of the true class (rows), the mean over seeds."""
+    """An arm's confusion matrix as shares of the true class (rows), the mean over seeds: float64[C, C], 0-1."""
     retests = tables.main_retests
     matrices = retests.loc[retests["arm"] == arm, "confusion_matrix"]
     counts = np.stack([np.array([list(row) for row in matrix], dtype=float) for matrix in matrices])
@@ -27,7 +27,7 @@ def mean_confusion(tables: Tables, arm: str) -> np.ndarray:
 
 
 def compared_arms(tables: Tables) -> tuple[str, str | None] | None:
-    """The best retested arm of the first group and its control, None where that is the best itself or not retested."""
+    """The best retested arm of the first group, and the control (None if it is the best itself or not retested)."""
     group = tables.groups[0]
     order = results.ranked(tables, group)
     if not order:
@@ -36,7 +36,7 @@ def compared_arms(tables: Tables) -> tuple[str, str | None] | None:
 
 
 def hardest_classes(tables: Tables, num_classes: int = 10) -> pd.DataFrame:
-    """The best arm's classes of lowest mean recall: class_name, superclass (None: none), best, control (0-1)."""
+    """The best arm's classes of lowest mean recall: class_name, superclass (or None), best, control (recalls, 0-1)."""
     arms = compared_arms(tables)
     if arms is None:
         return pd.DataFrame(columns=["class_name", "superclass", "best", "control"])
@@ -76,7 +76,7 @@ def confused_pairs(tables: Tables, num_pairs: int = 10) -> pd.DataFrame:
 
 
 def _superclasses(tables: Tables) -> list[str | None]:
-    """Each class's superclass by name, or None for all."""
+    """The name of each class's superclass, or None for every class if there are none."""
     dataset = tables.summary["dataset"]
     names, index = dataset.get("superclass_names"), dataset.get("superclass_of")
     return [None] * len(dataset["class_names"]) if not names or not index else [str(names[i]) for i in index]

@@ -1,4 +1,4 @@
-"""Where the arms are models: the best of each model with each optimiser."""
+"""Models and optimisers, for studies whose arms are models: the best score of each pair."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from study.analysis.tables import Tables, knob
 
 
 def models_by_optimizer(tables: Tables) -> pd.DataFrame:
-    """A row a model x optimiser that was tried: arm, optimizer, best, num_completed, num_trials.
+    """One row per pair of model and optimiser that was tried: arm, optimizer, best, num_completed, num_trials.
 
-    best: the validation score, 0-1, of the best of the completed trials; NaN where none was.
+    best: the best validation score, 0-1, of the completed trials; NaN if there are none.
     """
     tried = tables.tuning.assign(optimizer=knob(tables.tuning, "optimizer")).dropna(subset=["optimizer"])
     by_cell = tried.assign(score=tried["objective"].where(tried["status"] == "completed")).groupby(["arm", "optimizer"])

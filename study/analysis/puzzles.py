@@ -1,4 +1,4 @@
-"""How well the pretext solves puzzles."""
+"""The pretext's scores on puzzles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from study.tasks.jigsaw import PRETEXT
 
 @dataclass(frozen=True, kw_only=True)
 class PuzzleMetric:
-    """A column of the pretext, without val_ or test_. chance: its value, 0-1, for guesses at n tiles."""
+    """A metric of puzzles. name: its column, without val_ or test_. chance(n): its value, 0-1, by guessing n tiles."""
 
     name: str
     title: str
@@ -44,18 +44,18 @@ PUZZLE_METRICS = (
 
 
 def pretext_arms(tables: Tables) -> tuple[str, ...]:
-    """The arms that solved puzzles; none in a study that began with a given checkpoint, or without one."""
+    """The arms that were trained on puzzles; none if the study has no pretext stage."""
     return tuple(arm for stage in tables.summary["stages"] if stage["name"] == PRETEXT for arm in stage["arms"])
 
 
 def num_tiles(tables: Tables, arm: str) -> int:
-    """Tiles of a puzzle of this pretext arm: its own grid squared, or the study's where its trials name none."""
+    """The number of tiles in a puzzle of this pretext arm: its grid squared, or the study's if its trials name none."""
     grids = knob(tables.trials[tables.trials["arm"] == arm], "grid").dropna()
     return int(grids.iloc[0] if len(grids) else tables.summary["setting"]["grid"]) ** 2
 
 
 def puzzle_metrics(tables: Tables, arm: str) -> pd.DataFrame:
-    """A row a metric: title, chance, validation (the winner's last epoch), mean, low, high, n of the test; 0-1, NaN."""
+    """One row per metric: title, chance, validation (winner's last epoch), test mean, low, high, n; 0-1 or NaN."""
     winners = results.winners(tables.trials, PRETEXT)
     epochs = tables.epochs[tables.epochs["trial_id"].isin(winners.loc[winners["arm"] == arm, "trial_id"])]
     last = epochs.sort_values("epoch").tail(1)

@@ -1,4 +1,4 @@
-"""What the retests say: winners, ranking, scores, differences, the verdict on each group of arms."""
+"""The results of the retests: winners, ranking, scores, differences, the verdict on each group of arms."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ STATUSES = ("completed", "stopped", "failed", "running", "interrupted")
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the retests of a group's arms say, judged on unrounded numbers."""
+    """The verdict on a group of arms by their retests, judged on unrounded numbers."""
 
     group: Group
-    best: str | None  # the arm of the highest mean test score; None: nothing was retested
+    best: str | None  # the arm with the highest mean test score; None: nothing was retested
     score: Interval | None  # of the best arm
     num_arms: int  # retested
     is_control_retested: bool
-    challenger: str | None  # the best arm but for the control: the best itself, or the next one to a best control
+    challenger: str | None  # the best arm that is not the control
     difference: Interval | None  # challenger - control, paired
     adjusted: Interval | None  # the same at the Bonferroni level; None for fewer than two comparisons
     num_comparisons: int  # arms that share at least one seed with the control
     measurably_above_control: tuple[str, ...]  # at 95 %, unadjusted
-    indistinguishable_from_best: tuple[str, ...]  # paired interval of best - arm includes 0, or is none
-    chosen_on_validation: str | None  # the retested arm of the best validation score: no test value chose it
+    indistinguishable_from_best: tuple[str, ...]  # paired interval of best - arm includes 0 or does not exist
+    chosen_on_validation: str | None  # the retested arm with the best validation score: no test value chose it
     chosen_on_validation_score: Interval | None
 
 
@@ -48,10 +48,10 @@ def seed_scores(retests: pd.DataFrame, arm: str, metric: str) -> pd.Series:
 
 
 def winners(trials: pd.DataFrame, stage: str = TUNE) -> pd.DataFrame:
-    """Each arm's best completed trial of the stage, a row an arm in the order of first appearance.
+    """The best completed trial of each arm of the stage, one row per arm in the order of first appearance.
 
-    Best by objective, the validation score of the *last* epoch; ties go to the lower number. An arm without
-    a completed trial has no row: a stopped trial's score is of fewer epochs and never wins.
+    The best has the highest objective, the validation score of the *last* epoch; ties go to the lower number. An arm
+    without a completed trial has no row: a stopped trial's score is of fewer epochs and never wins.
     """
     candidates = trials[(trials["stage"] == stage) & (trials["status"] == "completed") & trials["objective"].notna()]
     order = {arm: position for position, arm in enumerate(trials["arm"].drop_duplicates())}
@@ -60,7 +60,7 @@ def winners(trials: pd.DataFrame, stage: str = TUNE) -> pd.DataFrame:
 
 
 def status_counts(tables: Tables) -> pd.DataFrame:
-    """Index arm (declared order), a column a status, values the number of tuning trials."""
+    """The number of tuning trials by arm (index, declared order) and status (columns)."""
     tuning = tables.tuning
     counts = {
         arm: {status: int(((tuning["arm"] == arm) & (tuning["status"] == status)).sum()) for status in STATUSES}
@@ -77,12 +77,12 @@ def ranked(tables: Tables, group: Group) -> list[str]:
 
 
 def ranked_arms(tables: Tables) -> list[str]:
-    """The retested arms of all groups, in each the best first."""
+    """The retested arms of all groups, the best of each group first."""
     return [arm for group in tables.groups for arm in ranked(tables, group)]
 
 
 def arm_scores(tables: Tables) -> pd.DataFrame:
-    """A row a retested arm, in each group the best first: group, arm, mean, low, high, n of the score (0-1)."""
+    """One row per retested arm, the best of each group first: group, arm, mean, low, high, n of the score (0-1)."""
     found = []
     for group in tables.groups:
         for arm in ranked(tables, group):
@@ -92,9 +92,9 @@ def arm_scores(tables: Tables) -> pd.DataFrame:
 
 
 def arm_differences(tables: Tables) -> pd.DataFrame:
-    """A row a retested arm that is no control: group, arm, mean, low, high, n of its paired difference (0-1).
+    """One row per retested arm but the controls: group, arm, mean, low, high, n of its paired difference (0-1).
 
-    The difference is to the control of the arm's own group; a group whose control was not retested has no row.
+    The difference is to the control of the arm's own group; an arm that shares no seed with it has no row.
     """
     found = []
     for group in tables.groups:
@@ -116,11 +116,11 @@ def _difference(tables: Tables, arm: str, control: str | None, level: float = LE
 
 
 def arm_table(tables: Tables) -> pd.DataFrame:
-    """A row an arm, group by group, the retested ones first and best first: scores, differences, trials.
+    """One row per arm, by group, retested arms first and the best of them first: scores, differences, trials.
 
     Columns: arm, group, mean, low, high, n; difference_mean, _low, _high, _n; the means of TEST_METRICS;
-    generalisation_gap; optimizer (the winner's) and val_objective of the winning trial; one column a status.
-    NaN where there is no such value.
+    generalisation_gap; optimizer and val_objective of the winning trial; one column per status. Missing values are
+    NaN.
     """
     scores = arm_scores(tables).set_index("arm").drop(columns="group")
     differences = arm_differences(tables).set_index("arm").drop(columns="group").add_prefix("difference_")
@@ -141,7 +141,7 @@ def arm_table(tables: Tables) -> pd.DataFrame:
 def generalisation_gaps(tables: Tables) -> pd.Series:
     """Arm -> training minus test accuracy (0-1) at the retest's last epoch, the mean over seeds.
 
-    Both of the same weights; training accuracy on un-augmented training images. No arm where it was not followed.
+    Both accuracies are of the same weights, that on training images without augmentation. Only followed retests count.
     """
     epochs = tables.retest_epochs.dropna(subset=["train_eval_accuracy", "test_accuracy"])
     last = epochs.sort_values("epoch").drop_duplicates("trial_id", keep="last")
@@ -150,7 +150,7 @@ def generalisation_gaps(tables: Tables) -> pd.Series:
 
 
 def verdict(tables: Tables, group: Group) -> Verdict:
-    """Judge a group's retests: who is best, by how much above the control, and who cannot be told from the best."""
+    """Judge a group's retests: the best arm, its difference to the control, and the arms indistinguishable from it."""
     order, control = ranked(tables, group), group.control
     scores = {arm: seed_scores(tables.main_retests, arm, tables.score) for arm in order}
     challengers = [arm for arm in order if arm != control]

@@ -20,7 +20,7 @@ _REQUIRED_SUMMARY_KEYS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """All that a run directory says: two JSON documents, four tables, and the puzzles where the study made some."""
+    """The content of a run directory: two JSON documents, four tables, and the table of puzzles, if any."""
 
     spec: Mapping[str, Any]
     summary: Mapping[str, Any]
@@ -36,7 +36,7 @@ class Tables:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The arms of the main stage in the order in which the study declared them."""
+        """The arms of the main stage in declared order."""
         return tuple(self.summary["arms"])
 
     @property
@@ -53,12 +53,12 @@ class Tables:
 
     @property
     def score(self) -> str:
-        """The column of retests that arms are judged by, 0-1."""
+        """The column of retests by which arms are judged, 0-1."""
         return str(self.summary["score"])
 
     @property
     def objective(self) -> str:
-        """The column of epochs that the main stage tuned, 0-1."""
+        """The column of epochs that the main stage optimised, 0-1."""
         return str(self.summary["objective"])
 
     @property
@@ -83,7 +83,7 @@ class Tables:
         return self.epochs[self.epochs["stage"] == retests_of(TUNE)]
 
     def factors(self, arm: str) -> dict[str, str]:
-        """What tells the arm from others, by name; of runs that did not record it, as its trials' factor/* columns."""
+        """The arm's factors by name; for runs that did not record them, from its trials' factor/* columns."""
         recorded = self.summary.get("arm_factors")
         if recorded is not None:
             return dict(recorded.get(arm, {}))
@@ -94,7 +94,7 @@ class Tables:
         }
 
     def stage(self, name: str) -> Mapping[str, Any]:
-        """What summary.json says of a stage. Raises KeyError where the study has none of that name."""
+        """The entry of a stage in summary.json. Raises KeyError if the study has no stage of that name."""
         for stage in self.summary["stages"]:
             if stage["name"] == name:
                 return dict(stage)
@@ -102,7 +102,7 @@ class Tables:
 
 
 def load_tables(run_dir: Path) -> Tables:
-    """Read a run directory. Raises ValueError, in one sentence, where it is not one or a file is damaged."""
+    """Read a run directory. Raises ValueError, in one sentence, if it is not one or a file is damaged."""
     if not run_dir.is_dir():
         raise ValueError(f"{run_dir} is not a directory; a run directory is wanted, such as reports/NAME")
     summary = load_json(run_dir / "summary.json")
@@ -143,14 +143,14 @@ def load_frame(path: Path) -> pd.DataFrame:
 
 
 def row_tuples(frame: pd.DataFrame) -> Iterator[Any]:
-    """The rows as named tuples. Any, because pandas' stubs know no column's type."""
+    """The rows as named tuples, typed Any because pandas' stubs do not know the columns' types."""
     return iter(frame.itertuples(index=False))
 
 
 def knob(trials: pd.DataFrame, name: str) -> pd.Series:
-    """A hyperparameter's values: the column config/NAME, or factor/NAME where it is what the arms differ by.
+    """The trials' values of a hyperparameter: the column config/NAME, or factor/NAME if it is a factor.
 
-    NaN or None where the trial has none; all so where no trial has.
+    A trial without a value has NaN or None; so have all trials if there is no such column.
     """
     for column in (f"config/{name}", f"factor/{name}"):
         if column in trials and trials[column].notna().any():

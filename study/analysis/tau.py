@@ -1,4 +1,4 @@
-"""Logit adjustment after training: each winner's sweep over tau."""
+"""Post-hoc logit adjustment: each winner's sweep over tau."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from study.analysis.tables import Tables
 
 @dataclass(frozen=True, kw_only=True)
 class TauSweep:
-    """One arm's winner, its logits shifted by -tau log prior before argmax (Menon et al. 2021), for each tau.
+    """The sweep of an arm's winner: logits shifted by -tau log prior before argmax (Menon et al. 2021), for each tau.
 
-    taus: ascending; validation: balanced accuracy at each, 0-1, of the winning trial; test: the same of the
-    retest, a row a seed, a column a tau; None where the arm was not retested.
+    taus: ascending; validation: the winning trial's balanced accuracy at each tau, 0-1; test: that of the retest, one
+    row per seed, one column per tau; None if the arm was not retested.
     """
 
     arm: str
@@ -27,7 +27,7 @@ class TauSweep:
 
     @property
     def chosen(self) -> float:
-        """The tau of the best validation score; ties go to the smallest."""
+        """The tau with the best validation score; ties go to the smallest."""
         return self.taus[int(np.argmax(self.validation))]
 
     @property
@@ -39,7 +39,7 @@ class TauSweep:
 
     @property
     def test_difference(self) -> Interval | None:
-        """Score at the chosen tau minus score at 0, paired by seed: of one training, hence of one model."""
+        """The score at the chosen tau minus that at 0, paired by seed: both are of the same trained model."""
         return None if self.test is None else intervals.paired_difference(self.test[self.chosen], self.test[0.0])
 
 

@@ -1,4 +1,4 @@
-"""What pre-training did at each share of the labels."""
+"""The effect of pre-training at each share of the labels."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ SCRATCH, EQUAL_EPOCHS, JIGSAW = "scratch", "scratch_equal_epochs", "jigsaw"
 
 
 def initialisation(tables: Tables, arm: str) -> str | None:
-    """'scratch', 'scratch_equal_epochs' or 'jigsaw'; None where it is not known, the arm having no trial."""
+    """The arm's initialisation: 'scratch', 'scratch_equal_epochs' or 'jigsaw'; None if it is not known."""
     return tables.factors(arm).get("initialisation")
 
 
 def label_fraction(tables: Tables, arm: str) -> float:
-    """The share of the labels that the arm trains on, 0-1; NaN where it is not known."""
+    """The share of the labels that the arm trains on, 0-1; NaN if it is not known."""
     return float(tables.factors(arm).get("label_fraction", "nan"))
 
 
-# What the two paired intervals say, by their signs: (to scratch, to scratch with equal epochs); 0: includes 0.
+# The verdict by the signs of the paired differences (to scratch, to scratch with equal epochs); 0: includes 0.
 TRANSFER_WORDS = {
     (1, 1): "helps",
     (1, 0): "gives no measurable gain over training as long on the labels",
@@ -41,7 +41,7 @@ TRANSFER_WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """What pre-training did at one label fraction. arm: the pre-trained one; None differences: no seed is shared."""
+    """Pre-training's effect at one label fraction. arm: the pre-trained arm. None differences: no seed is shared."""
 
     group: Group
     arm: str
@@ -51,7 +51,7 @@ class Transfer:
 
     @property
     def words(self) -> str | None:
-        """The verdict, or None where one of the two intervals is lacking."""
+        """The verdict, or None if one of the two intervals is missing."""
         if self.to_scratch is None or self.to_equal_epochs is None:
             return None
         if self.to_scratch.low is None or self.to_equal_epochs.low is None:
@@ -64,7 +64,7 @@ def _sign(difference: Interval) -> int:
 
 
 def transfers(tables: Tables, level: float = LEVEL) -> list[Transfer]:
-    """One for each group whose pre-trained arm was retested. level: of the paired intervals."""
+    """One Transfer for each group whose pre-trained arm was retested. level: that of the paired intervals."""
     found = []
     for group in tables.groups:
         scores = {

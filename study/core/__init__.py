@@ -1,1 +1,1 @@
-"""What every room of a study stands on: its spec, its stages, the ledger, the run directory, errors."""
+"""The foundation of the other rooms: spec, stages, the ledger, the run directory, errors."""

@@ -1,4 +1,4 @@
-"""Settings as the command line that gives them, and the command that trains a winner again."""
+"""Settings as a command line, and the command that trains a winner again."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from study.core.spec import StudySpec, option_name, options_of
 
 
 def command_line(task: str, values: Mapping[str, Any], verb: str = "study.run") -> str:
-    """The command that gives these settings."""
+    """The command that runs the verb with these settings."""
     return " ".join([f"python -m {verb} {task}", *option_words(values)])
 
 
 def option_words(values: Mapping[str, Any]) -> list[str]:
-    """The options that give these settings, each with its value."""
+    """These settings as options, each with its value."""
     words = []
     for name, value in values.items():
         if value is True:
@@ -29,9 +29,9 @@ def option_words(values: Mapping[str, Any]) -> list[str]:
 
 
 def winner_settings(spec: StudySpec, alone: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a study that trains one configuration of spec's and retests it.
+    """The settings of a study that trains a single configuration of spec's study and retests it.
 
-    alone: its arms, its start and what else the task has to say (Study.alone).
+    alone: the arms and start of that study, and the task's further settings (see Study.alone).
     """
     assert spec.numerics is not None
     fields = type(spec).model_fields

@@ -1,7 +1,7 @@
-"""The truth of a study: an append-only table of events in SQLite, and the Book, its state, folded from them.
+"""The ledger of a run: an append-only table of events in SQLite, and the Book, the state that they add up to.
 
-Every event is committed (WAL, synchronous=FULL) before the decision that rests on it takes effect. Searcher, scheduler,
-console and records read the Book and nothing else, so a resumed study sees what an uninterrupted one would.
+Every event is committed (WAL, synchronous=FULL) before a decision based on it takes effect. Searcher, scheduler,
+console and records read only the Book and the events, so a resumed study sees what an uninterrupted one would.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ LEDGER = "ledger.db"
 Status = Literal["running", "completed", "stopped", "failed"]
 SCHEMA_VERSION = 1
 
-# Kinds of event, and what their payload holds:
-SESSION = "session"  # versions, hardware, command: a process begins to work on the study
+# Kinds of events, and the content of their payloads:
+SESSION = "session"  # versions, hardware, command, ...: a process begins to work on the run
 SESSION_END = "session_end"  # state, tune_seconds, retest_seconds
 ASKED = "asked"  # arm, number, seed, params (Optuna's), hparams
 EPOCH = "epoch"  # a row of epochs.parquet
@@ -43,7 +43,7 @@ class Event:
 
 @dataclass(kw_only=True)
 class TrialRecord:
-    """A trial as the ledger knows it."""
+    """A trial as recorded in the ledger."""
 
     trial_id: str
     arm: str
@@ -65,17 +65,17 @@ class TrialRecord:
         return self.status != "running"
 
     def value(self, metric: str) -> float | None:
-        """The metric at the trial's last epoch."""
+        """The metric at the trial's last epoch; None before the first."""
         return self.epochs[-1][metric] if self.epochs else None
 
 
 @dataclass(kw_only=True)
 class Book:
-    """The study's state: what its events add up to. trials are in the order in which they were asked for."""
+    """The state of a study: what its events add up to. trials: in the order in which they were asked for."""
 
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     sessions: list[dict[str, Any]] = field(default_factory=list)
-    retests: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # by arm and seed, the last one
+    retests: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # by arm and seed, the latest
     retest_failures: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
@@ -102,7 +102,7 @@ class Book:
             self.sessions[-1].update(payload)
 
     def winners(self, arms: Sequence[str], metric: str, mode: str) -> dict[str, TrialRecord]:
-        """Each arm's best completed trial by its last epoch's metric; of equals the first."""
+        """The best completed trial of each arm by the metric at its last epoch; ties go to the first."""
         best: dict[str, TrialRecord] = {}
         sign = 1 if mode == "max" else -1
         for trial in self.trials.values():
@@ -118,7 +118,7 @@ class Book:
     def retested(self, winners: Mapping[str, TrialRecord]) -> list[dict[str, Any]]:
         """The retests of these winners, by arm and seed.
 
-        Those of an earlier winner, of a study that was resumed after its time budget, are not among them.
+        Retests of an earlier winner are left out; a study resumed after its time budget may have some.
         """
         return _of_winners(self.retests, winners)
 
@@ -139,7 +139,7 @@ def _of_winners(
 
 
 class Ledger:
-    """Opens or makes the ledger of a run directory. book is always what the committed events add up to."""
+    """The ledger of a run directory, opened or created. book: always the state after the committed events."""
 
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / LEDGER
@@ -165,9 +165,9 @@ class Ledger:
             raise StudyError(f"{self.path} is not a ledger that can be read ({error})") from None
 
     def append(self, *events: Event) -> None:
-        """Commit all events, or none; when it returns they are on disk and in the book.
+        """Commit all events or none; on return they are on disk and in the book.
 
-        Raises ValueError, and commits nothing, for a trial that is there already.
+        Raises ValueError, and commits nothing, for a second trial of the same id.
         """
         with self._lock:
             for event in events:  # a ledger that holds a trial twice could not be opened again

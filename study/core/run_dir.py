@@ -1,4 +1,4 @@
-"""A run directory: where it may be made, how it is locked, and what its spec.json says wherever it lies now."""
+"""Run directories: how one is made and locked, and its spec.json, read from wherever the directory is now."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHECKPOINTS = "checkpoints"
 
 
 def require_place(spec: RunSpec) -> None:
-    """Raises StudyError where the run directory exists or cannot be made."""
+    """Raise StudyError if the run directory exists or cannot be made."""
     if spec.name is not None and spec.run_dir.exists():
         raise _taken(spec.run_dir)
     _require_writable(spec.output_dir)
@@ -43,7 +43,7 @@ def new_run(spec: RunSpec) -> Iterator[None]:
     """Make the run directory, locked while the block lasts, with its spec.json. Raises StudyError."""
     try:
         spec.output_dir.mkdir(parents=True, exist_ok=True)
-        spec.run_dir.mkdir()  # atomic: of two processes with one name, one gets it
+        spec.run_dir.mkdir()  # atomic: only one of two processes can make it
     except FileExistsError:
         raise _taken(spec.run_dir) from None
     except OSError as error:
@@ -55,7 +55,7 @@ def new_run(spec: RunSpec) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
-    """Raises StudyError where another process works on it."""
+    """Lock the run directory while the block lasts. Raises StudyError if another process works on it."""
     lock = filelock.FileLock(run_dir / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -68,7 +68,7 @@ def locked(run_dir: Path) -> Iterator[None]:
 
 
 def task_of(run_dir: Path) -> str | None:
-    """The task in a run directory's spec.json; None where there is none that can be read."""
+    """The task named in a run directory's spec.json; None if it cannot be read."""
     try:
         values = json.loads((run_dir / SPEC).read_text())
     except (OSError, ValueError):
@@ -77,9 +77,9 @@ def task_of(run_dir: Path) -> str | None:
 
 
 def settings_of(run_dir: Path) -> dict[str, Any]:
-    """What spec.json says, with name and output_dir as the run directory lies now. Raises StudyError.
+    """The settings in spec.json, with name and output_dir from where the run directory is now. Raises StudyError.
 
-    A run directory may have been moved; the data are still looked for from the folder that a verb is started in.
+    A run directory may have been moved. Relative paths to the data still start at the current directory.
     """
     path = run_dir / SPEC
     if not path.is_file() or not (run_dir / LEDGER).is_file():
@@ -90,7 +90,7 @@ def settings_of(run_dir: Path) -> dict[str, Any]:
         values = None
     if not isinstance(values, dict):
         raise StudyError(f"{path} is damaged: it is not a study's spec")
-    # "." and a link have no name of their own, but what they lead to has.
+    # "." has no name, and a link's name is not that of the run directory.
     found = run_dir if run_dir.name and not run_dir.is_symlink() else run_dir.resolve()
     return {**values, "name": found.name, "output_dir": str(found.parent)}
 

@@ -1,4 +1,4 @@
-"""StudySpec: everything a study is. Validated, saved beside its results, and the source of the command line."""
+"""RunSpec and StudySpec: the validated settings of a run, saved in spec.json; command lines are made from them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from trainables.hparams import Numerics
 Searcher = Literal["tpe", "random", "gp", "cmaes", "qmc", "grid"]
 Budget = Literal["quick", "standard", "full"]
 MAX_NAME_LENGTH = 100
-MAX_SEED = 2**32 - 1  # a retest's are a thousandfold, in 64 bits
+MAX_SEED = 2**32 - 1  # a retest's seeds are a thousand times as large, and must fit in 64 bits
 REPRODUCE: Literal["reproduce"] = "reproduce"
 Spec = TypeVar("Spec", bound="RunSpec")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """What the command line makes of a field of a spec.
+    """How the command line treats a field of a spec.
 
-    group: its heading in --help. scope: "training", what a single training is made of, for every verb that trains;
-    "study", how many trainings there are and how they are chosen, for study.run alone. is_repeated: whether the
-    command that trains a winner again says it too. reads_text: its validator is given the text as it was typed.
+    group: its heading in --help. scope: "training" for settings of a single training, accepted by every verb that
+    trains; "study" for the number and choice of trainings, accepted by study.run alone. is_repeated: whether the
+    command that trains a winner again includes it. reads_text: whether its validator takes the text as it was typed.
     """
 
     group: str
@@ -52,7 +52,7 @@ def option(
     reads_text: bool = False,
     **limits: Any,
 ) -> Any:
-    """A field that is an option of the command line: see Option. limits: pydantic's, such as ge=1."""
+    """A field that is an option of the command line (see Option). limits: constraints of pydantic, such as ge=1."""
     extra: dict[str, Any] = {
         "group": group,
         "scope": scope,
@@ -65,13 +65,13 @@ def option(
 
 
 def options_of(spec: type[BaseModel]) -> dict[str, Option]:
-    """The fields of a spec that are options, by name, in their order."""
+    """The fields of a spec that are options, by name, in declared order."""
     extras: dict[str, Any] = {name: field.json_schema_extra for name, field in spec.model_fields.items()}
     return {name: Option(**extra) for name, extra in extras.items() if extra is not None}
 
 
 def group_names(spec: type[BaseModel]) -> list[str]:
-    """The headings of a spec's options in the order of --help: the task's own come after the data."""
+    """The headings of a spec's options in the order of --help: the task's own come right after 'data'."""
     groups = list(dict.fromkeys(option.group for option in options_of(spec).values()))
     first = [group for group in ("data",) if group in groups]
     last = [group for group in ("budget", "search", "machine", "output") if group in groups]
@@ -82,7 +82,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class RunSpec(BaseModel):
-    """What every run directory is told: its data, its machine and its name. None: set by the machine at hand."""
+    """The settings that all runs share: data, machine and name. A field that is None is set by the machine at hand."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -133,7 +133,7 @@ class RunSpec(BaseModel):
     name: str | None = option(None, "output", "name of the run; default what it runs and the date", scope="training")
     output_dir: Path = option(Path("reports"), "output", "folder for runs", scope="training")
 
-    # Chosen once a run and kept through resume and retest; not an option.
+    # Chosen once per run and kept through resume and retest; not an option.
     numerics: Numerics | None = None
 
     @field_validator("name")
@@ -165,7 +165,7 @@ class RunSpec(BaseModel):
 
 
 class StudySpec(RunSpec):
-    """What every study is told. A field that is None is set by the budget's preset or by the machine at hand."""
+    """The settings that all studies share. A field that is None is set by the budget's preset or by the machine."""
 
     budget: Budget | None = option(
         None, "budget", "preset for the values below; quick without a GPU, standard with one"
@@ -250,7 +250,7 @@ class StudySpec(RunSpec):
 
 
 def validated(spec_type: type[Spec], values: Mapping[str, Any]) -> Spec:
-    """The spec of these values. Raises StudyError: the first thing wrong, in one sentence."""
+    """Make a spec of these values. Raises StudyError, which names the first thing wrong in one sentence."""
     try:
         return spec_type.model_validate(dict(values))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""A stage: one Ray experiment of a study, its arms tuned side by side with equal budgets, in groups."""
+"""Stage: one Ray experiment of a study, whose arms, in groups, are tuned side by side with equal budgets."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
 
 TUNE = "tune"
-"""Every study's main and last stage: the page's tables and verdicts are of it."""
+"""The name of every study's main and last stage, which the page's tables and verdicts are about."""
 
 
 def retests_of(stage: str) -> str:
-    """The stage column of a stage's retests: 'retest' of the main stage, 'NAME_retest' of one before it."""
+    """The stage column of a stage's retests: 'retest' for the main stage, 'NAME_retest' for one before it."""
     return "retest" if stage == TUNE else f"{stage}_retest"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Arms that answer one question. control: what the others are judged against; title: '' where it is alone."""
+    """Arms that answer one question. control: the arm that the others are judged against; title: '' if it is alone."""
 
     title: str
     control: str | None
@@ -37,10 +37,10 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What the searcher, the scheduler and the retest work on.
+    """One Ray experiment of a study, on which searcher, scheduler and retest work.
 
-    extra_epochs: how much longer than max_epochs an arm's full trial is. The warm_arms' trials begin with the weights
-    of the winner of the stage before, or with those in start_from, a checkpoint folder that the user gave.
+    extra_epochs: epochs of an arm's full trial beyond max_epochs. Trials of warm_arms begin with the weights of the
+    winner of the stage before, or with those in start_from, a checkpoint folder that the user gave.
     """
 
     name: str
@@ -65,20 +65,20 @@ class Stage:
 
     @property
     def is_followed(self) -> bool:
-        """Whether another stage begins with its weights."""
+        """Whether another stage comes after it, which may begin with its weights."""
         return self.name != TUNE
 
     @property
     def retest_name(self) -> str:
-        """The stage column of its retests."""
+        """The stage column of this stage's retests."""
         return retests_of(self.name)
 
     def num_epochs(self, arm: str) -> int:
-        """Of a full trial of the arm, and of its retest."""
+        """The epochs of a full trial of the arm, and of its retest."""
         return self.max_epochs + self.extra_epochs.get(arm, 0)
 
     def rungs(self, arm: str) -> tuple[int, ...]:
-        """Epochs at which ASHA decides: grace, grace * factor, ... before the last."""
+        """The epochs at which ASHA decides: grace, grace * factor, ..., all before the last epoch."""
         rungs, epoch = [], min(self.grace_epochs, self.max_epochs)
         while epoch < self.num_epochs(arm):
             rungs.append(epoch)
@@ -86,7 +86,7 @@ class Stage:
         return tuple(rungs)
 
     def first_learner(self, arm: str, data: TuningData, *, numerics: Numerics, device: torch.device) -> Learner:
-        """The learner of the arm's first configuration. Raises StudyError where no such trial can be trained."""
+        """Build the learner of the arm's first trial. Raises StudyError if that is not possible."""
         setup = TrialSetup(num_epochs=self.num_epochs(arm), seed=self.seed, numerics=numerics, device=device)
         hparams = self.space.start_hparams(self.space.arms[arm])
         start_from = self.start_from if arm in self.warm_arms else None
@@ -99,13 +99,13 @@ class Stage:
         return book.winners(self.arms, self.task.metric, self.task.mode)
 
     def trials(self, book: Book) -> list[TrialRecord]:
-        """Its trials, in the order in which they were asked for."""
+        """The stage's trials, in the order in which they were asked for."""
         arms = set(self.arms)
         return [trial for trial in book.trials.values() if trial.arm in arms]
 
 
 def make_stage(spec: StudySpec, **own: object) -> Stage:
-    """A stage with the spec's budget, where own does not say otherwise."""
+    """Make a stage with the spec's budget; own: other fields, and values that replace the spec's."""
     assert spec.trials_per_arm
     assert spec.max_epochs
     assert spec.grace_epochs

@@ -1,4 +1,4 @@
-"""How a study starts at the learning rate that a range test suggests."""
+"""Starting a study at the learning rate that a range test suggests."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from study.core.spec import StudySpec
 from study.core.stage import TUNE
 
 FACTS = "lr_range.json"
-"""The file in which study.lr_range leaves what it found."""
+"""The file into which study.lr_range writes its result."""
 OPTION = "--start-from-lr-range"
 
 
 def start_knob(stage: str, arm: str) -> str:
-    """The name under which --start sets the learning rate that the arm's test suggests: the puzzles have their own."""
+    """The --start knob for the rate suggested by a test of this arm; before the main stage it is that arm's alone."""
     return "learning_rate" if stage == TUNE else f"{arm}.learning_rate"
 
 
 def rate_text(learning_rate: float) -> str:
-    """A learning rate as --start is given it."""
+    """A learning rate as text for --start."""
     return f"{learning_rate:.4g}"
 
 
 def starting_from_lr_range(spec: StudySpec) -> dict[str, Any]:
-    """The settings with which spec's arms start at the rate that --start-from-lr-range suggests; {} without it.
+    """The settings that make spec's arms start at the rate that --start-from-lr-range suggests; {} without it.
 
-    The rate stands in start, and so in spec.json: a resumed study does not read the folder. Raises StudyError.
+    The rate is put into start, and thus into spec.json, so a resumed study does not need the folder. Raises
+    StudyError.
     """
     if spec.start_from_lr_range is None:
         return {}
@@ -41,7 +42,7 @@ def starting_from_lr_range(spec: StudySpec) -> dict[str, Any]:
 
 
 def start_refused(spec: StudySpec, sentence: str) -> str:
-    """The sentence of SearchSpace.starting_at, with the option that it is about."""
+    """The error sentence of SearchSpace.starting_at, preceded by the option that it is about."""
     knob = sentence.partition(" ")[0]
     if spec.start_from_lr_range is not None and knob.endswith("learning_rate"):
         return f"{OPTION} {spec.start_from_lr_range}: {sentence}; give one that is by --start {knob}=VALUE"

@@ -10,7 +10,7 @@ NOTHING = "–"
 
 
 def duration(seconds: float | None) -> str:
-    """'4.0 s', '45 s', '12 min 05 s', '3 h 20 min'; nothing -> a dash."""
+    """A duration as text: '4.0 s', '45 s', '12 min 05 s', '3 h 20 min'; a dash for None or NaN."""
     if seconds is None or math.isnan(seconds):
         return NOTHING
     if seconds < 99.5:
@@ -22,15 +22,15 @@ def duration(seconds: float | None) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """'1 arm', '2 arms', '1,200 images'."""
+    """A number and its noun: '1 arm', '2 arms', '1,200 images'."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def listed(names: Sequence[str]) -> str:
-    """'a', 'a and b', 'a, b and c'."""
+    """A list as text: 'a', 'a and b', 'a, b and c'."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def word(number: int) -> str:
-    """'five', '12'."""
+    """A number in words up to ten, else in digits: 'five', '12'."""
     return NUMBER_WORDS[number] if 0 <= number < len(NUMBER_WORDS) else f"{number:,}"

@@ -1,1 +1,1 @@
-"""What runs a study: a session, Ray's cluster, the searcher, the scheduler, the jobs of a retest, the console."""
+"""The engine that runs a study: session, Ray cluster, searcher, scheduler, the retest's jobs, console."""

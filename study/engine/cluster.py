@@ -1,4 +1,4 @@
-"""The Ray cluster that a study runs on: joined or started, and how many trials fit."""
+"""The Ray cluster that a study runs on: joining or starting it, and how many trials fit."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class Cluster:
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[Cluster]:
-    """Connect to address, or start Ray here for as long as the block lasts. An initialised Ray is used as it is."""
+    """Connect to address, or start Ray here, while the block lasts. A Ray that is initialised already is used."""
     started_here = not ray.is_initialized()
     if started_here:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         if address is not None:
-            # Nodes of a cluster may not have the project: it travels with the job.
+            # Nodes of a cluster may not have the project, so it is sent with the job.
             options |= {"address": address, "runtime_env": {"py_modules": _packages()}}
         else:
-            # "local": else Ray would join whatever cluster was last started on this machine.
+            # Without "local", Ray would join the cluster that was last started on this machine.
             options |= {"address": "local", "include_dashboard": True}
         try:
             context = ray.init(**options)
@@ -67,7 +67,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
 
 
 def num_slots(spec: RunSpec, cluster: Cluster) -> int:
-    """Trials at once. Raises StudyError if the cluster cannot run a single one."""
+    """The number of trials that run at once. Raises StudyError if the cluster cannot run a single one."""
     cpus, gpus = spec.cpus_per_trial or 0.0, spec.gpus_per_trial or 0.0
     if cpus > cluster.cpus:
         raise StudyError(f"--cpus-per-trial must be at most the cluster's {cluster.cpus:g} CPUs, got {cpus:g}")

@@ -1,4 +1,4 @@
-"""Progress that a person can read: a live table on a terminal, plain lines in a pipe."""
+"""Progress for people to read: a live table on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ HEARTBEAT_SECONDS = 60.0
 
 
 class StudyConsole:
-    """Says what is done of how much, the best so far in each arm, what was stopped early and the time left."""
+    """Reports progress: what is done, each arm's best so far, trials stopped early, and the time left."""
 
     def __init__(self, console: Console | None = None) -> None:
-        # A pipe gets whole lines; a terminal breaks them between words.
+        # Lines are wrapped between words on a terminal, and not wrapped in a pipe.
         self._console = console or Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self._live: Live | None = None
 
@@ -32,7 +32,7 @@ class StudyConsole:
 
     @contextlib.contextmanager
     def tuning(self, stage: Stage, book: Book, slots: int) -> Iterator[None]:
-        """While a stage's trials run. Call trial_changed after each of their events."""
+        """Report on a stage's trials while the block lasts. Call trial_changed after each of their events."""
         self._stage, self._book, self._slots = stage, book, slots
         self._started, self._spoke = time.monotonic(), time.monotonic()
         self._num_epochs_before = self._num_epochs()
@@ -103,13 +103,13 @@ class StudyConsole:
         return sum(trial.num_epochs for trial in self._trials())
 
     def _epochs_expected(self) -> int:
-        """What is left if every trial that is not over runs to the end, and what is done."""
+        """The total epochs if every unfinished trial runs to its end, those done included."""
         full = sum(self._stage.num_epochs(arm) for arm in self._stage.arms) * self._stage.trials_per_arm
         over = [trial for trial in self._trials() if trial.is_finished]
         return full - sum(self._stage.num_epochs(trial.arm) - trial.num_epochs for trial in over)
 
     def _seconds_left(self) -> float | None:
-        """Trials left x what a finished one took on average; None until a round of the arms is over."""
+        """Trials left × the mean time of a finished one; None until as many have finished as run at once."""
         trials = self._trials()
         over = [trial for trial in trials if trial.is_finished and trial.num_epochs]
         new_epochs = self._num_epochs() - self._num_epochs_before

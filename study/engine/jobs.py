@@ -1,6 +1,6 @@
-"""Trainings on fresh seeds and their tests, side by side on Ray: what the retest and a reproduction have in common.
+"""Trainings on fresh seeds and their tests, run side by side on Ray, for retests and reproductions.
 
-The only code that hands the test split to a worker.
+This is the only code that hands the test split to a worker.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from trainables.worker import train_and_test_in_worker
 
 Key = tuple[str, int]
 Outcome = tuple[dict[str, Any], list[dict[str, Any]]] | str
-"""(the columns of the test, the epochs), or why the training failed."""
+"""(the columns of the test, the epochs), or the reason why the training failed."""
 HEARTBEAT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A training with a seed, then its test.
+    """A training with one seed, and its test.
 
-    pool, test: Ray's references to the data; cut makes the training data of the pool, in the worker. folder: of its
-    checkpoints, from which it goes on; it stays where keeps_folder, else it is removed after the test. start_from: a
-    checkpoint folder with whose weights it begins. after: the job that must be over before, its weights being those.
+    pool, test: Ray references to the data; cut(pool) makes the training data, in the worker. folder: its checkpoints,
+    from which it continues; removed after the test unless keeps_folder. start_from: a checkpoint folder whose weights
+    it begins with. after: the job that writes these weights and must finish first.
     """
 
     name: str
@@ -64,9 +64,10 @@ def run_jobs(
 ) -> list[str]:
     """Run the jobs in their order, num_slots at a time.
 
-    failed: jobs that failed in an earlier session, and why; what would begin with half-trained weights fails too.
-    on_outcome records it: the job's folder is removed after that. on_wait(running jobs) is called once a minute.
-    Returns what was lost with its worker, or to a full disk or memory, a line each: a resume repeats it.
+    failed: jobs that failed in an earlier session, with reasons; jobs that would begin with their half-trained weights
+    fail too. on_outcome(job, outcome) must record the outcome: the job's folder is removed after it. on_wait(running
+    jobs) is called whenever a minute passes without an outcome. Returns a line for each job that was lost with its
+    worker or for lack of disk or memory: a resume repeats these.
     """
     waiting = list(jobs)
     failed = dict(failed)
@@ -100,12 +101,12 @@ def run_jobs(
             job = running.pop(done[0])
             try:
                 outcome = ray.get(done[0])
-            except ray.exceptions.RayTaskError as error:  # raised in our code: again would end alike, but for these
+            except ray.exceptions.RayTaskError as error:  # in our code: it would happen again, but for these
                 if isinstance(error.cause, OSError | MemoryError | torch.OutOfMemoryError):
                     lost[job.key] = last_line(error)
                     continue
                 outcome = last_line(error)
-            except ray.exceptions.RayError as error:  # its worker or node was lost
+            except ray.exceptions.RayError as error:  # the worker or its node was lost
                 lost[job.key] = last_line(error)
                 continue
             conclude(job, outcome)

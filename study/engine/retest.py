@@ -1,4 +1,4 @@
-"""The winners retrained on fresh seeds and tested."""
+"""The retest: winners are retrained on fresh seeds and tested."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from trainables.data.types import TestData, TuningData
 
 
 def retest_seeds(spec: StudySpec) -> list[int]:
-    """Fresh seeds, the same in all arms: of the subset, the first weights and the order."""
+    """The retest's seeds, the same in all arms: they determine subset, initial weights and order."""
     return fresh_seeds(spec.seed, spec.retest_seeds or 0)
 
 
 def fresh_seeds(seed: int, number: int) -> list[int]:
-    """The seeds of the last trainings of a run with this seed; none of them is a tuning trial's."""
+    """The seeds of a run's last trainings, as a function of its seed; tuning trials use others."""
     return [1000 * (seed + 1) + k for k in range(number)]
 
 
@@ -40,9 +40,9 @@ def retest(
 ) -> list[str]:
     """Retrain every arm's winner on every seed that the ledger does not have yet, num_slots at a time.
 
-    cut(seed) makes a retest's training data of the tuning data, in its worker. A stage that another one follows keeps
-    its checkpoints. Returns what was lost with its worker, a line each: the ledger does not have it, and a resume
-    repeats it.
+    cut(seed)(data) makes a retest's training data of the tuning data, in its worker. A stage before another one keeps
+    its checkpoints. Returns a line for each retest that was lost (see run_jobs): the ledger does not have it, and a
+    resume repeats it.
     """
     best = stage.winners(ledger.book)
     _fail_without_weights(stage, ledger, best)
@@ -77,7 +77,7 @@ def retest(
 
 
 def _fail_without_weights(stage: Stage, ledger: Ledger, best: Mapping[str, TrialRecord]) -> None:
-    """A seed on which the stage before failed has left half-trained weights: nothing may begin with them."""
+    """Fail the retests on seeds on which the stage before failed: its half-trained weights must not be used."""
     if stage.before is None:
         return
     over = {(row["arm"], row["seed"]) for row in ledger.book.failed_retests(best)}
@@ -89,7 +89,7 @@ def _fail_without_weights(stage: Stage, ledger: Ledger, best: Mapping[str, Trial
 
 
 def record_outcome(ledger: Ledger, *, arm: str, trial_id: str, seed: int, outcome: Outcome) -> None:
-    """Commit what came of a training on a fresh seed."""
+    """Commit the outcome of a training on a fresh seed."""
     common = {"arm": arm, "trial_id": trial_id, "seed": seed}
     if isinstance(outcome, str):
         ledger.append(Event(kind=RETEST_FAILED, payload={**common, "message": outcome}))

@@ -1,4 +1,4 @@
-"""ASHA per arm: which trials go on. Records every result and every decision before it takes effect."""
+"""ASHA per arm: which trials continue. Records every result and every decision before it takes effect."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Decision:
 
 
 def asha_decision(value: float, peers: Sequence[float], *, reduction_factor: int, mode: str) -> Decision:
-    """Whether a trial goes on from a rung (ASHA's stopping variant, Li et al. 2020, as in Ray and Syne Tune).
+    """Decide whether a trial continues at a rung (ASHA's stopping variant, Li et al. 2020, as in Ray and Syne Tune).
 
-    It goes on if its value is at least the (1 - 1/reduction_factor) quantile of the peers that had reached the rung
-    before it; the first arrival always does. A value that is not finite never does, and sets no cutoff for others.
+    It continues if its value is at least the (1 - 1/reduction_factor) quantile of the peers that reached the rung
+    before it; the first arrival continues. A value that is not finite never does, and does not enter the quantile.
 
-    Of the peers 1, 2 and 3 the best third begins at the 2/3 quantile, 2 + 1/3.
+    Example: among the peers 1, 2 and 3, the best third begins at the 2/3 quantile, 2 + 1/3.
 
     >>> asha_decision(2.0, [1.0, 2.0, 3.0], reduction_factor=3, mode="max").decision
     'stop'
@@ -47,10 +47,10 @@ def asha_decision(value: float, peers: Sequence[float], *, reduction_factor: int
 
 
 class ArmScheduler(TrialScheduler):
-    """Ray's scheduler: ASHA in each arm by itself, with the ledger as its only memory.
+    """A scheduler for Ray: ASHA within each arm, with the ledger as its only memory.
 
-    The rungs are those of the ledger, so a resumed study decides as an uninterrupted one. should_end says whether
-    running trials are to be ended as they are (time is up, or Ctrl-C).
+    The rungs are those of the ledger, so a resumed study decides as an uninterrupted one. should_end(): whether running
+    trials are to end as they are (time is up, or Ctrl-C).
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class ArmScheduler(TrialScheduler):
         return TrialScheduler.STOP if record.is_finished or self._should_end() else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A trial's worker was lost or raised. Ray also tells so of a trial that it is about to start again."""
-        if trial.status == Trial.ERROR:  # Ray has put it aside to be queued anew: it goes on from its checkpoint
+        """Record a failure: the worker was lost or raised. Ray also calls this for a trial that it will restart."""
+        if trial.status == Trial.ERROR:  # Ray will queue it again, and it continues from its checkpoint
             return
         record = self._ledger.book.trials[trial.config["trial_id"]]
         if not record.is_finished:
@@ -105,13 +105,13 @@ class ArmScheduler(TrialScheduler):
         return f"ASHA in each of {len(self._stage.arms)} arms"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ArmScheduler:
-        return self  # the ledger is one
+        return self  # there is only one ledger
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Ray's snapshot of the experiment holds nothing of ours: the ledger is the truth
+        return {}  # Ray's snapshot of the experiment needs none of our state: the ledger holds it
 
     def _events(self, record: TrialRecord, result: Mapping[str, Any]) -> list[Event]:
-        """The events that this result adds, the end of the trial included; none for an epoch that is known."""
+        """The events that this result adds, the trial's end included; none for an epoch recorded before."""
         trial_id = record.trial_id
         if "failure" in result:
             return [finished(trial_id, "failed", result["failure"])]

@@ -1,4 +1,4 @@
-"""Optuna behind Ray, told the truth: PRUNED, FAIL or COMPLETE, a study an arm, nothing left RUNNING."""
+"""Optuna behind Ray: one Optuna study per arm, in which each trial ends as it did: COMPLETE, PRUNED or FAIL."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from study.core.ledger import ASKED, FINISHED, Event, Ledger, TrialRecord, finis
 from study.core.stage import Stage
 from trainables.common.seeds import derive_seed
 
-# Samplers that note in Optuna's study what they have proposed: a place in a sequence, a generation.
+# Samplers that keep state in the Optuna study: their position in a sequence, or a generation.
 KEEP_STATE = frozenset({"qmc", "cmaes"})
 
 MakeConfig = Callable[[TrialRecord], dict[str, Any]]
 
 
 class ArmSearcher(Searcher):
-    """Deals the arms out in turn, one trial each, and asks the arm's own Optuna study for its configuration.
+    """A searcher for Ray: arms take turns, and each arm's own Optuna study proposes its configurations.
 
-    The next trial is of the first arm that has the fewest. A proposal is a function of the study's seed, the arm, the
-    number and what the ledger said before it, so a resumed study asks what an uninterrupted one would have.
+    The next trial goes to the arm with the fewest trials, ties to the first. A proposal is a function of the study's
+    seed, the arm, the trial's number and the ledger so far, so a resumed study proposes as an uninterrupted one.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ArmSearcher(Searcher):
         self._proposers = {arm.name: ArmProposer(stage=stage, arm=arm) for arm in self._arms}
         self._record_of_ray_id: dict[str, TrialRecord] = {}
         self._replay()
-        # Trials that an earlier session left unfinished go on first, in the order they were asked for.
+        # Trials that an earlier session left unfinished continue first, in the order in which they were asked for.
         self._unfinished = deque(t for t in stage.trials(ledger.book) if not t.is_finished)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -70,13 +70,13 @@ class ArmSearcher(Searcher):
             return
         if error and not record.is_finished:
             self._ledger.append(finished(record.trial_id, "failed", "the worker failed"))
-        if record.is_finished:  # else the study was interrupted, and the trial goes on when it is resumed
+        if record.is_finished:  # else the study was interrupted, and the trial continues when it is resumed
             self._proposers[record.arm].tell(record)
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
         return True
 
-    def save(self, checkpoint_path: str) -> None: ...  # the ledger is the truth
+    def save(self, checkpoint_path: str) -> None: ...  # the ledger holds the state
 
     def restore(self, checkpoint_path: str) -> None: ...
 
@@ -90,22 +90,22 @@ class ArmSearcher(Searcher):
         return {}
 
     def _next_arm(self) -> tuple[Arm, int] | None:
-        """(the arm whose turn it is, how many trials it has); None where all have theirs."""
+        """(the arm whose turn it is, how many trials it has), or None if all arms have all their trials."""
         counts = Counter(trial.arm for trial in self._stage.trials(self._ledger.book))
-        arm = min(self._arms, key=lambda arm: counts[arm.name])  # of equals the first
+        arm = min(self._arms, key=lambda arm: counts[arm.name])  # ties go to the first
         return (arm, counts[arm.name]) if counts[arm.name] < self._stage.trials_per_arm else None
 
     def _ask(self, arm: Arm, number: int) -> TrialRecord:
         trial_id = f"{arm.name}-{number:04d}"
         params, hparams = self._proposers[arm.name].ask(number, trial_id)
-        # The same seed for the same number in every arm: weights and order are paired across the arms.
+        # The same number has the same seed in every arm, so that weights and order are paired across arms.
         seed = derive_seed(self._stage.seed, "trial", number)
         payload = {"arm": arm.name, "number": number, "seed": seed, "params": params, "hparams": hparams}
         self._ledger.append(Event(kind=ASKED, trial_id=trial_id, payload=payload))
         return self._ledger.book.trials[trial_id]
 
     def _replay(self) -> None:
-        """Rebuild the arms' Optuna studies: the same asks and tells in the same order."""
+        """Rebuild the arms' Optuna studies by the recorded asks and tells, in their order."""
         for event in self._ledger.events():
             if event.trial_id is None:
                 continue
@@ -135,12 +135,12 @@ class ArmProposer:
     def ask(
         self, number: int, trial_id: str, *, known: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(Optuna's parameters, hyperparameters) of the arm's trial of that number; known: as the ledger has them."""
+        """(params, hyperparameters) of the arm's trial of that number. known: its params in the ledger, if any."""
         given = self._given[number] if number < len(self._given) else None
         if known is not None or given is not None:
             self.study.enqueue_trial(dict(known or given or {}))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # experimental samplers, and fixed values outside a choice's order
+            warnings.simplefilter("ignore")  # about experimental samplers, and enqueued values outside the range
             self.study.sampler = self._sampler(number)
             trial = self.study.ask()
             if known is not None and given is None and self._stage.searcher in KEEP_STATE:
@@ -150,13 +150,13 @@ class ArmProposer:
         return dict(trial.params), hparams
 
     def _propose_unheard(self, trial: optuna.Trial) -> None:
-        """Let the sampler propose as it did when the trial was first asked for: known values would not make it."""
+        """Let the sampler propose in vain, so that its state advances as when the trial was first asked for."""
         frozen = self.study.trials[trial.number]
         search_space = self.study.sampler.infer_relative_search_space(self.study, frozen)
         self.study.sampler.sample_relative(self.study, frozen, search_space)
 
     def tell(self, record: TrialRecord) -> None:
-        """End the trial in Optuna as it ended in truth: COMPLETE, PRUNED at its last step, or FAIL."""
+        """End the trial in Optuna as it really ended: COMPLETE, PRUNED at its last step, or FAIL."""
         trial = self._open.pop(record.trial_id, None)
         if trial is None:
             return
@@ -185,7 +185,7 @@ class ArmProposer:
             "cmaes": lambda: optuna.samplers.CmaEsSampler(
                 seed=seed, n_startup_trials=num_startup, warn_independent_sampling=False
             ),
-            # A low-discrepancy sequence is one sequence: its seed is the arm's, its position the number of trials.
+            # An arm has one low-discrepancy sequence: the seed is the arm's, the position is the number of trials.
             "qmc": lambda: optuna.samplers.QMCSampler(
                 seed=of_arm,
                 scramble=True,
@@ -198,11 +198,11 @@ class ArmProposer:
 
 
 def grid_points(space: SearchSpace, arm: Arm, num_points: int) -> list[dict[str, Any]]:
-    """The arm's grid: the default point, then a full grid over the learning rate and the arm's own knobs.
+    """The arm's grid: the start point, then a full grid over the learning rate and the arm's own knobs.
 
-    Every other knob stays at its default: a grid over all of them would need thousands of trials. Each numeric knob
-    gets as many levels as num_points allows (at least 2), evenly spaced on the knob's own scale; a grid that is longer
-    than num_points is cut evenly, and one that is shorter is topped up with random points.
+    Every other knob stays at its start: a grid over all of them would need thousands of trials. Each numeric knob gets
+    as many levels as num_points allows (at least 2), evenly spaced on the knob's scale. A grid longer than num_points
+    is subsampled evenly; a shorter one is returned as it is, and the searcher adds random points.
     """
     start = space.start_point(arm)
     own = space.own_knobs(arm)

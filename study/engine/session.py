@@ -1,4 +1,4 @@
-"""A process's work on a run directory, from its first line to its page: what studies and reproductions share."""
+"""Session: a process's work on a run directory, from its first line to its page, for studies and reproductions."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def resume_command(run_dir: Path) -> str:
 class Session(ABC):
     """Opens a session in the ledger, works, and concludes with tables and page, also when it is interrupted.
 
-    A subclass says what is worked on: introduce, facts, work, write, write_page, outcome.
+    A subclass defines the work: introduce, facts, work, write, write_page, outcome.
     """
 
     kept = "all that was finished is kept"
-    """What is said of the work that an interruption leaves behind."""
+    """The console's words about the work done before an interruption."""
 
     def __init__(self, *, spec: RunSpec, ledger: Ledger, console: StudyConsole) -> None:
         self._spec, self._ledger, self._console = spec, ledger, console
         self._run_dir = spec.run_dir
 
     def conduct(self, *, cluster: Cluster, slots: int, command: str) -> int:
-        """Returns the exit status. What work raises is raised again after the conclusion."""
+        """Do the whole session. Returns the exit status. An exception of work is raised again after the conclusion."""
         self.introduce(slots)
         self._say_where(cluster)
         started = time.monotonic()
@@ -54,29 +54,29 @@ class Session(ABC):
 
     @abstractmethod
     def introduce(self, slots: int) -> None:
-        """Say what is about to be done."""
+        """Say what is planned, on the console."""
 
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
-        """What the ledger keeps of this session beside machine, versions and command."""
+        """The session's entries in the ledger besides machine, versions and command."""
 
     @abstractmethod
     def work(self, slots: int) -> bool:
-        """Do what is not done yet. Returns whether it was interrupted; KeyboardInterrupt says so too."""
+        """Do the remaining work. Returns whether it was interrupted; may raise KeyboardInterrupt instead."""
 
     @abstractmethod
     def write(self, state: State) -> None:
-        """The tables and summary.json, from the ledger."""
+        """Write the tables and summary.json from the ledger."""
 
     @abstractmethod
     def write_page(self) -> Path: ...
 
     @abstractmethod
     def outcome(self) -> int:
-        """The exit status of work that was completed, with whatever is left to be said and cleared away."""
+        """Say and clean up what remains after completed work. Returns the exit status."""
 
     def seconds(self) -> Mapping[str, float]:
-        """What the parts of the work took."""
+        """The durations of the parts of the work, by name."""
         return {}
 
     def _say_where(self, cluster: Cluster) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a study runs."""
+"""Handling of Ctrl-C and SIGTERM while a study runs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from types import FrameType
 
 
 def raise_interrupt(number: int, frame: FrameType | None) -> None:
-    """A signal's handler."""
+    """A signal handler that raises KeyboardInterrupt."""
     raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def signals_to(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM go to the handler while the block lasts."""
+    """Send Ctrl-C and SIGTERM to the handler while the block lasts."""
     try:
         previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: nothing to catch
+    except ValueError:  # not the main thread, where signals cannot be handled
         yield
         return
     try:

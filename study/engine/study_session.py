@@ -121,9 +121,9 @@ class StudySession(Session):
         return self._seconds
 
     def _run_stage(self, stage: Stage, slots: int, *, num_left: int) -> bool:
-        """Tune the stage's arms, then retest their winners. Returns whether that was interrupted.
+        """Tune the stage's arms, then retest their winners. Returns whether that was interrupted or lost a retest.
 
-        num_left: the stages that are still to come, with this one. They share alike what is left of the time given.
+        num_left: the number of remaining stages, this one included; they share the remaining time budget equally.
         """
         stage = self._startable(stage)
         if self._is_settled(stage):
@@ -156,7 +156,7 @@ class StudySession(Session):
         return bool(lost)
 
     def _is_settled(self, stage: Stage) -> bool:
-        """Whether trials of another stage have begun with the weights of this one's winner: it must stay the winner."""
+        """Whether trials of a later stage have begun with the weights of this one's winner, which must not change."""
         arms = {trial.arm for trial in self._ledger.book.trials.values()}
         return any(
             later.before is not None and later.before.name == stage.name and later.warm_arms & arms
@@ -164,7 +164,7 @@ class StudySession(Session):
         )
 
     def _startable(self, stage: Stage) -> Stage:
-        """Without the arms that begin with another stage's weights, where that stage has no winner."""
+        """The stage without its warm arms if the stage before has no winner, else unchanged."""
         if stage.before is None or stage.before.winners(self._ledger.book):
             return stage
         missing = ", ".join(arm for arm in stage.arms if arm in stage.warm_arms)
@@ -191,9 +191,9 @@ class StudySession(Session):
         self._console.trial_changed(trial)
         if not trial.is_finished:
             return
-        if trial.status != "completed":  # nobody goes on from there, and a large model's fill a disk
+        if trial.status != "completed":  # no training continues from there, and large checkpoints fill the disk
             shutil.rmtree(self._run_dir / CHECKPOINTS / trial.trial_id, ignore_errors=True)
-        # Once that takes noticeable time, deriving the tables may take about a twentieth of the whole.
+        # Once writing takes noticeable time, it may take about a twentieth of the total.
         if self._write_seconds < WRITE_FREELY_SECONDS or (time.monotonic() - self._written > 20 * self._write_seconds):
             self.write("running")
 
@@ -244,13 +244,13 @@ class StudySession(Session):
 def write_derived(
     run_dir: Path, *, study: Study, spec: StudySpec, stages: Sequence[Stage], ledger: Ledger, state: State
 ) -> None:
-    """The tables and summary.json, from the ledger."""
+    """Write the tables and summary.json from the ledger."""
     write_records(run_dir, ledger.book, stages=stages, active=state == "running")
     write_summary(run_dir, spec=spec, study=study, stages=stages, ledger=ledger, state=state)
 
 
 def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec) -> None:
-    """Build the learner of every arm's first trial. Raises StudyError: what would fail in every trial fails here."""
+    """Build the learner of every arm's first trial, to fail before all trials do. Raises StudyError."""
     assert spec.numerics is not None
     for stage in stages:
         for arm in stage.arms:
@@ -258,7 +258,7 @@ def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec
 
 
 def require_same_data(run_dir: Path, data: TuningData, book: Book) -> None:
-    """Raises StudyError where these are not the data that the run began with."""
+    """Raise StudyError if these are not the data that the run began with."""
     known = book.sessions[0]["dataset"]["fingerprint"] if book.sessions else data.fingerprint
     if data.fingerprint != known:
         raise StudyError(
@@ -268,7 +268,7 @@ def require_same_data(run_dir: Path, data: TuningData, book: Book) -> None:
 
 @contextlib.contextmanager
 def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Add the block's time to seconds[name]."""
+    """Add the duration of the block to seconds[name]."""
     started = time.monotonic()
     try:
         yield

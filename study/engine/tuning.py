@@ -1,4 +1,4 @@
-"""One Tune experiment for all arms of a stage, its decisions taken by the ledger."""
+"""Tuning: one Ray Tune experiment for all arms of a stage, with its state in the ledger."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from study.engine.signals import signals_to
 from trainables.data.types import TuningData
 from trainables.worker import TrialConfig, trainable_class
 
-WORKER_RETRIES = 3  # of a trial whose worker or node was lost; it goes on from its last checkpoint
+WORKER_RETRIES = 3  # restarts of a trial whose worker or node was lost; it continues from its last checkpoint
 
 
 def tune_arms(
@@ -37,18 +37,18 @@ def tune_arms(
     on_event: Callable[[TrialRecord], None],
     on_interrupt: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Run all trials of a stage that the ledger does not have yet. Returns whether Ctrl-C (or SIGTERM) ended it early.
+    """Run the trials of a stage that are not finished in the ledger. Returns whether Ctrl-C or SIGTERM ended it early.
 
-    deadline: by time.monotonic(); trials that run then end as they are, and none is begun.
-    The first Ctrl-C lets the epochs in flight end, so that they are recorded; a second one raises KeyboardInterrupt.
+    deadline: by time.monotonic(); running trials then end as they are, and no further one begins.
+    The first Ctrl-C lets the current epochs finish, so that they are recorded; a second one raises KeyboardInterrupt.
     """
     assert spec.numerics is not None
-    run_dir = run_dir.resolve()  # workers start in folders of their own
+    run_dir = run_dir.resolve()  # workers have other working directories
     interrupted = announced = False
 
     def should_end() -> bool:
         nonlocal announced
-        if interrupted and not announced:  # not in the signal's handler, which may have cut into another print
+        if interrupted and not announced:  # not in the signal handler, which may have interrupted another print
             announced = True
             on_interrupt()
         return interrupted or (deadline is not None and time.monotonic() > deadline)
@@ -72,13 +72,13 @@ def tune_arms(
     _quiet_ray()
     resources = tune.PlacementGroupFactory([{"CPU": spec.cpus_per_trial, "GPU": spec.gpus_per_trial}])
     trainable = tune.with_resources(tune.with_parameters(trainable_class(stage.task), data=data), resources)
-    trainable.__name__ = trainable_class(stage.task).__name__  # what the dashboard shows; Ray's wrappers hide it
+    trainable.__name__ = trainable_class(stage.task).__name__  # the name in the dashboard; Ray's wrappers hide it
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
-            num_samples=-1,  # the searcher says when it is over
+            num_samples=-1,  # the searcher ends the experiment
             max_concurrent_trials=slots,
             reuse_actors=True,
             trial_name_creator=_trial_name,
@@ -105,7 +105,7 @@ def tune_arms(
 
 
 def start_folder(stage: Stage, book: Book, run_dir: Path, arm: str, seed: int | None = None) -> str | None:
-    """The checkpoints with whose weights the arm's trials begin, or its retest with that seed; None: with none."""
+    """The checkpoint folder whose weights the arm's trials, or its retest with that seed, begin with, or None."""
     if arm not in stage.warm_arms:
         return None
     if stage.start_from is not None:
@@ -117,7 +117,7 @@ def start_folder(stage: Stage, book: Book, run_dir: Path, arm: str, seed: int | 
 
 
 def retest_folder(winner: TrialRecord, seed: int) -> str:
-    """By trial: another winner must not go on from where this one's training was cut off."""
+    """The checkpoint folder of a retest. The trial is in its name, so that another winner does not continue from it."""
     return f"retest-{winner.trial_id}-{seed}"
 
 
@@ -126,14 +126,14 @@ def _trial_name(trial: Any) -> str:
 
 
 def _quiet_ray() -> None:
-    """The ledger is the truth: no loggers of Ray's, and its own snapshots seldom."""
+    """Turn off Ray's loggers and make its snapshots rare: the ledger holds everything."""
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints its banner even at verbose=0
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "600"
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours ends the trials, so that what they did is recorded
-    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # a lost worker is no traceback's worth: its trial goes on
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # our handler ends the trials, so that their results are recorded
+    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # a lost worker needs no traceback: its trial continues
     for name in ("ray.tune", "ray.train", "ray.air", "ray._private"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # Its only error says at the end which trials failed: the console has said so, and why.
+    # Its only error lists the failed trials at the end, which the console has named, with reasons.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)

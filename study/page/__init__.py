@@ -1,1 +1,1 @@
-"""From numbers to one self-contained report.html: sentences, tables, figures."""
+"""The page: from numbers to one self-contained report.html of sentences, tables and figures."""

@@ -1,4 +1,4 @@
-"""The answer of a study in plain sentences, and what a careful reader must know beside it."""
+"""The answer of a study in sentences, and remarks that a careful reader must know."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ NOT_THE_SEARCH = (
 
 
 def headlines(page: TaskPage, tables: Tables) -> list[str]:
-    """The answer, a sentence a group of arms, or why there is none yet."""
+    """The answer, one sentence per group of arms, or why there is none yet."""
     if tables.main_retests.empty:
         return [_headline_without_retests(page, tables)]
     return [page.headline(page, tables, group) for group in tables.groups]
 
 
 def group_headline(page: TaskPage, tables: Tables, group: Group) -> str:
-    """Which arm is best, by how much above the control, and whether that is measurable."""
+    """The sentence that names the best arm, its difference to the control, and whether that is measurable."""
     verdict, place_words = results.verdict(tables, group), place(page, tables, group)
     if verdict.best is None or verdict.score is None:
         return f"{place_words}, there is no answer yet: no arm was retested."
@@ -75,13 +75,13 @@ def group_headline(page: TaskPage, tables: Tables, group: Group) -> str:
 
 
 def place(page: TaskPage, tables: Tables, group: Group) -> str:
-    """'On CIFAR-10 with 10 % of the labels'."""
+    """The beginning of an answer: 'On CIFAR-10 with 10 % of the labels'."""
     condition = page.condition(tables.summary)
     return f"{condition} with {group.title}" if group.title else condition
 
 
 def _named(page: TaskPage, tables: Tables, arm: str) -> str:
-    """The arm, with its winner's optimiser where that is part of the question."""
+    """The arm's name, with its winner's optimiser if that is part of the answer."""
     if not page.names_optimizer:
         return page.arm_phrase(arm)
     optimizer = knob(results.winners(tables.trials).set_index("arm"), "optimizer").get(arm)
@@ -105,12 +105,12 @@ def _headline_without_retests(page: TaskPage, tables: Tables) -> str:
 
 
 def remarks(page: TaskPage, tables: Tables) -> list[str]:
-    """What a careful reader must know beside the headline."""
+    """The remarks that qualify the headline."""
     return [] if tables.main_retests.empty else page.remarks(page, tables)
 
 
 def verdict_remarks(page: TaskPage, tables: Tables) -> list[str]:
-    """What each group's headline leaves out: how its best arm was picked, corrections, arms that are level with it."""
+    """Remarks on each group's verdict: how its best arm was picked, corrections, indistinguishable arms."""
     return [remark for group in tables.groups for remark in _group_remarks(page, tables, group)]
 
 
@@ -178,7 +178,7 @@ def data_sentence(page: TaskPage, summary: Mapping[str, Any]) -> str:
 
 
 def state_sentence(state: str, what: str = "study") -> str | None:
-    """What stands above the command that resumes it; None of what is complete. what: is being done."""
+    """The sentence above the command that resumes a run; None if it is complete. what: study or reproduction."""
     if state == "complete":
         return None
     if state == "running":

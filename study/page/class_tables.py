@@ -1,4 +1,4 @@
-"""The tables of classes: the hardest ones, and the most confused pairs, of the best arm and its control."""
+"""Tables of classes: the hardest classes and the most confused pairs of the best arm, beside its control."""
 
 from __future__ import annotations
 

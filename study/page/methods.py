@@ -1,4 +1,4 @@
-"""How the study was done, and what a rerun needs to know, for the end of the page."""
+"""The end of the page: the study's methods, and the facts that a rerun needs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
 
 
 def _trials_an_arm(tables: Tables) -> str:
-    """'Every arm got 6 trials', or what it was where the study ended before that."""
+    """'Every arm got 6 trials', or the planned and the actual numbers if these differ."""
     planned = int(tables.summary["budget"]["trials_per_arm"])
     counts = budgets.arm_budgets(tables)["num_trials"]
     if (counts == planned).all():
@@ -46,13 +46,13 @@ def _trials_an_arm(tables: Tables) -> str:
 
 
 def _epochs_a_trial(tables: Tables) -> str:
-    """'9 epochs', or '9 to 15 epochs' where the arms' full trials differ."""
+    """'9 epochs', or '9 to 15 epochs' if the arms' full trials differ in length."""
     lengths = sorted({int(num_epochs) for num_epochs in tables.stage(TUNE)["epochs_of"].values()})
     return plural(lengths[0], "epoch") if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]} epochs"
 
 
 def facts(tables: Tables) -> list[tuple[str, str]]:
-    """Name and value of what a rerun needs to know."""
+    """The facts that a rerun needs, as (name, value)."""
     summary = tables.summary
     return [
         ("Run command", str(summary.get("command", NOTHING))),
@@ -72,7 +72,7 @@ def _stage_times(session: Mapping[str, Any]) -> str:
 def session_facts(
     sessions: Sequence[Mapping[str, Any]], more: Callable[[Mapping[str, Any]], str]
 ) -> list[tuple[str, str]]:
-    """When each session began and ended, and how long it took. more: what is said of it beyond that."""
+    """The beginning, end and wall time of each session. more(session): further text."""
     return [
         (
             f"Session {number}" if len(sessions) > 1 else "Session",
@@ -84,7 +84,7 @@ def session_facts(
 
 
 def machine_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What it ran on: hardware, versions, commit and numerics of a summary.json."""
+    """The hardware, versions, commit and numerics in a summary.json."""
     hardware = summary.get("hardware") or {}
     gpus = [str(gpu) for gpu in hardware.get("gpus") or []]
     return [

@@ -1,4 +1,4 @@
-"""The page: figures and tables of a run directory -> one self-contained report.html, PNGs embedded."""
+"""Rendering: figures and tables of a run directory -> one self-contained report.html with embedded PNGs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PageFigure:
 
     @property
     def width(self) -> int:
-        """Pixels, from the PNG's header, so that the page does not jump while it loads."""
+        """The width in pixels, from the PNG's header, so that the page does not jump while it loads."""
         return int.from_bytes((self.png or b"")[16:20], "big")
 
     @property
@@ -52,24 +52,24 @@ class PageFigure:
 def write_page(run_dir: Path, page: TaskPage) -> Path:
     """Draw every figure and write figures/*.png and report.html; a reader sees the old page or the new one.
 
-    Raises ValueError, in one sentence, where run_dir is not a run directory.
+    Raises ValueError, in one sentence, if run_dir is not a run directory.
     """
     return write_page_of_tables(run_dir, page, load_tables(run_dir))
 
 
 def write_page_of_tables(run_dir: Path, page: TaskPage, tables: Tables) -> Path:
-    """The same of tables that are read already."""
+    """Write the page of tables that have been read already. See write_page."""
     drawn = draw_figures(page.figures, tables, page.words(tables))
     return write_files(run_dir, drawn, render_page(page, tables, drawn))
 
 
 def write_files(run_dir: Path, drawn: Sequence[PageFigure], html: str) -> Path:
-    """Write figures/*.png and report.html durably, and take away the figures that no longer apply."""
+    """Write figures/*.png and report.html durably, and delete figures that no longer apply."""
     (run_dir / "figures").mkdir(exist_ok=True)
     for figure in drawn:
         path = run_dir / "figures" / f"{figure.name}.png"
         if figure.png is None:
-            path.unlink(missing_ok=True)  # of an earlier state of the run
+            path.unlink(missing_ok=True)  # drawn at an earlier state of the run
         else:
             write_durably(path, figure.png)
     path = run_dir / "report.html"
@@ -78,7 +78,7 @@ def write_files(run_dir: Path, drawn: Sequence[PageFigure], html: str) -> Path:
 
 
 def draw_figures(declared: Sequence[Figure], tables: Any, words: Mapping[str, str]) -> list[PageFigure]:
-    """Draw each figure from the tables; words: what its title and its captions may name."""
+    """Draw each figure from the tables. words: the values of the {names} in titles and captions."""
     drawn: list[PageFigure] = []
     number = 0
     for figure in declared:
@@ -131,7 +131,7 @@ def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> 
 
 
 def render_template(name: str, drawn: Sequence[PageFigure], /, **content: Any) -> str:
-    """Fill a page's template, which finds the figures by their section."""
+    """Fill in a page's template, which gets the figures by section."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("study.page", "templates"),
         autoescape=True,
@@ -148,5 +148,5 @@ def render_template(name: str, drawn: Sequence[PageFigure], /, **content: Any) -
 
 
 def command_parts(command: str) -> list[str]:
-    """A command cut before each --option, so that lines break there; joined by spaces it is itself again."""
+    """Split a command before each --option, where lines may break. Joined by spaces, the parts are the command."""
     return re.split(r" (?=--)", command)

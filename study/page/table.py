@@ -1,4 +1,4 @@
-"""Table: a table of finished strings, as a page shows it."""
+"""Table: a table of formatted strings, as a page shows it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of finished strings; the first cell of a row is its header. marks: a row's CSS class or ''."""
+    """A table of formatted strings. The first cell of a row is its header. marks: the rows' CSS classes or ''."""
 
     caption: str
     columns: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The tables of the page, as finished strings."""
+"""The tables of the page that all tasks share, as formatted strings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from study.page.words import optimizer_name
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of the table of arms: its heading, and the cell of a row of analysis.arm_table."""
+    """A column of the table of arms: its heading, and the cell for a row of analysis.results.arm_table."""
 
     title: str
     cell: Callable[[Mapping[Any, Any]], str]
@@ -105,7 +105,7 @@ def _trials(row: Mapping[Any, Any]) -> str:
 
 
 def not_retested(tables: Tables) -> list[tuple[str, str]]:
-    """Arms whose winner was retested on no seed, or not on all, and why."""
+    """The arms that were not retested on all seeds, with reasons."""
     reasons = dict(tables.summary.get("not_retested") or {})
     retested = set(tables.retests["arm"])
     default = "the study is not finished" if tables.summary["state"] != "complete" else "no reason was recorded"
@@ -122,7 +122,7 @@ def descriptions(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def staged_arms(summary: Mapping[str, Any]) -> list[str]:
-    """The arms of all stages in the order in which they ran."""
+    """The arms of all stages, in the order of the stages."""
     return [arm for stage in summary["stages"] for arm in stage["arms"]]
 
 
@@ -137,7 +137,7 @@ def winners_table(tables: Tables) -> Table | None:
     if not arms:
         return None
     names = list(dict.fromkeys(name for arm in arms for name in found[arm]["config"]))
-    # A knob of no winner (null in all) would be an empty column.
+    # A hyperparameter that is null for all winners would be an empty column.
     names = [name for name in names if any(found[arm]["config"].get(name) is not None for arm in arms)]
     rows = tuple(
         (
@@ -156,7 +156,7 @@ def winners_table(tables: Tables) -> Table | None:
 
 
 def budget_warning(tables: Tables) -> str | None:
-    """The sentence that says that budgets meant to be alike were not equal, where they differ by more than 10 %."""
+    """A warning if budgets that should have been equal differ by more than 10 % in images, else None."""
     budgets = least_equal_budgets(arm_budgets(tables))
     spread = image_spread(budgets)
     if spread <= MAX_IMAGE_SPREAD:
@@ -211,7 +211,7 @@ def budget_sentences(tables: Tables) -> list[str]:
 
 
 def _budgets_before(tables: Tables) -> list[str]:
-    """What the stages before the main one spent, a sentence each."""
+    """The budgets of the stages before the main one, a sentence for each."""
     sentences = []
     for stage in tables.summary["stages"]:
         trials = tables.trials[tables.trials["stage"] == stage["name"]]

@@ -1,4 +1,4 @@
-"""TaskPage: what a task is to a page: its title, its words, its answer, its own sections, tables and figures."""
+"""TaskPage: a task as a page, with its title, words, answer, sections, tables and figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Summary = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the page that a task has to itself; the figures of the same section stand before its tables."""
+    """A section that only this task's page has. Figures of that section come before its tables."""
 
     name: str
     title: str
@@ -26,7 +26,7 @@ class Section:
 
 
 def on_dataset(summary: Summary) -> str:
-    """'On CIFAR-10'."""
+    """The condition 'On CIFAR-10'."""
     return f"On {dataset_title(str(summary['dataset']['name']))}"
 
 
@@ -34,17 +34,17 @@ def on_dataset(summary: Summary) -> str:
 class TaskPage:
     """A task as a page.
 
-    title: the question that the page answers, its heading. headline(page, tables, group): the answer of a group of
-    arms; remarks(page, tables): what a careful reader must know beside it. figures: of all sections, in their order.
-    sections: between the results and the winning configurations. first_table: above the table of arms, if any.
+    title: the heading, the question that the page answers. headline(page, tables, group): the answer for a group of
+    arms; remarks(page, tables): the sentences that qualify it. figures: those of all sections, in order. sections: the
+    task's own, between the results and the winning configurations. first_table: a table above that of the arms, if any.
 
-    challenger: what an arm that is compared with the control is. counted: what class_counts count. condition:
-    "On CIFAR-10 with ...", how every answer begins. trained: what a trial of the main stage trains. arm_phrase,
-    control_phrase: an arm's or a control's name in a sentence. split, epoch, retest, test: sentences of Methods, on the
-    training data, on what an epoch draws, on the data that a winner is retrained on, on when the test split was read.
-    shared: what two arms share at one retest seed. score_title: of the score's column in the table of arms; metrics:
-    the columns beside it. names_optimizer: whether the winner's optimiser is part of the answer. notes: further
-    paragraphs of Methods.
+    challenger: the noun for an arm that is compared with the control. counted: the noun for what class_counts count.
+    condition: "On CIFAR-10 with ...", the beginning of every answer. trained: the noun for what a trial of the main
+    stage trains. arm_phrase, control_phrase: an arm's or a control's name in a sentence. split, epoch, retest, test:
+    sentences of Methods on the training data, on what an epoch draws, on the data of a retest, and on when the test
+    split was read. shared: what two arms share at one retest seed. score_title: the heading of the score's column in
+    the table of arms; metrics: the columns after it. names_optimizer: whether the winner's optimiser is part of the
+    answer. notes: further paragraphs of Methods.
     """
 
     title: str
@@ -71,7 +71,7 @@ class TaskPage:
     notes: Callable[[Tables], list[str]] = lambda tables: []
 
     def words(self, tables: Tables) -> dict[str, str]:
-        """What the titles and captions of figures may name: {score}, {objective}, {challenger}, {shared}."""
+        """The values of {score}, {objective}, {challenger} and {shared} in the titles and captions of figures."""
         return {
             "score": metric_name(tables.score),
             "objective": metric_name(tables.objective),

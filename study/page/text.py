@@ -1,4 +1,4 @@
-"""Numbers, intervals and lists as the page's text."""
+"""Numbers, intervals and hyperparameters as text of the page."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def typeset(text: str) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """0.712 -> '71.2'; nothing -> a dash."""
+    """A share in %: 0.712 -> '71.2'; a dash if it is missing."""
     return NOTHING if is_missing(share) else f"{100 * float(share):.{digits}f}".replace("-", "−")  # type: ignore[arg-type]
 
 
 def chance_percent(share: float) -> str:
-    """A share in %, as percent gives it, but not rounded to 0.0: 1 / 9! -> '0.00028'."""
+    """A share in % as by percent, but never rounded to 0.0: 1 / 9! -> '0.00028'."""
     return percent(share) if share >= 5e-4 else f"{100 * share:.2g}"
 
 
@@ -37,26 +37,26 @@ def points(difference: float | None) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """0.049, 0.077 -> '4.9–7.7'; with a negative end, '−0.4 to 2.1'."""
+    """An interval in %: 0.049, 0.077 -> '4.9–7.7'; with a negative end '−0.4 to 2.1'."""
     separator = " to " if low < 0 or high < 0 else "–"
     return f"{percent(low)}{separator}{percent(high)}"
 
 
 def level_text(level: float) -> str:
-    """0.99 -> '99 %', 0.995833 -> '99.58 %'."""
+    """A confidence level as text: 0.99 -> '99 %', 0.995833 -> '99.58 %'."""
     return f"{100 * level:.4g} %"
 
 
 def score_text(score: Interval) -> str:
-    """'71.3 % (95 % interval 67.5–75.1, n = 3 seeds)'."""
+    """A score in a sentence: '71.3 % (95 % interval 67.5–75.1, n = 3 seeds)'."""
     if score.low is None or score.high is None:
         return f"{percent(score.mean)} % (one seed, so no interval)"
-    low, high = max(score.low, 0.0), min(score.high, 1.0)  # a t-interval of few seeds may leave what is possible
+    low, high = max(score.low, 0.0), min(score.high, 1.0)  # a t-interval over few seeds may exceed 0-1
     return f"{percent(score.mean)} % ({level_text(score.level)} interval {span(low, high)}, n = {score.n} seeds)"
 
 
 def paired_text(difference: Interval, score: Interval) -> str:
-    """'(paired interval 1.5–6.5)', of a difference that is told without its sign ('points below')."""
+    """'(paired interval 1.5–6.5)' for a difference that is given without its sign ('points below')."""
     if difference.low is None or difference.high is None:
         return "(one pair of seeds, so no interval)"
     low, high = difference.low, difference.high
@@ -67,14 +67,14 @@ def paired_text(difference: Interval, score: Interval) -> str:
 
 
 def distance_text(difference: Interval, other: str) -> str:
-    """'4.0 points above scratch', or 'level with scratch' where the points round to 0.0."""
+    """A difference in words: '4.0 points above scratch', or 'level with scratch' if it rounds to 0.0."""
     if points(difference.mean) == "0.0":
         return f"level with {other}"
     return f"{percent(abs(difference.mean))} points {'above' if difference.mean >= 0 else 'below'} {other}"
 
 
 def mean_cell(mean: float | None, low: float | None, high: float | None, n: float | None = None) -> str:
-    """'71.3 ± 3.8' in %, '71.3' without an interval; with n, '71.3 ± 3.8 (n = 3)'."""
+    """A mean as a table cell: '71.3 ± 3.8' in %, '71.3' without an interval, '71.3 ± 3.8 (n = 3)' with n."""
     if is_missing(mean):
         return NOTHING
     text = percent(mean) if is_missing(low) else f"{percent(mean)} ± {percent((high - low) / 2)}"  # type: ignore[operator]
@@ -82,7 +82,7 @@ def mean_cell(mean: float | None, low: float | None, high: float | None, n: floa
 
 
 def difference_cell(mean: float | None, low: float | None, high: float | None) -> str:
-    """'+4.0 (1.5–6.5)' in points."""
+    """A difference as a table cell: '+4.0 (1.5–6.5)' in points."""
     if is_missing(mean):
         return NOTHING
     interval = "no interval" if is_missing(low) else span(low, high)  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ def config_value(value: Any) -> str:
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return NOTHING if value is None else str(value)
     if isinstance(value, float):
-        # Beta = 0.99999 must not become 1.
+        # A beta of 0.99999 must not become 1.
         return NOTHING if math.isnan(value) else f"{value:.6g}"
     return str(value)
 

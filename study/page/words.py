@@ -1,4 +1,4 @@
-"""The words that all pages share: names of metrics, data sets and optimisers."""
+"""Words that all pages share: the names of metrics, data sets and optimisers."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ OPTIMIZER_NAMES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "R
 
 
 def metric_name(metric: str) -> str:
-    """'test_accuracy' -> 'test accuracy'; a metric of a task of one's own is called as its column is."""
+    """'test_accuracy' -> 'test accuracy'. Unknown metrics get their column's name: 'val_f1' -> 'validation f1'."""
     return METRIC_NAMES.get(metric, metric.replace("val_", "validation ", 1).replace("_", " "))
 
 
 def axis_label(metric: str) -> str:
-    """'test_accuracy' -> 'Test accuracy (%)'."""
+    """An axis label: 'test_accuracy' -> 'Test accuracy (%)'."""
     return f"{metric_name(metric).capitalize()} (%)"
 
 
 def dataset_title(name: str) -> str:
-    """'eurosat' -> 'EuroSAT'; a data set of one's own is called as its folder is."""
+    """A data set's title: 'eurosat' -> 'EuroSAT'. A user's own data set has its folder's name."""
     return SOURCES[name].title if name in SOURCES else name
 
 
 def origin_text(name: str, origin: str) -> str:
-    """'CIFAR-10, read from data/cifar10 (Parquet)': a data set's origin, its title before it if that is not in it."""
+    """A data set's origin, preceded by its title unless it begins with that or with the name."""
     title = dataset_title(name)
     return origin if origin.startswith((name, title)) else f"{title}, {origin}"
 

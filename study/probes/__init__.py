@@ -1,1 +1,1 @@
-"""Looks into single trainings: the learning-rate range test, and a finished trial from the inside."""
+"""Probes of single trainings: the learning-rate range test, and the inspection of a completed trial."""

@@ -1,4 +1,4 @@
-"""A finished trial looked into: rebuilt from the ledger and its newest checkpoint, drawn on validation images."""
+"""Inspection of a completed trial: rebuilt from ledger and newest checkpoint, drawn on validation images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FOLDER = "inspect"
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedTrial:
-    """recorded: the row of epochs.parquet of the epoch that the learner's weights are of."""
+    """A trial with its learner. recorded: the row of epochs.parquet for the epoch of the learner's weights."""
 
     trial: TrialRecord
     stage: Stage
@@ -50,14 +50,14 @@ class LoadedTrial:
         return f"{self.trial.trial_id}, epoch {self.learner.epoch}"
 
     def differing(self, validated: Mapping[str, float]) -> list[str]:
-        """The metric and the accuracies that are not what was recorded. The loss may differ in its last digits."""
+        """The metric and accuracies that differ from the recorded ones. The loss may differ in its last digits."""
         shares = [name for name in validated if name == self.stage.task.metric or name.endswith("accuracy")]
         return [name for name in shares if validated[name] != self.recorded[name]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenImage:
-    """pixels: uint8[H, W, C]. index: among the validation images; file, with index None: one from elsewhere."""
+    """The image to inspect. pixels: uint8[H, W, C]. index: among the validation images, or None for an image file."""
 
     pixels: np.ndarray
     index: int | None
@@ -70,7 +70,7 @@ class ChosenImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What was written, what is said about it, and what inspect.json holds."""
+    """The result: files written, lines and warnings for the console, and the content of inspect.json."""
 
     files: tuple[Path, ...]
     lines: tuple[str, ...]
@@ -81,7 +81,7 @@ class Inspection:
 def inspect_trial(
     run_dir: Path, trial_id: str, *, layers: Sequence[str] | None, image: str, num_tsne: int
 ) -> Inspection:
-    """Write RUN/inspect/TRIAL/. Uses no test image. Raises StudyError or DataError before anything is written.
+    """Inspect a trial and write RUN/inspect/TRIAL/. Uses no test image. Raises StudyError or DataError.
 
     layers: None for the first convolution and the last convolutional stage; image: see `chosen_image`.
     """
@@ -155,11 +155,10 @@ def _facts(loaded: LoadedTrial, validated: Mapping[str, float]) -> dict[str, Any
 
 
 def load_trial(run_dir: Path, trial_id: str) -> LoadedTrial:
-    """The trial's learner with the weights of its newest intact checkpoint.
+    """Load the trial's learner with the weights of its newest intact checkpoint.
 
-    Raises StudyError where run_dir is no run directory, the trial is unknown, did not complete or has no intact
-    checkpoint, where the data are not those of the run or the weights not those that were recorded; DataError where
-    the data are not to be had.
+    Raises StudyError if run_dir is not a run directory, if the trial is unknown, did not complete or has no intact
+    checkpoint, or if data or weights are not those that were recorded; DataError if the data cannot be loaded.
     """
     study, spec = read_spec(run_dir)
     with Ledger(run_dir) as ledger:
@@ -198,7 +197,7 @@ def _completed(book: Book, run_dir: Path, trial_id: str) -> TrialRecord:
 
 def _learner(trial: TrialRecord, stage: Stage, spec: StudySpec, data: TuningData, state: Mapping[str, Any]) -> Learner:
     assert spec.numerics is not None
-    torch.set_num_threads(spec.numerics.num_threads)  # as the trial had: another number rounds otherwise
+    torch.set_num_threads(spec.numerics.num_threads)  # as in the trial: another number rounds differently
     setup = TrialSetup(
         num_epochs=stage.num_epochs(trial.arm),
         seed=trial.seed,
@@ -208,13 +207,13 @@ def _learner(trial: TrialRecord, stage: Stage, spec: StudySpec, data: TuningData
     try:
         learner = stage.task.learner(trial.hparams, data, setup)
         learner.load_state_dict(dict(state["learner"]))
-    except (ValueError, RuntimeError, KeyError) as error:  # load_state_dict's own for another architecture
+    except (ValueError, RuntimeError, KeyError) as error:  # load_state_dict raises them too
         raise StudyError(f"{trial.trial_id} cannot be built again: {last_line(error)}") from None
     return learner
 
 
 def chosen_image(text: str, data: TuningData) -> ChosenImage:
-    """A validation image by its index, or a file, cropped and resized like the data. Raises StudyError or DataError."""
+    """The validation image of that index, or a file, cropped and resized like them. Raises StudyError or DataError."""
     try:
         index = int(text)
     except ValueError:
@@ -232,7 +231,7 @@ def chosen_image(text: str, data: TuningData) -> ChosenImage:
 
 
 def _read_like(path: Path, data: TuningData) -> np.ndarray:
-    """uint8[H, W, C] of a file: decoded as if it lay beside an image of the data, whose size it then gets."""
+    """Decode a file to uint8[H, W, C], together with a blank image of the data's size, to which it is resized."""
     channels = data.images.shape[3]
     blank = np.zeros((data.image_size, data.image_size, 3) if channels == 3 else (data.image_size,) * 2, np.uint8)
     buffer = io.BytesIO()
@@ -247,7 +246,7 @@ def _read_like(path: Path, data: TuningData) -> np.ndarray:
 def _outputs(
     loaded: LoadedTrial, chosen: ChosenImage, layers: Sequence[str] | None
 ) -> tuple[dict[str, np.ndarray], int]:
-    """(the layers' feature maps, tiles a side). Raises StudyError for a layer that the model does not have."""
+    """(the layers' feature maps, tiles per side). Raises StudyError for a layer that the model does not have."""
     learner = loaded.learner
     images = torch.from_numpy(chosen.pixels.copy())[None].to(learner.device)
     inputs, grid = loaded.stage.task.model_inputs(learner, images)
@@ -301,7 +300,7 @@ def _confusion(loaded: LoadedTrial, validated: Mapping[str, float]) -> figures.C
 
 
 def _embedding(loaded: LoadedTrial, num_images: int) -> figures.Embedding | None:
-    """Of at most num_images validation images, drawn at random, the same ones each time."""
+    """t-SNE of at most num_images validation images, drawn at random but always the same; None if too few."""
     learner, data = loaded.learner, loaded.data
     drawn = np.random.default_rng(figures.SEED).permutation(data.val_indices)[:num_images]
     if len(drawn) < figures.MIN_TSNE_IMAGES:
@@ -321,7 +320,7 @@ def _embedding(loaded: LoadedTrial, num_images: int) -> figures.Embedding | None
 def _write(folder: Path, pictures: Mapping[str, bytes], facts: Mapping[str, Any]) -> tuple[Path, ...]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.png"):  # of an earlier look
+        for old in folder.glob("*.png"):  # of an earlier inspection
             if old.stem not in pictures:
                 old.unlink()
         paths = [folder / f"{name}.png" for name in pictures]

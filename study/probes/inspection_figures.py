@@ -1,4 +1,4 @@
-"""What a trial has learnt, to look at: feature maps, first-layer filters, confusions, t-SNE of its features."""
+"""Figures of an inspection: feature maps, first-layer filters, confusions, t-SNE of the features."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ MAX_MAPS = 64
 MAX_PERPLEXITY = 30.0  # scikit-learn's default
 MIN_TSNE_IMAGES = 5
 SEED = 0
-_SHAPES = "osD^v"  # repeats what the colour says; five of them and ten colours never meet twice
-_MARGIN, _IMAGE, _HEADING = 0.1, 1.15, 0.36  # inches: at the border, the image's side, above a layer's maps
-_FILLED = 0.92  # of a cell's side
+_SHAPES = "osD^v"  # repeats the colours; among twenty groups, colour and shape tell all apart
+_MARGIN, _IMAGE, _HEADING = 0.1, 1.15, 0.36  # inches: the border, the image's side, the space above a layer's maps
+_FILLED = 0.92  # share of a cell's side
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerMaps:
-    """maps: float[n, h, w], the first of a layer's num_maps, each over its largest absolute value: -1 to 1.
+    """A layer's maps: float[n, h, w], the first of num_maps, each divided by its largest absolute value: -1 to 1.
 
-    Maps of a single pixel would all be -1, 0 or 1: they are over the largest of them all.
+    Maps of a single pixel, which would all be -1, 0 or 1, are divided by the largest of all maps.
     """
 
     layer: str
@@ -48,7 +48,7 @@ class LayerMaps:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureMaps:
-    """image: uint8[H, W, C]. grid: tiles a side where the image was cut, else 1. notes: a line each, beside it."""
+    """An image and its maps. image: uint8[H, W, C]; grid: tiles per side (1: not cut); notes: lines beside it."""
 
     title: str
     image: np.ndarray
@@ -60,7 +60,7 @@ class FeatureMaps:
 def feature_maps_data(
     *, title: str, image: np.ndarray, notes: Sequence[str], grid: int, outputs: dict[str, np.ndarray]
 ) -> FeatureMaps:
-    """outputs: by layer, float[1, C, h, w], or float[grid², C, h, w] of an image's tiles, which are put together."""
+    """Scale the outputs: by layer, float[1, C, h, w], or float[grid², C, h, w] of tiles, which are joined."""
     layers = []
     for layer, output in outputs.items():
         tiles = output[:, :MAX_MAPS]
@@ -95,7 +95,7 @@ def draw_feature_maps(data: FeatureMaps) -> Canvas:
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """filters: float[n, k, k, 3] or, grey, float[n, k, k], 0 to 1."""
+    """Filters to draw: float[n, k, k, 3] or, in grey, float[n, k, k], from 0 to 1."""
 
     title: str
     note: str
@@ -103,9 +103,9 @@ class Filters:
 
 
 def filters_data(*, title: str, layer: str, weights: Tensor, has_grey_images: bool) -> Filters:
-    """weights: float[n, C, k, k], of which the first MAX_MAPS are shown, in colour where C is 3.
+    """Scale the first MAX_MAPS of weights, float[n, C, k, k], in colour if C is 3, else in grey.
 
-    In grey where it is not, and where the images are grey: then all that counts is a filter's sum over its channels.
+    If the images are grey, they are drawn in grey too, because only a filter's sum over its channels matters.
     """
     num_filters, channels, height, width = weights.shape
     is_colour = channels == 3 and not has_grey_images
@@ -138,7 +138,7 @@ def draw_filters(data: Filters) -> Canvas:
 
 @dataclass(frozen=True, kw_only=True)
 class Confusion:
-    """matrix: float[C, C], % of the true class (rows sum to 100, a row without images is 0)."""
+    """A confusion matrix: float[C, C], % of the true class (rows sum to 100, rows without images are 0)."""
 
     title: str
     matrix: np.ndarray
@@ -146,7 +146,7 @@ class Confusion:
 
 
 def confusion_data(*, title: str, counts: np.ndarray, class_names: Sequence[str]) -> Confusion:
-    """counts: int[C, C], a row a true class."""
+    """The confusion matrix of counts, int[C, C], one row per true class."""
     of_class = counts.sum(axis=1, keepdims=True)
     matrix = np.divide(100.0 * counts, of_class, out=np.zeros(counts.shape), where=of_class > 0)
     return Confusion(title=title, matrix=matrix, class_names=tuple(class_names))
@@ -174,7 +174,7 @@ def draw_confusion(data: Confusion) -> Canvas:
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding:
-    """points: float[n, 2]; groups: int[n], what the colours say; names: of the groups, None: too many for a legend."""
+    """An embedding. points: float[n, 2]; groups: int[n], the colours; names: of the groups, None without a legend."""
 
     title: str
     note: str
@@ -193,10 +193,11 @@ def embedding_data(
     superclass_of: Sequence[int] | None,
     superclass_names: Sequence[str] | None,
 ) -> Embedding:
-    """t-SNE (van der Maaten and Hinton 2008) of float[n, D] features, begun with their principal components.
+    """t-SNE (van der Maaten and Hinton 2008) of float[n, D] features, initialised with their principal components.
 
-    Coloured by class up to MAX_LABELLED_CLASSES of them, else by superclass where there are as few, else by class
-    without a legend. The perplexity, about how many neighbours an image has, is 30 or a third of the others.
+    Points are coloured by class; with more than MAX_LABELLED_CLASSES classes, by superclass if there are any. There is
+    a legend for at most so many. The perplexity, about the number of neighbours of an image, is 30, or a third of the
+    number of other images if that is smaller.
     Raises ValueError for fewer than MIN_TSNE_IMAGES images.
     """
     from sklearn.manifold import TSNE  # slow to import
@@ -219,7 +220,7 @@ def embedding_data(
 
 
 def draw_embedding(data: Embedding) -> Canvas:
-    # As high as the points need at one scale for both axes.
+    # The height follows the points, with one scale for both axes.
     across, along = np.ptp(data.points, axis=0)
     canvas = Canvas(figsize=(WIDTH, 0.6 + min(max(6.0 * along / max(across, 1e-9), 3.0), 6.5)), layout="constrained")
     ax = canvas.subplots()
@@ -254,7 +255,7 @@ def _mosaic_height(num_pictures: int, columns: int) -> float:
 
 
 def _box(left: float, bottom: float, width: float, height: float, total: float) -> tuple[float, float, float, float]:
-    """An axes' place in shares of the picture, from inches; total: the picture's height."""
+    """Convert an axes' place from inches to shares of the figure. total: the figure's height."""
     return left / WIDTH, bottom / total, width / WIDTH, height / total
 
 
@@ -275,7 +276,7 @@ def _draw_image(ax: Axes, data: FeatureMaps) -> None:
 
 
 def _draw_mosaic(ax: Axes, pictures: np.ndarray, columns: int, grid: int, **options: Any) -> None:
-    """pictures: [n, h, w] or [n, h, w, 3], row by row in cells of one size. grid: the tiles a side of each."""
+    """Draw pictures, [n, h, w] or [n, h, w, 3], row by row in cells of one size. grid: tiles per side of each."""
     num_rows = math.ceil(len(pictures) / columns)
     height, width = pictures.shape[1:3]
     half_width, half_height = _FILLED / 2 * width / max(height, width), _FILLED / 2 * height / max(height, width)

@@ -1,4 +1,4 @@
-"""The learning-rate range test of a study's arm: what it is run on, what it says, what it leaves behind."""
+"""The learning-rate range test of a study's arm: its setup, its console output, its files."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ VERB = "study.lr_range"
 
 
 def run_range_test(study: Study, values: Mapping[str, Any], own: Mapping[str, Any]) -> int:
-    """Test an arm's learning rates and write what was found. Returns the exit status. Raises StudyError or DataError.
+    """Test an arm's learning rates and write the result. Returns the exit status. Raises StudyError or DataError.
 
-    values: the study's settings; own: the test's, arm and the fields of LrRangeSettings.
+    values: the study's settings; own: the settings of the test, arm and the fields of LrRangeSettings.
     """
     settings = _settings({name: value for name, value in own.items() if name != "arm"})
     values = {name: value for name, value in values.items() if name != "start_from_lr_range"}
@@ -86,7 +86,7 @@ def _settings(given: Mapping[str, Any]) -> LrRangeSettings:
 
 
 def _tested(study: Study, stages: Sequence[Stage], name: str | None) -> tuple[Stage, str]:
-    """The stage and the arm of --arm, or the control on most of the labels. Raises StudyError."""
+    """The stage and arm that --arm names; without it, the control of the last group. Raises StudyError."""
     stage_of = {arm: stage for stage in stages for arm in stage.arms}
     group = stages[-1].groups[-1]
     arm = study.aliases.get(name, name) if name is not None else group.control or group.arms[0]
@@ -99,7 +99,7 @@ def _tested(study: Study, stages: Sequence[Stage], name: str | None) -> tuple[St
 
 
 def _learner(stage: Stage, arm: str, spec: StudySpec, data: TuningData) -> Learner:
-    """As a worker builds that of the arm's first trial."""
+    """The learner of the arm's first trial, built as in a worker."""
     assert spec.numerics is not None
     torch.set_num_threads(spec.numerics.num_threads)
     device = torch.device("cuda" if spec.gpus_per_trial and torch.cuda.is_available() else "cpu")
@@ -107,9 +107,9 @@ def _learner(stage: Stage, arm: str, spec: StudySpec, data: TuningData) -> Learn
 
 
 def _searched(space: SearchSpace, arm: str) -> tuple[float, float]:
-    """The range of learning rates that a study searches where the arm starts."""
-    knob = space.knobs(space.arms[arm])["learning_rate"]
-    return knob.low, knob.high  # type: ignore[attr-defined]
+    """The range of learning rates that a study searches at the arm's start point."""
+    distribution = space.knobs(space.arms[arm])["learning_rate"]
+    return distribution.low, distribution.high  # type: ignore[attr-defined]
 
 
 def _command(study: Study, values: Mapping[str, Any], own: Mapping[str, Any]) -> str:
@@ -139,7 +139,7 @@ def _say(
     knob: str,
     searched: tuple[float, float],
 ) -> None:
-    """The suggestions, each with the command that starts a study there."""
+    """Print the suggestions, each with the command that starts a study there."""
     if result.divergence_step is not None:
         diverged_at = rate_text(result.learning_rates[result.divergence_step - 1])
         print(f"diverged at step {result.divergence_step}, learning rate {diverged_at}")
@@ -163,7 +163,7 @@ def _say(
 
 
 def _start(told: Mapping[str, Any]) -> dict[str, str]:
-    """--start as parsed: it is text on the command line and a table in a file."""
+    """The value of --start as a dict; it is text from the command line and a table from a file."""
     start = told.get("start") or {}
     if isinstance(start, dict):
         return start

@@ -1,4 +1,4 @@
-"""The figure of a learning-rate range test: the loss over the learning rate, and what is suggested."""
+"""The figure of a learning-rate range test: the loss over the learning rate, and the suggestions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainables.probes.lr_range import LrRange
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A learning rate to point at, and the smoothed loss there."""
+    """A learning rate that is marked, and the smoothed loss there."""
 
     label: str
     learning_rate: float
@@ -26,7 +26,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """What the figure shows. searched: the rates that a study searches; top: above the losses before they ran away."""
+    """The figure's data. searched: the range that a study searches; bottom, top: around losses before divergence."""
 
     title: str
     is_logarithmic: bool
@@ -97,7 +97,7 @@ def draw_lr_range(curve: Curve) -> Canvas:
         place = (curve.diverged_at, curve.bottom + 0.04 * height)
         ax.text(*place, text, ha="right", color="#333333", fontsize=8, bbox=box)
     for number, mark in enumerate(sorted(curve.marks, key=lambda mark: mark.learning_rate)):
-        # The smaller rate's label to its left and the larger one's to its right, at two heights: they never meet.
+        # The smaller rate's label is on its left, the larger one's on its right, at two heights: they never overlap.
         side = "right" if number == 0 and len(curve.marks) > 1 and curve.is_logarithmic else "left"
         level = curve.top - (0.05 + 0.08 * number) * height
         ax.vlines(mark.learning_rate, curve.bottom, level, color=mark.color, linewidth=0.9, linestyle=(0, (1, 1.5)))

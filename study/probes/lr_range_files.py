@@ -1,4 +1,4 @@
-"""What a learning-rate range test leaves behind."""
+"""The files of a learning-rate range test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainables.probes.lr_range import LrRange
 
 TABLE, FIGURE = "lr_range.parquet", "lr_range.png"
 
-# A row a step. Only the last loss may be other than finite.
+# One row per step. Only the last loss may be non-finite.
 STEPS = pa.schema(
     [
         pa.field("step", pa.int64(), nullable=False, metadata={"unit": "from 1"}),

@@ -1,1 +1,1 @@
-"""What a run directory holds beside the ledger: the Parquet tables, summary.json, where it was made."""
+"""The records of a run directory besides the ledger: the Parquet tables, summary.json, provenance."""

@@ -1,4 +1,4 @@
-"""Where a result comes from: data set, machine, versions, commit."""
+"""The provenance of a result: data set, machine, versions, commit."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def describe_versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The project's commit, '+ changes' where the tree differs from it; None outside a checkout."""
+    """The project's commit, followed by ' + changes' if tracked files differ from it; None outside a checkout."""
     folder = Path(__file__).resolve().parent
     try:
         commit = _git(folder, "rev-parse", "HEAD")

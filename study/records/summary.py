@@ -1,4 +1,4 @@
-"""summary.json: what a page needs to know of a study besides its tables."""
+"""summary.json: what a page needs to know about a study besides its tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_summary(
     ledger: Ledger,
     state: State,
 ) -> None:
-    """All of it is the spec's or the ledger's, but for the time that this process's events took."""
+    """Write summary.json from spec, stages and ledger; only the time per ledger event is this process's own."""
     book = ledger.book
     last = book.sessions[-1]
     main = stages[-1]

@@ -1,4 +1,4 @@
-"""The Parquet tables of a run directory: their schemas, and how they are written so that a crash cannot cut them."""
+"""The Parquet tables of a run directory: their schemas, and how they are written and read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = Fal
 
 
 def _shares(*names: str) -> list[pa.Field]:
-    """Nullable columns of shares from 0 to 1: what some tasks measure and others do not."""
+    """Nullable columns of shares from 0 to 1, which only some tasks measure."""
     return [_field(name, pa.float64(), "0-1", nullable=True) for name in names]
 
 
@@ -31,11 +31,11 @@ _PUZZLE_SHARES = (
     "exact_accuracy_argmax",  # the same by each row's argmax
     "tile_accuracy_argmax",
     "confidence",  # mean of Y over the true places
-    "invalid_argmax",  # puzzles whose row argmax uses a place twice
+    "invalid_argmax",  # puzzles in which the rows' argmax uses a place twice
 )
 
 
-# A row a trial. The columns factor/* and config/* follow, one for each factor and hyperparameter, null where inactive.
+# One row per trial. Columns factor/* and config/* follow, one for each factor and hyperparameter, null if inactive.
 TRIALS = pa.schema(
     [
         _field("trial_id", pa.string()),
@@ -52,8 +52,8 @@ TRIALS = pa.schema(
     ]
 )
 
-# A row a trial x epoch; the retests' epochs stand here too (trial_id with the seed, no validation). A column is null
-# where the task does not measure it.
+# One row per trial and epoch, retests included (trial_id with the seed, no validation). A column is null if the task
+# does not measure it.
 EPOCHS = pa.schema(
     [
         _field("trial_id", pa.string()),
@@ -77,7 +77,7 @@ EPOCHS = pa.schema(
     ]
 )
 
-# A row an early-stopping decision. cutoff is null for the first arrival at a rung.
+# One row per early-stopping decision. cutoff is null for the first arrival at a rung.
 RUNGS = pa.schema(
     [
         _field("trial_id", pa.string()),
@@ -91,7 +91,7 @@ RUNGS = pa.schema(
     ]
 )
 
-# A row an arm x retest seed; trial_id is the winner's. Lists are in the order of summary.json's class_names.
+# One row per arm and retest seed; trial_id is the winner's. Lists are in the order of summary.json's class_names.
 RETESTS = pa.schema(
     [
         _field("stage", pa.string()),  # retest, or NAME_retest of a stage before the main one
@@ -125,7 +125,7 @@ _FOLLOWED = (
     *_shares("train_eval_accuracy", "test_accuracy", *(f"test_{name}" for name in _PUZZLE_SHARES)),
 )
 
-# A row a run x seed of a reproduction, at its last epoch. Lists are in the order of the data set's class_names.
+# One row per run and seed of a reproduction, at the last epoch. Lists are in the order of the data set's class_names.
 RUNS = pa.schema(
     [
         _field("run", pa.string()),  # RECIPE, or RECIPE.VARIANT
@@ -149,7 +149,7 @@ RUNS = pa.schema(
     ]
 )
 
-# A row an epoch of a run x seed.
+# One row per run, seed and epoch of a reproduction.
 RUN_EPOCHS = pa.schema(
     [
         _field("run", pa.string()),
@@ -163,7 +163,7 @@ RUN_EPOCHS = pa.schema(
     ]
 )
 
-# A row a puzzle of the test split, as the puzzle net of the first retest seed solved it.
+# One row per puzzle of the test split that is shown, as the puzzle net of the first retest seed solved it.
 PUZZLES = pa.schema(
     [
         _field("number", pa.int64()),
@@ -177,7 +177,7 @@ PUZZLES = pa.schema(
 
 _OF_THE_STUDY = {"trial_id", "stage", "arm", "time"}
 MEASURED = tuple(name for name in EPOCHS.names if name not in _OF_THE_STUDY)
-"""The columns of epochs.parquet that a worker reports."""
+"""The columns of epochs.parquet that workers report."""
 
 
 def with_columns(schema: pa.Schema, columns: Mapping[str, pa.DataType]) -> pa.Schema:
@@ -188,7 +188,7 @@ def with_columns(schema: pa.Schema, columns: Mapping[str, pa.DataType]) -> pa.Sc
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Write rows durably, with page checksums."""
+    """Write the rows durably, with page checksums."""
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, write_page_checksum=True)
@@ -201,7 +201,7 @@ def read_table(path: Path) -> pa.Table:
 
 
 def column_type(values: Iterable[Any]) -> pa.DataType:
-    """The narrowest of bool, int64, float64, string that holds all values; None values are passed over."""
+    """The narrowest of bool, int64, float64 and string that holds all values but None; string if there are none."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {bool}:
         return pa.bool_() if kinds else pa.string()
@@ -213,7 +213,7 @@ def column_type(values: Iterable[Any]) -> pa.DataType:
 
 
 def write_records(run_dir: Path, book: Book, *, stages: Sequence[Stage], active: bool) -> None:
-    """Derive the tables from the ledger's book. active: a process is at work, so unfinished trials are running."""
+    """Write the tables from the ledger's book. active: whether unfinished trials are running, not interrupted."""
     trials = [(stage, trial) for stage in stages for trial in stage.trials(book)]
     rows = [_trial_row(stage, trial, active) for stage, trial in trials]
     columns: dict[str, list[Any]] = {}

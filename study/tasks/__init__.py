@@ -1,1 +1,1 @@
-"""The tasks as studies: one file a task with its options, stages and default budgets, and the registry."""
+"""The tasks as studies: one file per task with its options, stages and default budgets, and the registry."""

@@ -13,7 +13,7 @@ from trainables.tasks.baseline import BASELINE as TASK
 
 
 class BaselineSpec(StudySpec):
-    """What only the baseline study is told."""
+    """The settings of the baseline study."""
 
     task: Literal["baseline"] = "baseline"
     padding: Literal["same", "valid"] = option(

@@ -1,4 +1,4 @@
-"""The cifar100 study, from memorising to generalising: what makes a network generalise? Its arms are recipes."""
+"""The cifar100 study: what makes a network generalise? Its arms vary augmentation, regularisation and depth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DEEPER = {"resnet20": "resnet32", "resnet18": "resnet34"}
 
 
 class Cifar100Spec(StudySpec):
-    """What only the cifar100 study is told."""
+    """The settings of the cifar100 study."""
 
     task: Literal["cifar100"] = "cifar100"
     model: str | None = option(

@@ -16,7 +16,7 @@ from trainables.tasks.imbalance import IMBALANCE as TASK
 
 
 class ImbalanceSpec(StudySpec):
-    """What only the imbalance study is told: how the training set is thinned, and the network."""
+    """The settings of the imbalance study: how the training set is thinned, and the network."""
 
     task: Literal["imbalance"] = "imbalance"
     imbalance: Literal["step", "exponential"] = option(

@@ -19,12 +19,12 @@ from trainables.tasks.jigsaw import PRETEXT_TASK, TRANSFER, passes_per_epoch
 from trainables.training.checkpoints import read_newest_checkpoint
 
 PRETEXT = "pretext"
-"""The name of the stage in which puzzles are solved."""
+"""The name of the stage that trains on puzzles."""
 _EMBEDDED = frozenset({"digits", "digit-pairs"})
 
 
 class JigsawSpec(StudySpec):
-    """What only the jigsaw study is told. Its arms are initialisations, each at every share of the labels."""
+    """The settings of the jigsaw study. A value of arms is an initialisation: it stands for one arm per label share."""
 
     task: Literal["jigsaw"] = "jigsaw"
     grid: int = option(
@@ -73,13 +73,13 @@ class JigsawSpec(StudySpec):
             return None
         if not value or not all(0 < fraction <= 1 for fraction in value):
             raise ValueError(f"must be shares above 0 and up to 1, such as 0.1,1, got {', '.join(map(str, value))}")
-        if len({f"{100 * fraction:g}" for fraction in value}) < len(value):  # as arms are named
+        if len({f"{100 * fraction:g}" for fraction in value}) < len(value):  # the form in which arms are named
             raise ValueError(f"must name each share once, got {', '.join(map(str, value))}")
         return tuple(sorted(value))
 
 
 def _stages(spec: JigsawSpec, data: TuningData) -> tuple[Stage, ...]:
-    """The puzzles, unless they are solved already, then the transfer. --start means transfer, or names its arm."""
+    """The puzzles, unless a checkpoint is given, then the transfer. --start is about the transfer, or names an arm."""
     assert spec.label_fractions
     assert spec.pretext_epochs
     assert spec.pretext_trials
@@ -139,13 +139,13 @@ def _stages(spec: JigsawSpec, data: TuningData) -> tuple[Stage, ...]:
 
 
 def _defaults(spec: JigsawSpec, dataset: str) -> Mapping[str, Any]:
-    # A hundredth of the embedded data would be a few images a class.
+    # A hundredth of the embedded data would be a few images per class.
     fractions = spec.label_fractions or ((0.1, 1.0) if dataset in _EMBEDDED else (0.01, 0.1, 1.0))
     return {"label_fractions": fractions, **_epochs_of_checkpoint(spec.pretext_checkpoint)}
 
 
 def _epochs_of_checkpoint(folder: Path | None) -> Mapping[str, Any]:
-    """How long puzzles that are solved already took: so much longer scratch_equal_epochs trains."""
+    """pretext_epochs of a given checkpoint, by which scratch_equal_epochs trains longer; {} without one."""
     if folder is None:
         return {}
     state = read_newest_checkpoint(folder)
@@ -166,7 +166,7 @@ def _setting(spec: JigsawSpec) -> Mapping[str, Any]:
 
 
 def _alone(stage: Stage, trial: TrialRecord, book: Book) -> Mapping[str, Any]:
-    """The arms of --arms are initialisations: each stands for an arm a share of the labels."""
+    """The Study.alone of jigsaw. A value of --arms is an initialisation: it stands for one arm per label share."""
     factors = stage.space.arms[trial.arm].factors
     start = {f"{trial.arm}.{knob}": value for knob, value in trial.params.items()}
     settings: dict[str, Any] = {"pretext_trials": 1}

@@ -1,4 +1,4 @@
-"""STUDIES: the tasks that study.run knows, by name."""
+"""STUDIES: the studies that study.run knows, by task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STUDIES: Mapping[str, Study] = {study.name: study for study in (BASELINE, IMBALA
 
 
 def find_study(name: str) -> Study:
-    """Raises StudyError with the nearest name."""
+    """The study of that name. Raises StudyError, with the nearest name, if there is none."""
     if name not in STUDIES:
         raise StudyError(f"task must be one of {', '.join(STUDIES)}, got {name!r}{nearest(name, STUDIES)}")
     return STUDIES[name]

@@ -1,4 +1,4 @@
-"""From the values a user gave to a StudySpec without gaps: presets, machine, name."""
+"""From the values that a user gave to a complete StudySpec: presets, machine, name."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from study.tasks.registry import find_study
 from study.tasks.study import Study, chosen_arms
 from trainables.hparams import Numerics, Precision
 
-GPU_SHARE = 0.25  # of a GPU, for a trial: these models leave most of one idle
+GPU_SHARE = 0.25  # of a GPU per trial: these models leave most of a GPU idle
 
 
 def checked(study: Study, values: Mapping[str, Any]) -> StudySpec:
-    """All that can be checked before data and cluster are touched. Raises StudyError."""
+    """Check whatever can be checked before data and cluster are touched. Raises StudyError."""
     spec = validated(study.spec, values)
     if spec.arms is not None:
         chosen_arms(study, spec.arms)
@@ -36,13 +36,13 @@ def checked(study: Study, values: Mapping[str, Any]) -> StudySpec:
 
 
 def resolved(study: Study, values: Mapping[str, Any], *, dataset: str, num_gpus: float) -> StudySpec:
-    """The spec of these values with every gap filled. dataset: the one that was found. Raises StudyError."""
+    """The complete spec of these values. dataset: the name or path that was found. Raises StudyError."""
     given = {name: value for name, value in values.items() if value is not None}
     spec = validated(study.spec, given)
     given = {name: getattr(spec, name) for name in given}
     budget = spec.budget or ("standard" if num_gpus else "quick")
     settings = {**study.presets[budget], **given, "budget": budget}
-    if "grace_epochs" not in given:  # the preset's may be longer than the trials asked for
+    if "grace_epochs" not in given:  # the preset's may be longer than the given trials
         settings["grace_epochs"] = min(settings["grace_epochs"], settings["max_epochs"])
     spec = validated(study.spec, settings)
     settings |= {
@@ -57,7 +57,7 @@ def resolved(study: Study, values: Mapping[str, Any], *, dataset: str, num_gpus:
 
 
 def machine_settings(spec: RunSpec, num_gpus: float) -> dict[str, Any]:
-    """What a trial gets of the machine, and the numerics that follow from that."""
+    """The CPUs and GPUs of a trial, and the numerics that follow from them."""
     cpus = spec.cpus_per_trial or 1.0
     gpus = spec.gpus_per_trial if spec.gpus_per_trial is not None else (GPU_SHARE if num_gpus else 0.0)
     return {
@@ -82,7 +82,7 @@ def dated_name(task: str, dataset: str) -> str:
 
 
 def read_spec(run_dir: Path) -> tuple[Study, StudySpec]:
-    """The study and spec of a run directory, found where it lies now. Raises StudyError."""
+    """The study and spec of a run directory, also if it was moved. Raises StudyError."""
     values = settings_of(run_dir)
     if values.get("task") == REPRODUCE:
         raise StudyError(f"{run_dir} is a reproduction, not a study: its runs keep no checkpoint to look into")

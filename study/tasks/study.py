@@ -1,4 +1,4 @@
-"""Study: what a task is to a study, and what every study does with it: choose its arms, load its data."""
+"""Study: a task as a study, and what all studies do with it: choose arms, load data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _whole(spec: Any) -> Thinned:
 
 
 def its_own_start(stage: Stage, trial: TrialRecord, book: Book) -> Mapping[str, Any]:
-    """The settings of a study whose one trial is this one, where the arms of --arms are the stage's."""
+    """The arms and start of a study that trains this trial alone, for tasks in which --arms names the stage's arms."""
     return {"arms": [trial.arm], "start": dict(trial.params)}
 
 
@@ -38,12 +38,12 @@ def its_own_start(stage: Stage, trial: TrialRecord, book: Book) -> Mapping[str, 
 class Study:
     """A task as a study: what python -m study.run NAME runs.
 
-    question: what it answers, for --help. arm_names: the values of --arms; aliases: other names for them. models: of
-    --model, where the spec has one. presets: what --budget sets; defaults(spec, dataset): what follows from the data
-    set that was found. stages(spec, data): the experiments, in order, the one named TUNE last. thinned(spec): class
-    counts -> the counts that the training set is thinned to. setting(spec): what the page is told of the task's own
-    options. alone(stage, trial, book): arms, start and further settings of the study that trains this trial alone, with
-    those whose weights it begins with.
+    question: what it answers, for --help. arm_names: the values of --arms; aliases: other names for them. models: the
+    values of --model, if the spec has it. presets: the settings of each --budget; defaults(spec, dataset): settings
+    that follow from the data set. stages(spec, data): the experiments, in order, TUNE last. thinned(spec): class
+    counts -> the counts that the training set is thinned to. setting(spec): the task's own options, for the page.
+    alone(stage, trial, book): arms, start and further settings of a study that trains this trial alone, and the
+    trials whose weights it begins with.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Study:
 
 
 def budget(arms: tuple[str, ...], trials: int, epochs: int, grace: int, seeds: int, **own: Any) -> dict[str, Any]:
-    """A preset: trials of each arm, epochs of a full one, the first rung, seeds of the retest; ASHA keeps a third."""
+    """A preset: trials per arm, epochs of a full trial, first rung, retest seeds; ASHA keeps a third."""
     return {
         "arms": arms,
         "trials_per_arm": trials,
@@ -76,7 +76,7 @@ def budget(arms: tuple[str, ...], trials: int, epochs: int, grace: int, seeds: i
 
 
 def one_stage(spec: StudySpec, task: Any, space: SearchSpace, control: str) -> tuple[Stage, ...]:
-    """The stages of a study that has one question: which of its arms, against the control?"""
+    """The single stage of a study with one group of arms, judged against the control."""
     arms = spec.arms or ()
     group = Group(title="", control=control, arms=arms)
     space = starting(spec, space, spec.start, arms)
@@ -86,7 +86,7 @@ def one_stage(spec: StudySpec, task: Any, space: SearchSpace, control: str) -> t
 def starting(
     spec: StudySpec, space: SearchSpace, start: Mapping[str, str] | None, arms: tuple[str, ...]
 ) -> SearchSpace:
-    """The space that begins where --start says. Raises StudyError."""
+    """The space with the start values of --start. Raises StudyError."""
     try:
         return space.starting_at(start, arms) if start else space
     except ValueError as error:
@@ -94,7 +94,7 @@ def starting(
 
 
 def chosen_arms(study: Study, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The arms of --arms, 'all' included. Raises StudyError for an unknown, repeated or missing one."""
+    """The arms that --arms names; 'all' means all. Raises StudyError for an unknown or repeated arm."""
     if names == ("all",):
         return study.arm_names
     names = tuple(study.aliases.get(name, name) for name in names)
@@ -110,7 +110,7 @@ def chosen_arms(study: Study, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def load_data(study: Study, spec: StudySpec) -> tuple[ImageDataset, TuningData, str]:
-    """The data set, what tuning is given of it, and its name or path. Raises StudyError or DataError."""
+    """Returns the data set, its tuning data, and its name or path. Raises StudyError or DataError."""
     options: dict[str, Any] = {
         "data_root": spec.data_root,
         "download": spec.download,

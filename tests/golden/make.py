@@ -47,7 +47,7 @@ STUDIES = {
 }  # fmt: skip
 REPRODUCTION = ("s1", "s4_lenet_2ep", "s0_flag_oversample", "--dataset", "digits", "--scale", "0.01", "--seeds", "1",
                 "--max-concurrent", "1", "--precision", "float32")  # fmt: skip
-# What differs from one execution to the next, or names the place; a checkpoint's digest covers the seconds that it took.
+# What differs from one execution to the next, or names the place. A checkpoint's digest covers the seconds it took.
 CLOCKS = re.compile(r"seconds$|^time$|^started$|^ended$|^hardware$|^versions$|^commit$|^command$|^origin$|^sha256$")
 
 

@@ -1,1 +1,1 @@
-"""What has no subject of its own: durable files, seeds, nearest names."""
+"""Utilities that belong to no subject: durable files, seeds, nearest names."""

@@ -1,4 +1,4 @@
-"""Files that a crash cannot cut: a reader sees the old one or the new one, whole."""
+"""Files that a crash cannot truncate: a reader sees the old content or the new one, complete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 def write_durably(path: Path, content: bytes) -> None:
     """Write a temporary file beside path, sync it, rename it, and sync the folder, which holds the name.
 
-    A reader sees the old content or the new one, also after a power cut.
+    A reader sees the old content or the new one, even after a power failure.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -26,13 +26,13 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Indented, and durably."""
+    """Write content as indented JSON, durably."""
     write_durably(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def sync_folder(folder: Path) -> None:
-    """Put on disk which names the folder holds: what was renamed into it stays there."""
-    if os.name != "posix":  # elsewhere a folder cannot be opened
+    """Sync the folder's entries to disk, so that a file renamed into it stays there after a power failure."""
+    if os.name != "posix":  # other systems cannot open a folder
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

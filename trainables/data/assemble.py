@@ -1,4 +1,4 @@
-"""Decoded arrays to an ImageDataset: the checks that every source must pass."""
+"""From decoded arrays to an ImageDataset: the checks that every source must pass."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def assemble_dataset(
     num_val_per_class: int | None = None,
     val_indices: np.ndarray | None = None,
 ) -> ImageDataset:
-    """Check the classes of a decoded data set and name it.
+    """Check the classes of a decoded data set and make an ImageDataset of it.
 
-    where: the folder, for messages. num_val_per_class: by default a tenth of the smallest class's training
-    count, at least 1 (500 for CIFAR-10). val_indices: as in ImageDataset. Raises DataError for fewer than two
-    classes, a class without enough training images for validation and training, and a class without test images.
+    where: the folder, for error messages. num_val_per_class: by default a tenth of the smallest class's
+    training count, at least 1 (500 for CIFAR-10). val_indices: as in ImageDataset. Raises DataError for fewer than
+    two classes, a class with too few images to validate and train on, and a class without test images.
     """
     class_names = decoded.class_names
     if len(class_names) < 2:

@@ -1,6 +1,6 @@
-"""A batch from the resident images: gathered, viewed, augmented, normalised; tensors only.
+"""Batches made from the resident images: gathered, viewed, augmented, normalised; tensors only.
 
-Every random number is drawn on the generator's device, the CPU, and then moved: a GPU sees the same crops.
+Every random number is drawn on the CPU, where the generator is, and then moved: a GPU sees the same crops.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from torch.nn import functional
 VIEWS = ("as_is", "horizontal_flip", "vertical_flip", "brightness", "contrast")
 # ITU-R 601-2, as in torchvision's adjust_contrast.
 LUMA = (0.2989, 0.587, 0.114)
-# (value - 128)² is at most 2^14, and float32 counts to 2^24: sums over 2^10 rows are exact.
+# (value - 128)² is at most 2^14, and float32 is exact for integers up to 2^24: sums over 2^10 rows are exact.
 CENTRE, EXACT_ROWS = 128, 2**10
-# Of random_resized_crop. torchvision's default, down to 8 % of the area, is meant for ImageNet's 224 pixels.
+# Limits of random_resized_crop. torchvision's default, down to 8 % of the area, is meant for ImageNet's 224 pixels.
 MIN_AREA, MAX_ASPECT = 0.25, 4 / 3
-# Images that share a policy of RandAugment.
+# Number of images that share a RandAugment policy.
 RANDAUGMENT_GROUP_SIZE = 8
 MAX_MAGNITUDE = 30
 
-# uint8[B, H, W, C] and a generator of the CPU -> uint8[B, H, W, C], contiguous, on the batch's device.
+# (uint8[B, H, W, C], CPU generator) -> uint8[B, H, W, C], contiguous, on the batch's device.
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def random_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Pad each side with size // 8 zeros and cut at a random offset an image. batch: uint8[B, H, W, C]."""
+    """Pad each side with size // 8 zeros and crop each image at a random offset. batch: uint8[B, H, W, C]."""
     num_images, height, width, channels = batch.shape
     pad_y, pad_x = height // 8, width // 8
     top = torch.randint(0, 2 * pad_y + 1, (num_images,), generator=generator)
@@ -52,22 +52,22 @@ def random_flip(batch: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _choose(candidates: tuple[Tensor, ...], choice: Tensor) -> Tensor:
-    """Image i from candidates[choice[i]]. Copies whole images, three times as fast as torch.where's mask."""
+    """Take image i from candidates[choice[i]]. Copies whole images, three times as fast as torch.where's mask."""
     return torch.stack(candidates)[choice, torch.arange(len(choice), device=choice.device)]
 
 
 def random_resized_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Cut a box of each image and enlarge it, bilinearly, to the whole. batch: uint8[B, H, W, C].
+    """Crop a random box of each image and enlarge it, bilinearly, to full size. batch: uint8[B, H, W, C].
 
-    Szegedy et al. 2015, as in torchvision: the box's share of the area is uniform in 0.25-1, the logarithm of width
-    over height uniform in ± log 4/3, its place uniform. Where torchvision would draw again, for a side longer than
-    the image's, the side is the image's; and corners may lie between pixels.
+    Szegedy et al. 2015, as in torchvision: the box's share of the area is uniform in 0.25-1, the logarithm of its
+    width over its height is uniform in ± log 4/3, its position is uniform. Two differences: a side that would exceed
+    the image's is clipped to it, where torchvision would draw again; and corners may lie between pixels.
     """
     uniform = torch.rand(4, len(batch), generator=generator)
     area = MIN_AREA + (1 - MIN_AREA) * uniform[0]
     aspect = torch.exp(math.log(MAX_ASPECT) * (2 * uniform[1] - 1))
     width, height = (area * aspect).sqrt().clamp_max(1), (area / aspect).sqrt().clamp_max(1)
-    # affine_grid counts from -1 to 1, so that a box of width w has its centre within ± (1 - w).
+    # affine_grid's coordinates go from -1 to 1, so the centre of a box of width w lies within ± (1 - w).
     boxes = torch.zeros(len(batch), 2, 3)
     boxes[:, 0, 0], boxes[:, 0, 2] = width, (1 - width) * (2 * uniform[2] - 1)
     boxes[:, 1, 1], boxes[:, 1, 2] = height, (1 - height) * (2 * uniform[3] - 1)
@@ -80,9 +80,9 @@ def random_resized_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
 def cutout(batch: Tensor, generator: torch.Generator, *, cutout_length: int) -> Tensor:
     """Hide a square of cutout_length pixels in each image. batch: uint8[B, H, W, C].
 
-    DeVries & Taylor 2017: centred on any pixel, so that at a border only a part of the square is inside. They fill it
-    with 0 after normalisation, the data set's mean colour; here with the image's own mean colour, which needs no data
-    set and leaves a batch about as bright as it was, on dark ground and on bright.
+    DeVries & Taylor 2017: the square is centred on any pixel, so at a border only part of it is inside the image. They
+    fill it with 0 after normalisation, the data set's mean colour; here it gets the image's own mean colour, which
+    needs no data set statistics and hardly changes the brightness, whether the background is dark or bright.
     """
     num_images, height, width, _ = batch.shape
     hidden = [_stripe(size, num_images, cutout_length, generator).to(batch.device) for size in (height, width)]
@@ -92,7 +92,7 @@ def cutout(batch: Tensor, generator: torch.Generator, *, cutout_length: int) -> 
 
 
 def _stripe(size: int, num_images: int, length: int, generator: torch.Generator) -> Tensor:
-    """bool[num_images, size]: `length` positions in a row, clipped, around one drawn for each image."""
+    """bool[num_images, size]: `length` consecutive positions, clipped, around one that is drawn for each image."""
     start = torch.randint(0, size, (num_images, 1), generator=generator) - length // 2
     positions = torch.arange(size)
     return (positions >= start) & (positions < start + length)
@@ -103,22 +103,22 @@ def randaugment(
 ) -> Tensor:
     """RandAugment (Cubuk et al. 2020) with torchvision's 14 operations. batch: uint8[B, H, W, C].
 
-    torchvision draws one policy a call, and a call for each image would take four times as long: so every 8 images that
-    follow one another share a policy. As the order is new in every epoch, so are the groups. What comes in from outside
-    the image is black, as in `random_crop`. randaugment_magnitude: 0-30, of torchvision's 31 bins.
+    torchvision draws one policy per call, and one call per image would take four times as long, so each 8 consecutive
+    images share a policy. The order is new in every epoch, and so are the groups. Pixels from outside the image are
+    black, as in `random_crop`. randaugment_magnitude: 0-30, one of torchvision's 31 bins.
     """
-    from torchvision.transforms.v2 import RandAugment  # slow to import, and most trials do without
+    from torchvision.transforms.v2 import RandAugment  # slow to import, and most trials do not need it
 
     transform = RandAugment(num_ops=randaugment_num_ops, magnitude=randaugment_magnitude)
     seed = int(torch.randint(2**62, (), generator=generator))
-    # torchvision draws from the CPU's global generator: seeded for this batch alone, and put back.
+    # torchvision draws from the CPU's global generator, which is seeded for this batch alone and then restored.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         groups = [transform(group) for group in batch.permute(0, 3, 1, 2).split(RANDAUGMENT_GROUP_SIZE)]
     return torch.cat(groups).permute(0, 2, 3, 1).contiguous()
 
 
-# The knobs of a step and the largest value of each; the least is 0.
+# The knobs that a step reads, with the largest value of each; the smallest is 0.
 KNOBS: dict[Callable[..., Tensor], dict[str, float]] = {
     cutout: {"cutout_length": math.inf},
     randaugment: {"randaugment_num_ops": math.inf, "randaugment_magnitude": MAX_MAGNITUDE},
@@ -127,7 +127,7 @@ KNOBS: dict[Callable[..., Tensor], dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The steps that a batch goes through, in their order. needs: the hyperparameters that they read, by name."""
+    """The steps applied to a batch, in order. needs: the names of the hyperparameters that they read."""
 
     steps: tuple[Callable[..., Tensor], ...]
 
@@ -136,7 +136,7 @@ class Augmentation:
         return tuple(knob for step in self.steps for knob in KNOBS.get(step, {}))
 
 
-# Those without a flip are for data whose mirror image is of another class.
+# The augmentations without a flip are for data whose mirror images belong to another class, or to none.
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Augmentation(()),
     "crop": Augmentation((random_crop,)),
@@ -151,9 +151,9 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 
 
 def augmenter(name: str, knobs: Mapping[str, Any] | None = None) -> Augment:
-    """The augmentation of that name in AUGMENTATIONS, with the knobs that its steps need among all that there are.
+    """The augmentation called `name` in AUGMENTATIONS. knobs: hyperparameters by name; its steps read their own.
 
-    Raises ValueError for a knob that is out of its range.
+    Raises ValueError if a knob is out of range.
     """
     steps = [partial(step, **_own_knobs(step, knobs or {})) for step in AUGMENTATIONS[name].steps]
 
@@ -184,11 +184,11 @@ def gather_batch(
     views: Tensor | None = None,
     photometric_strength: float | Tensor | None = None,
 ) -> Tensor:
-    """The images at `indices`, each in its view, then augmented: uint8[B, H, W, C] on the images' device.
+    """Gather the images at `indices`, each in its view, and augment them: uint8[B, H, W, C] on the images' device.
 
-    images: uint8[N, H, W, C]; indices: int64[B]; augment: from `augmenter`; generator: of the CPU; views: uint8[B],
+    images: uint8[N, H, W, C]; indices: int64[B]; augment: from `augmenter`; generator: on the CPU; views: uint8[B],
     positions in VIEWS (the augment_copies remedy) or None; photometric_strength: brightness and contrast factors are
-    uniform in 1 ± it. Raises ValueError for views without a strength.
+    uniform in 1 ± this value. Raises ValueError if views are given without a strength.
     """
     batch = images.index_select(0, indices.to(images.device, non_blocking=True))
     if views is not None:
@@ -201,11 +201,11 @@ def gather_batch(
 def apply_views(
     batch: Tensor, views: Tensor, photometric_strength: float | Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Turn each image into its view, uint8[B, H, W, C] as `batch`.
+    """Turn each image into its view: uint8[B, H, W, C], like `batch`.
 
     views: uint8[B], positions in VIEWS. Brightness multiplies by the image's factor, contrast blends with the
-    image's mean grey (torchvision's definitions); one factor an image is drawn, used or not, so that the
-    stream does not depend on the views. Results are rounded and clamped to 0-255.
+    image's mean grey (torchvision's definitions). One factor per image is drawn, used or not, so that the
+    random stream does not depend on the views. Results are rounded and clamped to 0-255.
     """
     view = views.to(batch.device, non_blocking=True).long()
     uniform = torch.rand(len(batch), generator=generator).to(batch.device, non_blocking=True)
@@ -221,7 +221,7 @@ def apply_views(
 
 
 def _mean_gray(pixels: Tensor) -> Tensor:
-    """Mean grey value of each image: float32[B, 1, 1, 1]. pixels: float32[B, H, W, C]."""
+    """The mean grey value of each image: float32[B, 1, 1, 1]. pixels: float32[B, H, W, C]."""
     channel_means = pixels.flatten(2).mean(1).unflatten(1, pixels.shape[2:]).mean(1)
     weights = pixels.new_tensor(LUMA if pixels.shape[3] == 3 else (1.0,))
     return (channel_means @ weights)[:, None, None, None]
@@ -244,9 +244,9 @@ def normalise(batch: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 def channel_stats(images: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel over images[indices], pixel values in 0-1: float32[C] each.
 
-    images: uint8[N, H, W, C]; indices: int64[M], M at least 1. The sums are exact, so every device and number
-    of threads gives the same. A constant channel's deviation counts as 1/255, so that dividing by it stays
-    finite.
+    images: uint8[N, H, W, C]; indices: int64[M], M at least 1. The sums are exact, so the results are the
+    same on every device and with any number of threads. A deviation is at least 1/255, so that dividing by that of a
+    constant channel stays finite.
     """
     height, width, channels = images.shape[1:]
     total = torch.zeros(width * channels, dtype=torch.float64, device=images.device)

@@ -19,11 +19,11 @@ from trainables.data.types import DataError, ImageDataset
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar:
-    """One of the two.
+    """CIFAR-10 or CIFAR-100.
 
-    folder_names: of its Parquet files' folder; label_columns: what those files call the classes.
-    torchvision_class, torchvision_folder: its name in torchvision.datasets, and where that keeps its pickles.
-    has_superclasses: whether the pickles hold coarse labels beside the fine ones.
+    folder_names: possible names of the folder of its Parquet files; label_columns: possible names of their label
+    column. torchvision_class: its class in torchvision.datasets; torchvision_folder: where that class keeps its
+    pickles. has_superclasses: whether the pickles hold coarse labels beside the fine ones.
     """
 
     name: str
@@ -35,14 +35,14 @@ class Cifar:
     has_superclasses: bool
 
     def lies_under(self, data_root: Path) -> bool:
-        """Whether either layout is there; nothing is read."""
+        """Whether the data set is there in either layout; no file is read."""
         return self._parquet_folder(data_root) is not None or (data_root / self.torchvision_folder).is_dir()
 
     def load(self, data_root: Path, download: bool) -> ImageDataset:
-        """50,000 + 10,000 images of 32x32x3.
+        """Load 50,000 + 10,000 images of 32x32x3.
 
-        Looks for data_root/cifar10/*.parquet (or cifar-10, or data_root itself where that is its name), then for
-        data_root/cifar-10-batches-py, then downloads the latter where `download` is set; CIFAR-100 likewise.
+        Looks for data_root/cifar10/*.parquet (or cifar-10, or data_root itself if that is its name), then for
+        data_root/cifar-10-batches-py, then downloads the latter if `download` is set; CIFAR-100 likewise.
         Raises DataError.
         """
         folder = self._parquet_folder(data_root)
@@ -66,10 +66,10 @@ class Cifar:
         return next((folder for folder in folders if has_parquet_files(folder)), None)
 
     def _read_torchvision(self, data_root: Path, folder: Path, download: bool) -> Decoded:
-        from torchvision import datasets  # slow to import, and Parquet does without
+        from torchvision import datasets  # slow to import, and not needed for Parquet
 
         torchvision_class = getattr(datasets, self.torchvision_class)
-        try:  # torchvision compares the files' md5 sums before it reads any
+        try:  # torchvision verifies the files' md5 sums before reading any
             train = torchvision_class(str(data_root), train=True, download=download)
             test = torchvision_class(str(data_root), train=False)
         except (OSError, RuntimeError) as error:
@@ -110,7 +110,7 @@ CIFAR100 = Cifar(
 
 
 def _superclasses(folder: Path, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Sequence[Any]]:
-    """What torchvision leaves out of CIFAR-100's pickles: superclass_of and superclass_names."""
+    """superclass_of and superclass_names, which torchvision does not read from CIFAR-100's pickles."""
     coarse_labels = [read_pickle(folder / split)["coarse_labels"] for split in ("train", "test")]
     superclass_names = read_pickle(folder / "meta")["coarse_label_names"]
     superclass_of = nest_classes(
@@ -124,7 +124,7 @@ def _superclasses(folder: Path, labels: np.ndarray, class_names: Sequence[str]) 
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads built-in types and NumPy arrays; refuses whatever else a pickle could call."""
+    """Reads built-in types and NumPy arrays; refuses every other callable that a pickle may name."""
 
     ALLOWED = frozenset(
         {
@@ -142,8 +142,8 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """One of Krizhevsky's files. Raises UnpicklingError where it holds more than built-in types and arrays."""
+    """Read one of Krizhevsky's files. Raises UnpicklingError if it holds more than built-in types and arrays."""
     with path.open("rb") as file:
-        # latin1: written by Python 2, whose strings are bytes.
+        # latin1: the files were written by Python 2, whose strings are bytes.
         contents: dict[str, Any] = _ArrayUnpickler(file, encoding="latin1").load()
     return contents

@@ -1,4 +1,4 @@
-"""The decoded cache: images are decoded once, kept as .npy files, and checked at every load."""
+"""The cache of decoded images: decoded once, kept as .npy files, checked at every load."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import numpy as np
 from trainables.common.files import sync_folder
 
 ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
-# Part of every key: raise it when decoding, resizing or a source's own split changes.
+# Part of every cache key: increase it when decoding, resizing or a source's own split changes.
 CACHE_VERSION = 1
 META_NAME = "meta.json"
 META_FIELDS = ("fingerprint", "class_names", "superclass_of", "superclass_names")
@@ -33,8 +33,8 @@ STALE_SECONDS = 24 * 3600
 class Decoded:
     """A decoded data set: uint8[N, H, W, C] images and int64[N] labels of both splits.
 
-    superclass_of: class -> superclass, a position in superclass_names; None where there are none. fingerprint: hex
-    SHA-256 over the arrays (type, shape, contents), the class names and, where there are any, the superclasses.
+    superclass_of: class -> superclass, a position in superclass_names; None if there are none. fingerprint: hex
+    SHA-256 over the arrays (type, shape, contents), the class names and the superclasses, if any.
     """
 
     train_images: np.ndarray
@@ -57,7 +57,7 @@ def make_decoded(
     superclass_of: Sequence[int] | None = None,
     superclass_names: Sequence[str] | None = None,
 ) -> Decoded:
-    """Bring the arrays to their types, contiguous, and take their fingerprint."""
+    """Convert the arrays to their dtypes, contiguous, and compute the fingerprint."""
     arrays: dict[str, np.ndarray] = {
         "train_images": np.ascontiguousarray(train_images, dtype=np.uint8),
         "train_labels": np.ascontiguousarray(train_labels, dtype=np.int64),
@@ -68,11 +68,10 @@ def make_decoded(
 
 
 def load_or_decode(folder: Path, key: str, decode: Callable[[], Decoded]) -> Decoded:
-    """The data set kept under `key` in `folder` or in the user's cache; else `decode()`, then kept.
+    """Load the data set cached under `key` in `folder` or in the user's cache, or decode it and cache it there.
 
-    A damaged, incomplete or unreadable copy counts as none and is replaced. A place that cannot be written is
-    passed over: where none can, the images are decoded at each load. Any number of processes may call this at
-    once.
+    A damaged, incomplete or unreadable copy is ignored and replaced. Places that cannot be written to are skipped; if
+    there is no other, the images are decoded at each load. Any number of processes may call this at the same time.
     """
     places = [*_beside(folder), *_user_cache()]
     for place in places:
@@ -87,12 +86,12 @@ def load_or_decode(folder: Path, key: str, decode: Callable[[], Decoded]) -> Dec
 
 
 def contents_key(kind: str, files: Sequence[Path]) -> str:
-    """A cache key from names, sizes and contents: for a few files, whatever their dates."""
+    """A cache key from names, sizes and contents, but not dates: for data sets of a few files."""
     return _key(kind, ((path.name, path.stat().st_size, _file_sha256(path)) for path in files))
 
 
 def listing_key(kind: str, files: Sequence[Path], folder: Path) -> str:
-    """A cache key from relative names, sizes and modification times (ns): for many files."""
+    """A cache key from relative names, sizes and modification times (ns): for data sets of many files."""
     stats = ((path, path.stat()) for path in files)
     entries = ((str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
     return _key(kind, entries)
@@ -135,7 +134,7 @@ def _from_arrays(
 
 
 def _beside(folder: Path) -> list[Path]:
-    # The superuser may write anywhere; a folder without any write bit is meant to stay as it is all the same.
+    # The superuser may write anywhere, but a folder without any write bit is meant to stay unchanged.
     return [folder / ".decoded"] if folder.stat().st_mode & 0o222 else []
 
 
@@ -151,9 +150,9 @@ def _read(directory: Path) -> Decoded | None:
     try:
         meta = json.loads((directory / META_NAME).read_text())
         arrays = {name: np.load(directory / f"{name}.npy", mmap_mode=None, allow_pickle=False) for name in ARRAY_NAMES}
-        # .get: a copy kept before there were superclasses has none.
+        # .get: copies made before superclasses existed have none.
         decoded = _from_arrays(arrays, meta["class_names"], meta.get("superclass_of"), meta.get("superclass_names"))
-    # MemoryError, EOFError: what NumPy raises for a flipped bit in a header and for an empty file.
+    # NumPy raises MemoryError for a flipped bit in a header, and EOFError for an empty file.
     except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError):
         return None
     return decoded if decoded.fingerprint == meta["fingerprint"] else None
@@ -172,7 +171,7 @@ def _write(decoded: Decoded, place: Path, key: str) -> bool:
         with (temporary / META_NAME).open("w") as text:
             json.dump({name: getattr(decoded, name) for name in META_FIELDS}, text)
             _flush(text.fileno(), text.flush)
-        temporary.chmod(0o755)  # mkdtemp's 0700 would hide a shared data folder's cache from the other users
+        temporary.chmod(0o755)  # mkdtemp's 0700 would hide the cache in a shared data folder from other users
         _install(temporary, place / key)
     except OSError:
         if temporary is not None:
@@ -187,7 +186,7 @@ def _flush(descriptor: int, flush: Callable[[], None]) -> None:
 
 
 def _install(temporary: Path, final: Path) -> None:
-    # A directory that is there is damaged, or another process has just written it: the contents are the same.
+    # An existing directory is damaged, or has just been written by another process with the same contents.
     while True:
         try:
             temporary.rename(final)
@@ -196,14 +195,14 @@ def _install(temporary: Path, final: Path) -> None:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
         aside = final.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
-        with contextlib.suppress(FileNotFoundError):  # the other process has moved it
+        with contextlib.suppress(FileNotFoundError):  # another process has moved it
             final.rename(aside)
             shutil.rmtree(aside, ignore_errors=True)
     sync_folder(final.parent)
 
 
 def _remove_stale(place: Path) -> None:
-    """Remove what killed processes left half written more than a day ago."""
+    """Remove temporary folders that killed processes left behind more than a day ago."""
     for path in place.glob(f"{TEMPORARY_PREFIX}*"):
         with contextlib.suppress(FileNotFoundError):  # its process has just finished
             if time.time() - path.stat().st_mtime > STALE_SECONDS:

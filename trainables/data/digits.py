@@ -17,7 +17,7 @@ TEST_SEED = 0
 
 DIGIT_SIZE = 8
 PAIR_SIZE = 2 * DIGIT_SIZE
-# A digit's distance from the upper and lower border is at least what `random_crop` shifts an image by.
+# Least distance of a digit from the upper and lower border: as far as `random_crop` may shift an image.
 PAIR_MARGIN = PAIR_SIZE // 8
 NUM_TRAIN_PER_PAIR, NUM_VAL_PER_PAIR, NUM_TEST_PER_PAIR = 20, 4, 15
 PAIR_SEED = 0
@@ -26,9 +26,9 @@ PAIR_SEED = 0
 def load_digits() -> ImageDataset:
     """scikit-learn's digits: 1,297 + 500 images of 32x32x3 in 10 classes; needs no download and no cache.
 
-    The grey values 0-16 become 0-255, enlarged bilinearly and repeated in three channels, so that every model
-    made for CIFAR-10 takes them. The test split is 50 images of each class, drawn with seed 0. A mirrored
-    digit is another digit or none, hence flip_keeps_label is False.
+    Grey values 0-16 become 0-255; images are enlarged bilinearly and repeated in three channels, so that every model
+    made for CIFAR-10 accepts them. The test split has 50 images of each class, drawn with seed 0. A mirrored
+    digit is another digit or none, so flip_keeps_label is False.
     """
     digits, labels, train, test = _split_digits(IMAGE_SIZE)
     images = _with_channels(digits)
@@ -52,11 +52,11 @@ def load_digits() -> ImageDataset:
 def load_digit_pairs() -> ImageDataset:
     """Two digits side by side: 2,400 + 1,500 images of 16x16x3 in 100 classes "00" to "99"; needs no download.
 
-    Each digit stands, as it is, at a random height of its half; the superclass is the first one. A digit is
-    in several pairs, so the digits are split before they are paired: test pairs are made of the test digits of
-    `load_digits`, validation pairs (4 of each class) of 20 of its training digits a class, training pairs of the
-    rest. Were validation drawn from all pairs, its digits would be known from others: a model that knew all of it would
-    still fail in the test. Drawn with seed 0.
+    Each digit keeps its 8x8 pixels and stands at a random height in its half; the superclass of a pair is its first
+    digit. A digit appears in several pairs, so the digits are split before they are paired: test pairs are made of the
+    test digits of `load_digits`, validation pairs (4 per class) of 20 of its training digits per class, training pairs
+    of the rest. If validation pairs were drawn from all pairs, their digits would also be in training pairs, and
+    validation would say little about the test. Everything is drawn with seed 0.
     """
     digits, labels, train, test = _split_digits(DIGIT_SIZE)
     known, held_out = (train[part] for part in split_validation(labels[train], NUM_VAL_PER_CLASS, 10))
@@ -85,8 +85,8 @@ def load_digit_pairs() -> ImageDataset:
 
 
 def _split_digits(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Grey digits, uint8[1797, size, size], their labels, and the sorted (train, test) indices, int64 all."""
-    from sklearn.datasets import load_digits as load_sklearn_digits  # slow to import, and no worker needs it
+    """Grey digits, uint8[1797, size, size], their labels, and the sorted train and test indices (int64 each)."""
+    from sklearn.datasets import load_digits as load_sklearn_digits  # slow to import, and not needed in workers
 
     digits = load_sklearn_digits()
     gray = np.rint(digits.images * (255 / 16)).astype(np.uint8)
@@ -100,7 +100,7 @@ def _split_digits(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
 def _pair(
     digits: np.ndarray, labels: np.ndarray, indices: np.ndarray, num_per_pair: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """num_per_pair images of each class, made of digits[indices]: uint8[100 · num_per_pair, 16, 16, 3] and labels."""
+    """num_per_pair images per class, made of digits[indices]: uint8[100 · num_per_pair, 16, 16, 3], and labels."""
     pair_labels = np.repeat(np.arange(100), num_per_pair)
     images = np.zeros((len(pair_labels), PAIR_SIZE, PAIR_SIZE), dtype=np.uint8)
     members = [indices[labels[indices] == digit] for digit in range(10)]

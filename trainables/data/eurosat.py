@@ -18,16 +18,16 @@ TEST_SEED = 0
 
 
 def eurosat_lies_under(data_root: Path) -> bool:
-    """Whether either layout is there; nothing is read."""
+    """Whether EuroSAT is there in either layout; no file is read."""
     return has_parquet_files(data_root / "eurosat") or (data_root / "eurosat" / "2750").is_dir()
 
 
 def load_eurosat(data_root: Path, download: bool) -> ImageDataset:
     """EuroSAT: 27,000 images of 64x64x3 in 10 classes.
 
-    Looks for data_root/eurosat/*.parquet, then for data_root/eurosat/2750/<class>/*.jpg, which is downloaded
-    where `download` is set. EuroSAT has no test split of its own: a fifth of each class (rounded), drawn with
-    seed 0 from the sorted file names, is the test split of the second layout. Raises DataError.
+    Looks for data_root/eurosat/*.parquet, then for data_root/eurosat/2750/<class>/*.jpg, which is downloaded if
+    `download` is set. EuroSAT has no test split of its own: in the second layout it is a fifth of each class
+    (rounded), drawn with seed 0 from the sorted file names. Raises DataError.
     """
     folder = data_root / "eurosat"
     if has_parquet_files(folder):
@@ -44,7 +44,7 @@ def load_eurosat(data_root: Path, download: bool) -> ImageDataset:
 
 
 def _read_torchvision(data_root: Path, download: bool) -> Decoded:
-    from torchvision.datasets import EuroSAT  # slow to import, and Parquet does without
+    from torchvision.datasets import EuroSAT  # slow to import, and not needed for Parquet
 
     try:
         listing = EuroSAT(str(data_root), download=download)
@@ -69,7 +69,7 @@ def _read_torchvision(data_root: Path, download: bool) -> Decoded:
 
 
 def holdout_split(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted (train, test) indices: TEST_FRACTION of each class, rounded, drawn with TEST_SEED."""
+    """Sorted (train, test) indices; test is TEST_FRACTION of each class, rounded, drawn with TEST_SEED."""
     indices = np.arange(len(labels))
     counts = np.rint(np.bincount(labels, minlength=num_classes) * TEST_FRACTION).astype(np.int64)
     test = thin(labels, indices, counts, TEST_SEED)

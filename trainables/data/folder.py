@@ -14,12 +14,11 @@ from trainables.data.types import DataError, ImageDataset
 
 
 def load_folder(folder: Path) -> ImageDataset:
-    """The data set in a folder, named after it.
+    """Load the data set in a folder; it is named after the folder.
 
-    Images of different sizes are cropped at the centre to a square and resized to the shorter side of the
-    first one (see `decode_images`); grey and coloured ones mixed become RGB. Mirror images are taken to keep
-    their class. Every file that is not hidden must be an image. Raises DataError naming the file, or what is
-    missing.
+    Images are cropped at the centre to a square and resized to the shorter side of the first one (see
+    `decode_images`); a mixture of grey and coloured images becomes RGB. Mirror images are assumed to keep their class.
+    Every file that is not hidden must be an image. Raises DataError naming the file, or what is missing.
     """
     if has_parquet_files(folder):
         decoded, layout = read_parquet_folder(folder), "Parquet"
@@ -61,10 +60,10 @@ def _read_image_folder(folder: Path) -> Decoded:
 
 
 def _list_images(split: Path) -> tuple[list[Path], np.ndarray, list[str]]:
-    from torchvision.datasets import ImageFolder  # slow to import, and Parquet does without
+    from torchvision.datasets import ImageFolder  # slow to import, and not needed for Parquet
 
     try:
-        # By default torchvision passes silently over what does not end like an image.
+        # By default torchvision silently skips files without the suffix of an image.
         listing = ImageFolder(str(split), is_valid_file=lambda path: not Path(path).name.startswith("."))
     except FileNotFoundError as error:
         raise DataError(f"{split} has no class folders, or one of them is empty: {error}") from error

@@ -1,4 +1,4 @@
-"""Encoded images to one uint8 array: a thread pool around PIL, one size, one number of channels."""
+"""From encoded images to one uint8 array of one size and number of channels, by a thread pool around PIL."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from trainables.data.types import DataError
 MIN_IMAGE_SIZE = 16
 CHUNK_SIZE = 256
 GRAY_MODES = frozenset({"1", "L", "LA"})
-# More than 8 bits a channel: converting would clip, so they are refused.
+# Modes of more than 8 bits per channel are refused, because converting would clip them.
 DEEP_MODES = ("I", "F")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedImage:
-    """An image as it lies on disk. contents: its bytes or its file; where: its place, for messages."""
+    """An image as it is stored. contents: its bytes or its file; where: its place, for error messages."""
 
     contents: bytes | Path
     where: str
 
 
 def decode_images(encoded: Sequence[EncodedImage]) -> np.ndarray:
-    """Decode to uint8[N, S, S, C] with S the shorter side of the first image.
+    """Decode images to uint8[N, S, S, C], S the shorter side of the first image.
 
-    Every image is cropped at its centre to a square and, where its side is not S, resized to S (bilinear). C
-    is 1 where all images are grey, else 3. Raises DataError naming the first image that does not decode, has
-    more than 8 bits a channel, or whose side S is below 16 pixels.
+    Every image is cropped at its centre to a square and, if its side is not S, resized to S (bilinear). C is 1 if all
+    images are grey, else 3. Raises DataError if S is below 16 pixels, and for the first image that does not decode or
+    has more than 8 bits per channel.
     """
     image_size = min(_open(encoded[0]).size)
     if image_size < MIN_IMAGE_SIZE:
@@ -49,14 +49,14 @@ def decode_images(encoded: Sequence[EncodedImage]) -> np.ndarray:
     executor = ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None)
     try:
         for _ in executor.map(decode_chunk, range(0, len(encoded), CHUNK_SIZE)):
-            pass  # in order, so that the first bad image is the one named
+            pass  # map keeps the order, so the error names the first bad image
     finally:
         executor.shutdown(cancel_futures=True)
     return np.ascontiguousarray(images[..., :1]) if is_gray.all() else images
 
 
 def _decode_into(target: np.ndarray, encoded: EncodedImage) -> bool:
-    """Write one image into target, uint8[S, S, 3]; return whether it is grey."""
+    """Decode one image into target, uint8[S, S, 3]. Returns whether it is grey."""
     image = _open(encoded)
     if image.mode.startswith(DEEP_MODES):
         raise DataError(f"{encoded.where} has more than 8 bits a channel (mode {image.mode}): save it with 8")
@@ -78,6 +78,6 @@ def _open(encoded: EncodedImage) -> Image.Image:
         contents = encoded.contents
         image = Image.open(io.BytesIO(contents) if isinstance(contents, bytes) else contents)
         image.load()  # decodes, and closes the file
-    except Exception as error:  # PIL's readers raise nearly anything for damaged bytes
+    except Exception as error:  # PIL's decoders raise nearly anything for damaged bytes
         raise DataError(f"{encoded.where} cannot be decoded as an image ({type(error).__name__})") from error
     return image

@@ -1,4 +1,4 @@
-"""Parquet files in the Hugging Face layout: img: struct<bytes, path>, label, names in the metadata."""
+"""Parquet files in the Hugging Face layout: img: struct<bytes, path>, label, class names in the metadata."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainables.data.superclasses import nest_classes
 from trainables.data.types import DataError
 
 IMAGE_COLUMNS = ("img", "image")
-# A label column and, where there may be one, the column of its superclasses.
+# Label column -> the column of its superclasses, which a file may lack; None: never one.
 LABEL_COLUMNS: dict[str, str | None] = {"label": None, "fine_label": "coarse_label"}
 SPLITS = ("train", "test")
 
@@ -31,12 +31,12 @@ def has_parquet_files(folder: Path) -> bool:
 def read_parquet_folder(folder: Path, label_columns: Sequence[str] = tuple(LABEL_COLUMNS)) -> Decoded:
     """Decode a folder of train-*.parquet and test-*.parquet, or take it from the decoded cache.
 
-    label_columns: keys of LABEL_COLUMNS; the first that a file has is its label, and its superclasses are read where
-    all files have them. Class names come from the schema's "huggingface" metadata, else they are "0", "1", ... up to
-    the largest label. Raises DataError naming the file and the row (counted from 0).
+    label_columns: keys of LABEL_COLUMNS; the first that a file has is its label column. Superclasses are read if all
+    files have them. Class names come from the schema's "huggingface" metadata, else they are "0", "1", ... up to the
+    largest label. Raises DataError naming the file and the row (counted from 0).
     """
     files = {split: _split_files(folder, split) for split in SPLITS}
-    # The other columns' key stays as it is: what was decoded before there was a choice is still good.
+    # The key for the default columns is unchanged, so that data decoded before there was a choice stays valid.
     kind = "parquet" if tuple(label_columns) == tuple(LABEL_COLUMNS) else " ".join(("parquet", *label_columns))
     key = contents_key(kind, [path for split in SPLITS for path in files[split]])
     return load_or_decode(folder, key, lambda: _decode_folder(folder, files, label_columns))
@@ -54,7 +54,7 @@ def _split_files(folder: Path, split: str) -> list[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Labels:
-    """A label column of one file. values: int64[N]; names: of its classes, None where the metadata have none."""
+    """A label column of one file. values: int64[N]; names: the class names, None if the metadata have none."""
 
     path: Path
     column: str
@@ -94,7 +94,7 @@ def _decode_folder(folder: Path, files: dict[str, list[Path]], label_columns: Se
 
 
 def _join(folder: Path, parts: Sequence[_Labels], num_train: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """One column of all files, the training files first: its values, int64[N], and the names that they agree on."""
+    """Join a label column over all files, training files first. Returns values, int64[N], and the common names."""
     class_names = parts[0].names
     for part in parts:
         if part.names != class_names:
@@ -144,7 +144,7 @@ def _metadata_class_names(table: Any, column: str) -> tuple[str, ...] | None:
     try:
         info = json.loads((table.schema.metadata or {})[b"huggingface"])
         return tuple(str(name) for name in info["info"]["features"][column]["names"])
-    except (KeyError, TypeError, ValueError):  # written by another tool: numbers must do
+    except (KeyError, TypeError, ValueError):  # written by another tool: classes are called by their numbers
         return None
 
 
@@ -197,6 +197,6 @@ def _encoded_images(path: Path, table: Any, column: str) -> Sequence[EncodedImag
 
 
 def _blobs(chunk: Any) -> list[bytes | None]:
-    # flatten, not field: a null struct makes its bytes null too
+    # flatten, not field: with it a null struct has null bytes
     blobs: list[bytes | None] = chunk.flatten()[chunk.type.get_field_index("bytes")].to_pylist()
     return blobs

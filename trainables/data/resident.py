@@ -1,4 +1,4 @@
-"""The pool's images on a worker's device, put there once and kept across the trials of that worker."""
+"""The pool's images on a worker's device: moved there once and kept for all trials of that worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.data.types import TuningData
 
 @dataclass(frozen=True, kw_only=True)
 class ResidentData:
-    """images: uint8[N, H, W, C], labels: int64[N], of the whole pool; mean, std: float32[C] of the training images."""
+    """A pool on a device: images uint8[N, H, W, C], labels int64[N]; mean, std: float32[C] over the training images."""
 
     images: Tensor
     labels: Tensor
@@ -26,9 +26,9 @@ class ResidentData:
 
 @dataclass(frozen=True, kw_only=True)
 class _Pool:
-    """arrays: what the tensors were made of; holding them keeps their ids from being given to others.
+    """A pool that is kept. arrays: the sources of the tensors; holding them keeps their ids from being reused.
 
-    stats: the mean and deviation of each set of training images that was asked for, by its SHA-256.
+    stats: the mean and deviation over each set of training images requested so far, by the set's SHA-256.
     """
 
     arrays: tuple[np.ndarray, np.ndarray]
@@ -41,9 +41,9 @@ _kept: dict[tuple[int, int, str], _Pool] = {}
 
 
 def resident(data: TuningData, device: torch.device) -> ResidentData:
-    """The data on the device.
+    """The pool of `data` on the device, with statistics over its training images.
 
-    On a CPU the images are Ray's shared memory itself, not a copy: nobody may write to them.
+    On a CPU the images are a view of Ray's shared memory, not a copy: nobody may write to them.
     """
     pool = _resident_pool(data, device)
     key = index_sha256(data.train_indices)
@@ -57,13 +57,13 @@ def _resident_pool(data: TuningData, device: torch.device) -> _Pool:
     key = (id(data.images), id(data.labels), str(device))
     if key not in _kept:
         images, labels = _tensor(data.images).to(device), _tensor(data.labels).to(device)
-        _kept.clear()  # one data set a worker: another one takes its place
+        _kept.clear()  # a worker keeps one data set: the new one replaces the old
         _kept[key] = _Pool(arrays=(data.images, data.labels), images=images, labels=labels)
     return _kept[key]
 
 
 def _tensor(array: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
-        # Ray's arrays are read-only, of which from_numpy warns.
+        # Ray's arrays are read-only, and from_numpy warns about that.
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(array)

@@ -1,4 +1,4 @@
-"""A data set's images brought to another size."""
+"""Resizing a data set's images."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ CHUNK_SIZE = 1000
 
 
 def resize_dataset(dataset: ImageDataset, image_size: int) -> ImageDataset:
-    """The data set with images of image_size x image_size pixels: bilinear, antialiased where they become smaller.
+    """Resize the images to image_size x image_size pixels: bilinear, with antialiasing when they shrink.
 
-    Its fingerprint is of the new images, and its origin says their size. A data set of that size is returned as it is.
+    The fingerprint is that of the new images, and the origin names the size. A data set of that size is returned as is.
     """
     if dataset.train_images.shape[1:3] == (image_size, image_size):
         return dataset
@@ -40,7 +40,7 @@ def resize_dataset(dataset: ImageDataset, image_size: int) -> ImageDataset:
 
 
 def _resize(images: np.ndarray, image_size: int) -> np.ndarray:
-    """uint8[N, image_size, image_size, C] of images: uint8[N, H, W, C]."""
+    """Resize uint8[N, H, W, C] to uint8[N, image_size, image_size, C]."""
     resized = np.empty((len(images), image_size, image_size, images.shape[3]), dtype=np.uint8)
     for start in range(0, len(images), CHUNK_SIZE):
         chunk = torch.from_numpy(images[start : start + CHUNK_SIZE]).permute(0, 3, 1, 2)

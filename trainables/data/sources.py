@@ -23,8 +23,8 @@ AUTO = "auto"
 class Source:
     """A data set known by name.
 
-    title: as a person writes it, "CIFAR-10". lies_under(data_root): whether it is there, without reading it.
-    load(data_root, download): the data set; raises DataError where it is not there and may not be fetched.
+    title: its name in a sentence, "CIFAR-10". lies_under(data_root): whether it is there, without reading it.
+    load(data_root, download): the data set; raises DataError if it is not there and may not be downloaded.
     """
 
     title: str
@@ -51,10 +51,10 @@ SOURCES: dict[str, Source] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedDataset:
-    """What a --dataset value means, before anything is read.
+    """The meaning of a --dataset value, before anything is read.
 
-    Exactly one of name (a key of SOURCES) and path is set. hint: how to get the real data set where "auto"
-    took the embedded one in its place, else "".
+    Exactly one of name (a key of SOURCES) and path is set. hint: how to get the real data set if "auto" took the
+    embedded one instead, else "".
     """
 
     name: str | None
@@ -73,9 +73,9 @@ def resolve_dataset(
 ) -> ResolvedDataset:
     """The data set that `load_dataset` would load with the same arguments; reads and downloads nothing.
 
-    "auto" means `default` where it lies under data_root or may be downloaded, else `embedded`, which needs no
-    download. A name is never replaced. Raises DataError for an unknown name, a path that is not a folder or an
-    image_size below 16 pixels, ValueError for a `default` or `embedded` that is not in SOURCES.
+    "auto" means `default` if it lies under data_root or may be downloaded, else `embedded`, which needs no
+    download. A data set given by name is never replaced. Raises DataError for an unknown name, a path that is not a
+    folder or an image_size below 16 pixels, and ValueError for a `default` or `embedded` that is not in SOURCES.
     """
     for option, name in (("default", default), ("embedded", embedded)):
         if name not in SOURCES:
@@ -103,8 +103,8 @@ def load_dataset(
 ) -> ImageDataset:
     """Load a data set by name, by path to a folder, or by "auto" (see `resolve_dataset`).
 
-    image_size: the side to resize the images to, in pixels; None leaves them as they are. The result's `name` and
-    `origin` say which was taken and, where "auto" fell back to the embedded one, how to get the real one. Raises
+    image_size: the side to resize the images to, in pixels; None keeps their size. The result's `name` and `origin`
+    say which data set was taken and, if "auto" fell back to the embedded one, how to get the real one. Raises
     DataError, one sentence for the user, for anything wrong with the data or its place.
     """
     resolved = resolve_dataset(

@@ -1,4 +1,4 @@
-"""Index sets: validation cut from the training set, thinning, label fractions, what tuning and retest train on."""
+"""Index sets: the validation split, thinning, label fractions, and what tuning and retest train on."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 
 from trainables.data.types import ImageDataset, TestData, TuningData
 
-# Separate streams: were they one, a class thinned with seed 0 in the retest would be the very images that
-# validation with seed 0 picked for tuning.
+# Separate random streams: with a single one, thinning a class with seed 0 in the retest could pick the very images
+# that the validation split with seed 0 picked in tuning.
 VALIDATION_STREAM = 1
 THINNING_STREAM = 2
 LABEL_STREAM = 3
 
-# A product of a float and a count that should be whole must not fall just below it: 5000 / 100 is 50, never 49.
+# Added before rounding down: a float product that should be whole, such as 5000 / 100, may fall just below it.
 ROUNDING = 1e-9
 
-# int64[C] images of each class -> int64[C], how many of them remain.
+# int64[C], the images of each class -> int64[C], how many of them remain.
 Thinned = Callable[[np.ndarray], np.ndarray]
 
 MINORITIES = ("first", "last")
@@ -29,9 +29,9 @@ MINORITIES = ("first", "last")
 def split_validation(
     labels: np.ndarray, num_val_per_class: int, num_classes: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a balanced validation set: sorted int64 (pool_indices, val_indices), disjoint, together all.
+    """Split off a balanced validation set. Returns (pool_indices, val_indices), sorted int64, a partition of all.
 
-    labels: int64[N]. Raises ValueError where a class has no more than num_val_per_class images.
+    labels: int64[N]. Raises ValueError if num_val_per_class is below 1 or a class has no more images than that.
     """
     class_counts = np.bincount(labels, minlength=num_classes)
     if num_val_per_class < 1 or class_counts.min() <= num_val_per_class:
@@ -54,7 +54,7 @@ def _step_counts(class_counts: np.ndarray, ratio: float) -> np.ndarray:
 
 def _exponential_counts(class_counts: np.ndarray, ratio: float) -> np.ndarray:
     steps = np.arange(len(class_counts)) / (len(class_counts) - 1)
-    # Rounded down as in the papers' own code.
+    # Rounded down, as in the papers' own code.
     return np.floor(class_counts * ratio**-steps + ROUNDING).astype(np.int64)
 
 
@@ -65,10 +65,10 @@ IMBALANCES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 
 
 def thinned_counts(class_counts: np.ndarray, *, imbalance: str, ratio: float, minority: str) -> np.ndarray:
-    """How many images of each class remain: int64[C], at least 1 each.
+    """The number of images of each class that remain after thinning: int64[C], at least 1 each.
 
-    class_counts: int64[C]. "step" (Buda et al. 2018): C // 2 classes at the `minority` end keep n / ratio,
-    rounded. "exponential" (Cui et al. 2019, their code): n_j = floor(n · ratio^(-j/(C-1))) with class C-1 the
+    class_counts: int64[C]. "step" (Buda et al. 2018): the C // 2 classes at the `minority` end keep n / ratio
+    images, rounded. "exponential" (Cui et al. 2019, their code): n_j = floor(n · ratio^(-j/(C-1))) with class C-1 the
     rarest for minority "last" and class 0 for "first". Ratio 1 leaves the counts as they are. Raises
     ValueError for fewer than 2 classes, a count below 1, ratio below 1 or not finite, and unknown names.
     """
@@ -81,22 +81,21 @@ def thinned_counts(class_counts: np.ndarray, *, imbalance: str, ratio: float, mi
     class_counts = np.asarray(class_counts, dtype=np.int64)
     if len(class_counts) < 2 or class_counts.min() < 1:
         raise ValueError(f"class_counts must be 2 or more numbers of at least 1, got {class_counts.tolist()}")
-    # Both rules thin at the end; for the other end, turn round, thin and turn back.
+    # Both rules thin the last classes; to thin the first ones, reverse, thin and reverse back.
     order = slice(None, None, 1 if minority == "last" else -1)
     thinned = IMBALANCES[imbalance](class_counts[order], ratio)[order]
     return np.ascontiguousarray(np.maximum(thinned, 1))
 
 
 def whole(class_counts: np.ndarray) -> np.ndarray:
-    """The counts as they are, int64[C]: nothing is thinned."""
+    """The class counts unchanged, int64[C]: nothing is thinned."""
     return class_counts
 
 
 def thin(labels: np.ndarray, indices: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
-    """A random subset of `indices` with counts[j] of class j: sorted int64, deterministic in seed.
+    """A random subset of `indices` with counts[j] images of class j: sorted int64, a function of the seed.
 
-    labels: int64[N]; indices: int64[M] into labels; counts: int64[C]. Raises ValueError where a class has
-    fewer.
+    labels: int64[N]; indices: int64[M] into labels; counts: int64[C]. Raises ValueError if a class has fewer images.
     """
     return _draw_per_class(labels, indices, counts, THINNING_STREAM, seed)
 
@@ -107,16 +106,16 @@ def _draw_per_class(labels: np.ndarray, indices: np.ndarray, counts: np.ndarray,
         members = indices[labels[indices] == label]
         if not 0 <= count <= len(members):
             raise ValueError(f"counts[{label}] must be from 0 to {len(members)}, got {count}")
-        # A generator for each class: one class's images do not depend on how many the others keep.
+        # One generator per class: which images it keeps does not depend on how many the others keep.
         generator = np.random.default_rng([stream, seed, label])
         drawn.append(generator.permutation(members)[:count])
     return np.sort(np.concatenate(drawn)).astype(np.int64)
 
 
 def tuning_data(dataset: ImageDataset, *, thinned: Thinned, subset_seed: int) -> TuningData:
-    """Validation is cut first (the data set's own, else seed 0 in every study), then the rest thinned.
+    """Split off validation (the data set's own, else drawn with seed 0 in every study), then thin the rest.
 
-    thinned(class_counts): `whole`, or `thinned_counts` with its options. Raises ValueError as they and `thin` do.
+    thinned(class_counts): `whole`, or `thinned_counts` with its options. Raises ValueError as these and `thin` do.
     """
     num_classes = len(dataset.class_names)
     labels = dataset.train_labels
@@ -143,9 +142,9 @@ def tuning_data(dataset: ImageDataset, *, thinned: Thinned, subset_seed: int) ->
 
 
 def retest_data(pool: TuningData, *, thinned: Thinned, subset_seed: int) -> TuningData:
-    """Train and validation joined, the whole pool, thinned anew with subset_seed; val_indices is empty.
+    """Join train and validation images and thin them anew with subset_seed; val_indices is empty.
 
-    The fingerprint is taken over the tuning data's, which stands for the data set, and the new index sets.
+    The fingerprint is taken over the tuning data's fingerprint, which stands for the data set, and the new index sets.
     """
     counts = thinned(np.bincount(pool.labels, minlength=pool.num_classes))
     train_indices = thin(pool.labels, np.arange(len(pool.labels), dtype=np.int64), counts, subset_seed)
@@ -161,10 +160,10 @@ def retest_data(pool: TuningData, *, thinned: Thinned, subset_seed: int) -> Tuni
 
 
 def label_subset(data: TuningData, fraction: float) -> np.ndarray:
-    """The training images whose labels may be used: sorted int64 indices, a part of data.train_indices.
+    """The training images whose labels may be used: sorted int64 indices, a subset of data.train_indices.
 
-    floor(fraction · n_j) images of each class j, drawn with data.subset_seed: the images of a smaller fraction are
-    among those of a larger one. Raises ValueError for a fraction outside (0, 1] and where a class is left empty.
+    There are floor(fraction · n_j) images of each class j, drawn with data.subset_seed: the images of a smaller
+    fraction are among those of a larger one. Raises ValueError if fraction is outside (0, 1] or leaves a class empty.
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"label fraction must be above 0 and at most 1, got {fraction}")
@@ -185,7 +184,7 @@ def test_data(dataset: ImageDataset) -> TestData:
     return TestData(images=dataset.test_images, labels=dataset.test_labels)
 
 
-# Imported into a test module, the name would be collected as a test.
+# Without this, pytest would collect it as a test in modules that import it.
 test_data.__test__ = False  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""Superclasses: from the two labels of each image to the one superclass of each class."""
+"""Superclasses: from the two labels of each image to the superclass of each class."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def nest_classes(
 ) -> tuple[int, ...]:
     """The superclass of each class, a position in superclass_names.
 
-    labels, superclass_labels: int64[N], of the same images; where: the folder, for messages. Raises DataError
-    where the images of a class are not all of one superclass, or there are none of it.
+    labels, superclass_labels: int64[N], of the same images; where: the folder, for error messages. Raises DataError
+    if a class has no image, or images of more than one superclass.
     """
     superclass_of = []
     for label, class_name in enumerate(class_names):

@@ -1,4 +1,4 @@
-"""The arrays that travel from a data source to a worker, and the one error a user sees about data."""
+"""The arrays that travel from a data source to a worker, and the one error that users see about data."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageDataset:
-    """A whole data set, decoded: what a source returns.
+    """A whole decoded data set, as a source returns it.
 
-    train_images: uint8[N, H, W, C] (C = 1 or 3); train_labels: int64[N]; the same for test.
-    origin: one phrase for the page's first line, e.g. "CIFAR-10, read from data/cifar10 (Parquet)".
+    train_images: uint8[N, H, W, C] (C = 1 or 3); train_labels: int64[N]; test_images and test_labels likewise.
+    origin: a phrase for the page's first line, e.g. "CIFAR-10, read from data/cifar10 (Parquet)".
     flip_keeps_label: whether a mirror image is of the same class (False for digits).
-    num_val_per_class: validation images to cut from each class, before thinning. val_indices: int64[V], the ones to
-    cut where the source says which, num_val_per_class of each class; None where they are drawn.
-    fingerprint: hex SHA-256 over the arrays and class names, and the superclasses where there are any.
-    superclass_of: class -> superclass, a position in superclass_names; both are None where there are none.
+    num_val_per_class: validation images to split off from each class, before thinning. val_indices: int64[V], these
+    images, num_val_per_class of each class, if the source chooses them; None if they are to be drawn.
+    fingerprint: hex SHA-256 over the arrays, the class names and the superclasses, if any.
+    superclass_of: class -> superclass, a position in superclass_names; both are None if there are no superclasses.
     """
 
     name: str
@@ -41,13 +41,13 @@ class ImageDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class TuningData:
-    """All that a worker of the tuning stage gets; holds no test image.
+    """All the data that a tuning worker gets; holds no test image.
 
     images: uint8[N, H, W, C], the whole training pool; labels: int64[N].
     train_indices: int64[M], thinned; val_indices: int64[V], balanced, disjoint from train_indices (empty in the
-    retest, which trains on both). class_counts: int64[C], of labels[train_indices].
+    retest, which trains on both). class_counts: int64[C], the counts of labels[train_indices].
     fingerprint: hex SHA-256 of the data set's fingerprint and both index sets. superclass_of, superclass_names:
-    as in ImageDataset. subset_seed: what it was thinned with, and what `label_subset` draws with.
+    as in ImageDataset. subset_seed: the seed of the thinning and of `label_subset`.
     """
 
     images: np.ndarray
@@ -73,13 +73,13 @@ class TuningData:
 
     @property
     def num_train(self) -> int:
-        """N: the images that one epoch draws in every arm."""
+        """N, the number of images that one epoch draws in every arm."""
         return len(self.train_indices)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TestData:
-    """The test split; study/training.py alone hands it to a worker. images: uint8[T, H, W, C]; labels: int64[T]."""
+    """The test split; only study/engine/jobs.py hands it to workers. images: uint8[T, H, W, C]; labels: int64[T]."""
 
     __test__ = False  # not a pytest class
 

@@ -21,7 +21,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "small_cnn": SmallCnn,
     "resnet9": resnet9,
     "resnet18": resnet18,
-    "resnet8blocks": resnet18,  # what the source `s0_base` calls it
+    "resnet8blocks": resnet18,  # its name in the source `s0_base`
     "resnet20": resnet20,
     "resnet32": resnet32,
     "resnet34": resnet34,
@@ -29,12 +29,12 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 """model -> (*, num_classes, in_channels, image_size, head, options) -> module.
 
-Which of the options padding, dropout and drop_path a model takes is written in its signature alone.
+Only a model's signature says which of the options padding, dropout and drop_path it takes.
 """
 
 
 def models_taking(option: str) -> list[str]:
-    """The models that understand an option of build_model: "padding", "dropout" or "drop_path"."""
+    """The models that take an option of build_model: "padding", "dropout" or "drop_path"."""
     return [name for name, model in MODELS.items() if option in inspect.signature(model).parameters]
 
 
@@ -49,13 +49,13 @@ def build_model(
     dropout: float | None = None,
     drop_path: float | None = None,
 ) -> nn.Module:
-    """A freshly initialised model for square images; the caller seeds torch's generator.
+    """Build a freshly initialised model for square images; the caller seeds torch's generator.
 
     Its forward maps float32[B, in_channels, image_size, image_size] to float32[B, num_classes]: logits with
-    the head "linear", cosines in [-1, 1] with "cosine" (what a loss needs: losses.Loss). padding ("same" or
-    "valid"), dropout and drop_path (probabilities in [0, 1)): None is the model's own default.
-    Raises ValueError for an unknown name, head or padding, an option that the model does not take, fewer than 2
-    classes, channels other than 1 or 3, images below 16×16.
+    the head "linear", cosines in [-1, 1] with "cosine" (losses.Loss says which a loss needs). padding ("same" or
+    "valid"), dropout and drop_path (probabilities in [0, 1)): None means the model's default. Raises ValueError for an
+    unknown name, head or padding, a probability out of range, an option that the model does not take, fewer than 2
+    classes, channels other than 1 or 3, and images below 16×16.
     """
     for kind, value, table in (("model", name, MODELS), ("head", head, HEADS), ("padding", padding, PADDINGS)):
         if value is not None and value not in table:

@@ -1,4 +1,4 @@
-"""Heads: the last layer, from features to logits."""
+"""Heads: the last layer of a model, from features to logits."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.nn import functional as F
 class CosineLinear(nn.Module):
     """The cosine of the angle between the features and each class's weight vector; no bias.
 
-    NormedLinear of LDAM's code (Cao et al. 2019). forward: float[B, in_features] -> float32[B, out_features]
-    in [-1, 1] up to rounding; zero features give zeros. LDAM's loss multiplies by its scale.
+    This is NormedLinear in LDAM's code (Cao et al. 2019). forward: float[B, in_features] -> float32[B, out_features]
+    in [-1, 1] up to rounding; zero features give zeros. The LDAM loss multiplies the cosines by its scale.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -24,7 +24,7 @@ class CosineLinear(nn.Module):
             self.weight.copy_(F.normalize(self.weight, dim=1))
 
     def forward(self, features: Tensor) -> Tensor:
-        # Never in bfloat16: a cosine's rounding error is multiplied by LDAM's scale of up to 30.
+        # Never in bfloat16: LDAM's scale of up to 30 would multiply the rounding error of a cosine.
         with torch.autocast(features.device.type, enabled=False):
             return F.linear(F.normalize(features.float(), dim=1), F.normalize(self.weight, dim=1))
 

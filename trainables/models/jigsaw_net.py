@@ -1,4 +1,4 @@
-"""The network that solves puzzles, of the source system `s1_jigsaw2x2`."""
+"""The puzzle network of the source system `s1_jigsaw2x2`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ TILE_FEATURES = 256
 
 
 class JigsawNet(nn.Module):
-    """A shared tile encoder, then FC 64→256 a tile, the n = grid² tiles side by side, FC n·256→256→n².
+    """A shared tile encoder, FC 64→256 for each tile, the n = grid² tiles concatenated, FC n·256→256→n².
 
     The encoder is SmallCnn's, layer names included, with one pooling fewer: conv3×3×32, maxpool, conv3×3×64,
-    maxpool, conv3×3×64, BatchNorm, FC→64, ReLU after the convolutions and FC layers. On 2×2 tiles its fc1 has the
-    very shape of SmallCnn's for the whole image (32×32 pixels: 1024→64), so conv1 to conv3 and fc1 can be carried
-    over; on 3×3 tiles only the convolutions fit.
+    maxpool, conv3×3×64, BatchNorm, FC→64, ReLU after the convolutions and FC layers. With 2×2 tiles its fc1
+    has the same shape as SmallCnn's for the whole image (32×32 pixels: 1024→64), so conv1 to conv3 and fc1 can be
+    carried over; with 3×3 tiles only the convolutions fit.
 
-    forward: tiles float32[B, n, in_channels, s, s], s = image_size // grid -> scores float32[B, n, n], a row a
-    position in the puzzle, a column a true place, for permutations.log_sinkhorn. Raises ValueError if grid is below 2
-    or tiles are smaller than 4 pixels a side. Reported in the source, 2×2 on CIFAR-10, 10 epochs, row-argmax:
-    79.18 % of tiles, 65.93 % of puzzles (one fixed permutation an image).
+    forward: tiles float32[B, n, in_channels, s, s], s = image_size // grid -> scores float32[B, n, n], rows
+    for positions in the puzzle, columns for true places, to be given to puzzles.log_sinkhorn. Raises ValueError if grid
+    is below 2 or tiles are smaller than 4 pixels a side. Reported in the source, 2×2 on CIFAR-10, 10 epochs,
+    row-argmax: 79.18 % of tiles, 65.93 % of puzzles (one fixed permutation per image).
     """
 
     def __init__(self, *, grid: int, in_channels: int, image_size: int) -> None:

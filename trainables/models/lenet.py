@@ -10,10 +10,10 @@ from trainables.models.heads import HEADS
 class LeNet(nn.Module):
     """conv5×5×6, maxpool, conv5×5×16, maxpool, FC 400→120→84→num_classes, ReLU after all but the last; no padding.
 
-    PyTorch's tutorial "Training a Classifier", after LeCun et al. 1998. 400 is for 32×32 images: in general 16
-    ((image_size - 12) // 4)². forward: float32[B, in_channels, image_size, image_size] -> float32[B, num_classes];
+    PyTorch's tutorial "Training a Classifier", after LeCun et al. 1998. 400 is for 32×32 images; in general it is
+    16 ((image_size - 12) // 4)². forward: float32[B, in_channels, image_size, image_size] -> float32[B, num_classes];
     features: the same -> float32[B, 84]. Reported by the sources `s4_lenet_2ep` and `s4_lenet_4ep` on CIFAR-10, batch
-    4: 53 % after 2 epochs, 57 % after 4.
+    size 4: 53 % after 2 epochs, 57 % after 4.
     """
 
     def __init__(self, *, num_classes: int, in_channels: int, image_size: int, head: str) -> None:

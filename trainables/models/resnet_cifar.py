@@ -14,7 +14,7 @@ from torchvision.ops import StochasticDepth
 from trainables.models.heads import HEADS
 
 Stem = Callable[[int, int], nn.Module]
-"""(in_channels, width) -> what comes before the first stage."""
+"""(in_channels, width) -> the layers before the first stage."""
 
 Block = Callable[[int, int, int, float], nn.Module]
 """(in_channels, width, stride, drop_path) -> a residual block."""
@@ -24,7 +24,7 @@ Shortcut = Callable[[int, int, int], nn.Module]
 
 
 class PaddedShortcut(nn.Module):
-    """He et al. 2016, option A: every stride-th pixel, zeros for the new channels, half in front."""
+    """He et al. 2016, option A: every stride-th pixel, zeros for the new channels, half of them before the old ones."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def projected_shortcut(in_channels: int, out_channels: int, stride: int) -> nn.M
 
 
 class ResidualBlock(BasicBlock):
-    """torchvision's BasicBlock, whose branch is left out for each training image with probability drop_path."""
+    """torchvision's BasicBlock with stochastic depth: the branch is dropped per training image, at rate drop_path."""
 
     def __init__(self, in_channels: int, width: int, stride: int, drop_path: float, *, shortcut: Shortcut) -> None:
         changes_shape = stride != 1 or in_channels != width
@@ -71,9 +71,9 @@ def pooled_stem(in_channels: int, width: int) -> nn.Sequential:
 
 
 class CifarResNet(nn.Module):
-    """Stages of residual blocks, each after the first at half the size, then average pooling and the head.
+    """Stages of residual blocks, each after the first at half the resolution, then average pooling and the head.
 
-    widths and num_blocks have an entry a stage. drop_path: stochastic depth (Huang et al. 2016), the probability
+    widths and num_blocks have one entry per stage. drop_path: stochastic depth (Huang et al. 2016), the probability
     rising linearly from 0 in the first block to drop_path in the last. forward: float32[B, in_channels, S, S] ->
     float32[B, num_classes]; features: the same -> float32[B, widths[-1]]. image_size is not used: the pooling is
     global.
@@ -102,7 +102,7 @@ class CifarResNet(nn.Module):
                 for stage, (before, width, rates) in enumerate(zip(stage_inputs, widths, drop_paths, strict=True))
             )
         )
-        # As in torchvision; before the head is made, which has its own initialisation.
+        # As in torchvision. Done before the head is made, which keeps its own initialisation.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -124,7 +124,7 @@ _resnet = partial(CifarResNet, widths=(64, 128, 256, 512), block=partial(Residua
 _thin_resnet = partial(CifarResNet, widths=(16, 32, 64), block=partial(ResidualBlock, shortcut=PaddedShortcut))
 
 resnet9 = partial(_resnet, num_blocks=(1, 1, 1, 1), stem=pooled_stem)
-"""torchvision's ResNet with a block a stage and a 3×3 stem of stride 1, max-pooling kept: the source's `s4_resnet9`.
+"""torchvision's ResNet, one block per stage, a 3×3 stem of stride 1, max-pooling kept: the source's `s4_resnet9`.
 
 Reported on CIFAR-10, 24 epochs: 82 % without augmentation, 88 % with crop and flip.
 """
@@ -132,21 +132,21 @@ Reported on CIFAR-10, 24 epochs: 82 % without augmentation, 88 % with crop and f
 resnet18 = partial(_resnet, num_blocks=(2, 2, 2, 2))
 """ResNet-18 with a CIFAR stem: the eight blocks of the source `s0_base` (reported: 79.16 % on CIFAR-10).
 
-200 epochs, crop and flip, SGD .1: 95.28 % on CIFAR-10, 77.54 % on CIFAR-100 (code of DeVries and Taylor 2017,
-"Cutout").
+Published, after 200 epochs with crop and flip, SGD at 0.1: 95.28 % on CIFAR-10, 77.54 % on CIFAR-100 (code of DeVries
+and Taylor 2017, "Cutout").
 """
 
 resnet34 = partial(_resnet, num_blocks=(3, 4, 6, 3))
 """ResNet-34 (He et al. 2016, table 1) with a CIFAR stem: 76.76 % on CIFAR-100 in pytorch-cifar100's table.
 
-200 epochs, crop, flip and rotation, SGD .1; best epoch on test.
+That is after 200 epochs with crop, flip and rotation, SGD at 0.1, the best epoch on test.
 """
 
 resnet20 = partial(_thin_resnet, num_blocks=(3, 3, 3))
-"""He et al. 2016, section 4.2, n = 3, with its option A: 91.25 % on CIFAR-10 in table 6."""
+"""ResNet-20 (He et al. 2016, section 4.2, n = 3) with its option A: 91.25 % on CIFAR-10 in table 6."""
 
 resnet32 = partial(_thin_resnet, num_blocks=(5, 5, 5))
-"""He et al. 2016, section 4.2, n = 5: the network of the LDAM paper (Cao et al. 2019), with its option A.
+"""ResNet-32 (He et al. 2016, section 4.2, n = 5) with its option A: 92.49 % on CIFAR-10 in table 6.
 
-92.49 % on CIFAR-10 in table 6.
+It is the network of the LDAM paper (Cao et al. 2019).
 """

@@ -7,15 +7,15 @@ from torch import Tensor, nn
 from trainables.models.heads import HEADS
 
 PADDINGS = {"same": 0, "valid": 2}
-"""padding -> how many pixels a 3×3 convolution takes from a side."""
+"""padding -> the number of pixels by which a 3×3 convolution shrinks each side of an image."""
 
 
 class SmallCnn(nn.Module):
     """conv3×3×32, maxpool, conv3×3×64, maxpool, conv3×3×64, maxpool, BatchNorm, FC 1024→64→num_classes.
 
     ReLU after the convolutions and the first FC layer; dropout before the head. 1024 is for 32×32 images and
-    padding "same": in general 64 (image_size // 8)²; with "valid" 256, and images have at least 22 pixels a side
-    (ValueError). forward: float32[B, in_channels, image_size, image_size] -> float32[B, num_classes]; features: the
+    padding "same": in general 64 (image_size // 8)². With "valid" it is 256, and images below 22 pixels a side raise
+    ValueError. forward: float32[B, in_channels, image_size, image_size] -> float32[B, num_classes]; features: the
     same -> float32[B, 64]. Reported in the source: 72.59 % on CIFAR-10, 20 epochs (best epoch on test).
     """
 
@@ -48,8 +48,7 @@ class SmallCnn(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         activations = images
         for conv in (self.conv1, self.conv2, self.conv3):
-            # MaxPool before ReLU: both are monotone, so the function is that of ReLU before MaxPool, at a
-            # quarter of the ReLU's work.
+            # MaxPool before ReLU: both are monotone, so the result is the same, for a quarter of the ReLU's work.
             activations = self.relu(self.pool(conv(activations)))
         return self.relu(self.fc1(self.batch_norm(activations).flatten(start_dim=1)))
 

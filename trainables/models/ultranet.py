@@ -1,4 +1,4 @@
-"""UltraNet18 of the source system `s2_ultranet18`, with a block of our own."""
+"""UltraNet18 of the source system `s2_ultranet18`, with a block of our own design."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class UltraBlock(nn.Module):
 
     Our own design, since the source's figure of its UltraBlock is lost: pre-activation (He et al. 2016, "Identity
     Mappings in Deep Residual Networks", figure 4e) with channel attention (Hu et al. 2018, "Squeeze-and-Excitation
-    Networks", reduction 16). Where the shape changes, the shortcut is a 1×1 convolution of the first BN and ReLU's
-    output. The branch is left out for each training image with probability drop_path.
+    Networks", reduction 16). Where the shape changes, the shortcut is a 1×1 convolution of the output of the first BN
+    and ReLU. The branch is dropped for each training image with probability drop_path.
     """
 
     def __init__(self, in_channels: int, width: int, stride: int, drop_path: float) -> None:
@@ -40,11 +40,11 @@ class UltraBlock(nn.Module):
 
 
 class UltraNet18(CifarResNet):
-    """ResNet-18's layout, two UltraBlocks a stage; a last BN and ReLU before the pooling.
+    """ResNet-18's layout with two UltraBlocks per stage, and a last BN and ReLU before the pooling.
 
     The stem is a 3×3 convolution, of stride 2 for images of 64 pixels a side or more, so that EuroSAT's 64×64 cost
-    no more than CIFAR's 32×32. forward, features and drop_path as in CifarResNet. Reported in the source: 86.20 %
-    on EuroSAT's test images (84.87 % long-tailed, with class-balanced loss and sampler), with the block that is lost.
+    no more than CIFAR's 32×32. forward, features and drop_path are as in CifarResNet. Reported in the source, with the
+    lost block: 86.20 % on EuroSAT's test images (84.87 % long-tailed, with class-balanced loss and sampler).
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""What a training is put together from, each by name: losses, samplers, optimisers ...."""
+"""The parts that a training is made of, each listed by name: losses, samplers, optimisers and others."""

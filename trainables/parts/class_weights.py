@@ -1,4 +1,4 @@
-"""Class weights: how much a class's images count in the loss, from how many images it has."""
+"""Class weights: how much the images of a class count in the loss, computed from the class counts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from trainables.parts.part import Part
 
 
 def tail_classes(class_counts: Tensor) -> Tensor:
-    """The C // 2 classes with the fewest images; of equal classes, those with the lower index.
+    """The C // 2 classes with the fewest images; ties go to the lower index.
 
-    The sources of this project cut the first five classes of ten, the LDAM paper the last five: the counts
-    say which. class_counts: int64[C]; returns bool[C]. Raises ValueError if a count is below 1.
+    The sources of this project thin the first five of ten classes, the LDAM paper the last five, so the counts decide
+    which are the tail. class_counts: int64[C]; returns bool[C]. Raises ValueError if a count is below 1.
     """
     _check_counts(class_counts)
     num_tail = len(class_counts) // 2
@@ -27,18 +27,18 @@ def tail_classes(class_counts: Tensor) -> Tensor:
 
 
 def uniform_weights(class_counts: Tensor) -> Tensor:
-    """1 for every class. class_counts: int64[C]; returns float32[C]. Raises ValueError if one is below 1."""
+    """Weight 1 for every class. class_counts: int64[C]; returns float32[C]. Raises ValueError if a count is below 1."""
     _check_counts(class_counts)
     return _mean_one(torch.ones_like(class_counts, dtype=torch.float64))
 
 
 def inverse_weights(class_counts: Tensor, gamma: float) -> Tensor:
-    """w_j ∝ n_j^-gamma: 0 is uniform, 1 gives every class the same say.
+    """w_j ∝ n_j^-gamma: gamma 0 is uniform, gamma 1 gives every class the same total weight.
 
     class_counts: int64[C]; returns float32[C] with mean 1. Raises ValueError if a count is below 1 or gamma
     below 0.
 
-    Of 1 and 4 images at gamma .5: 1 and 1/2, over their mean 3/4.
+    Example: 1 and 4 images at gamma 0.5 give 1 and 1/2, divided by their mean 3/4.
 
     >>> inverse_weights(torch.tensor([1, 4]), 0.5)
     tensor([1.3333, 0.6667])
@@ -56,7 +56,7 @@ def class_balanced_weights(class_counts: Tensor, beta: float) -> Tensor:
     β = 0 is uniform; β → 1 tends to 1/n_j. class_counts: int64[C]; returns float32[C] with mean 1.
     Raises ValueError if a count is below 1 or beta is outside [0, 1).
 
-    Of 1 and 2 images at β = .5: 1 and (1 - .5) / (1 - .25) = 2/3, over their mean 5/6.
+    Example: 1 and 2 images at β = 0.5 give 1 and (1 - 0.5) / (1 - 0.25) = 2/3, divided by their mean 5/6.
 
     >>> class_balanced_weights(torch.tensor([1, 2]), 0.5)
     tensor([1.2000, 0.8000])
@@ -64,14 +64,14 @@ def class_balanced_weights(class_counts: Tensor, beta: float) -> Tensor:
     _check_counts(class_counts)
     if not 0 <= beta < 1:
         raise ValueError(f"class_weight_beta must be in [0, 1), got {beta}")
-    # 1-β^n as -expm1(n log β), in float64: float32 has two or three digits of it left at β = .99999, n = 1.
+    # 1 - β^n as -expm1(n log β), in float64: at β = 0.99999 and n = 1, float32 would leave two or three digits.
     log_beta = torch.tensor(beta, dtype=torch.float64, device=class_counts.device).log()
     effective_share = -torch.expm1(class_counts.double() * log_beta)
-    return _mean_one(1 / effective_share)  # the factor 1-β is the same for all and falls out
+    return _mean_one(1 / effective_share)  # the factor 1 - β is common to all classes and cancels
 
 
 def tail_weights(class_counts: Tensor, tail_class_weight: float) -> Tensor:
-    """The tail classes weigh tail_class_weight times a head class (1.1 in the source `s0_flag_oversample`).
+    """Weights that give a tail class tail_class_weight times a head class's (1.1 in the source `s0_flag_oversample`).
 
     class_counts: int64[C]; returns float32[C] with mean 1. Raises ValueError if a count is below 1 or the
     weight is not positive and finite.
@@ -98,10 +98,10 @@ def _mean_one(weights: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassWeighting(Part):
-    """function(class_counts int64[C], a number for each of needs) -> float32[C] with mean 1."""
+    """A class weighting. function(class_counts int64[C], a number for each of needs) -> float32[C] with mean 1."""
 
     def weights(self, class_counts: Tensor, knobs: Mapping[str, Any]) -> Tensor:
-        """float32[C] with mean 1, with the knobs that it needs among all that there are."""
+        """The class weights, float32[C] with mean 1. knobs: hyperparameters by name; only those in needs are read."""
         weights: Tensor = self.function(class_counts, *(knobs[knob] for knob in self.needs))
         return weights
 

@@ -1,4 +1,4 @@
-"""Samplers of the recipes: an epoch is as long as in the source system, whatever it copies, cuts or over-samples."""
+"""Samplers of the recipes: an epoch is as long as in the source system, with all that it copies or over-samples."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ from trainables.parts.samplers import (
 
 
 def copy_all(epoch: Epoch) -> EpochPlan:
-    """`s1_step_copy`: the whole copied set, in random order. See samplers.copied."""
+    """The sampler of `s1_step_copy`: the whole copied set, in random order. See samplers.copied."""
     return plain_plan(shuffled(copied(epoch), epoch.generator), epoch.batch_size)
 
 
 def augment_all(epoch: Epoch) -> EpochPlan:
-    """`s1_step_aug`: the whole augmented set, in random order. See samplers.augmented.
+    """The sampler of `s1_step_aug`: the whole augmented set, in random order. See samplers.augmented.
 
-    Its photometric factors are drawn anew in each epoch, where the source's set was made once.
+    The photometric factors are drawn anew in each epoch, whereas the source made its set once.
     """
     views = list(VIEWS)
     if not epoch.knobs["vertical_flip"]:
-        views[views.index("vertical_flip")] = "brightness"  # as many images as with it
+        views[views.index("vertical_flip")] = "brightness"  # so that the number of images is the same
     pairs = augmented(epoch, views=views, doubles_tail=epoch.knobs["doubles_tail"])
     return views_plan(shuffled(pairs, epoch.generator), epoch)
 
 
 def mask_in_loop(epoch: Epoch) -> EpochPlan:
-    """`s0_flag_*`: the shuffled set in batches, each of them full with probability full_batch_share, else cut.
+    """The sampler of `s0_flag_*`: shuffled batches, each full with probability full_batch_share, else cut.
 
-    Of a cut batch the tail classes' images are left out, and the loss of what remains counts cut_loss_scale. The mask
-    is drawn anew in each epoch, so that in the end the tail images have all been seen.
+    A cut batch leaves out the images of tail classes, and its loss is scaled by cut_loss_scale. The mask is drawn anew
+    in each epoch, so that over the epochs the tail images are all seen.
     """
     return _concatenated(_masked_batches(epoch))
 
 
 def mask_in_loop_oversample(epoch: Epoch) -> EpochPlan:
-    """`s0_flag_oversample` as its report means it: the over-sampled batch is trained on.
+    """The sampler of `s0_flag_oversample` as its report describes it: the over-sampled set is trained on.
 
-    The cut batches are recorded; a full batch is merged with those since the last one, its tail classes over-sampled
-    (samplers.oversampled) and the result trained in batches of batch_size. In the source's program the full batch was
-    trained on instead: that is mask_in_loop.
+    Cut batches are recorded; a full batch is merged with those recorded since the last full one, the tail classes are
+    over-sampled (samplers.oversampled), and the result is trained on in batches of batch_size. The source's program
+    trained on the full batch instead, as mask_in_loop does.
     """
     return _concatenated(_merged(_masked_batches(epoch), epoch))
 
 
 def flag_oversample(epoch: Epoch) -> EpochPlan:
-    """The same on data thinned once, whose rare images all lie in full batches: see samplers.full_and_cut_batches."""
+    """mask_in_loop_oversample on data thinned once, with all tail images in full batches: see full_and_cut_batches."""
     batches = full_and_cut_batches(epoch.labels, epoch.class_counts, epoch.batch_size, epoch.generator)
     cut_loss_scale = epoch.knobs["cut_loss_scale"]
     return _concatenated(_merged([(part, 1.0 if full else cut_loss_scale, full) for part, full in batches], epoch))
@@ -81,12 +81,12 @@ _Batch = tuple[Tensor, float, bool]
 
 
 def _masked_batches(epoch: Epoch) -> list[_Batch]:
-    """Those in which something is left; at least one is full."""
+    """The full batches, and the cut ones with at least two images left; at least one batch is full."""
     is_tail = tail_classes(epoch.class_counts)[epoch.labels]
     order = shuffled(torch.arange(len(epoch.labels)), epoch.generator)
     parts = order.split(batch_sizes_of(len(order), epoch.batch_size))
     draws = torch.rand(len(parts), generator=epoch.generator)
-    # A set of few batches, scaled down for a smoke run, may have drawn none.
+    # In a set of few batches, as in a scaled-down smoke run, none might be drawn as full.
     threshold = max(epoch.knobs["full_batch_share"], float(draws.min()))
     masked = []
     for part, draw in zip(parts, draws.tolist(), strict=True):
@@ -98,7 +98,7 @@ def _masked_batches(epoch: Epoch) -> list[_Batch]:
 
 
 def _merged(batches: list[_Batch], epoch: Epoch) -> list[_Batch]:
-    """The cut batches; in a full one's place what the over-sampled set of it and the cut ones before gives."""
+    """Replace each full batch by the over-sampled set of itself and the cut batches before it, in batches."""
     merged: list[_Batch] = []
     recorded: list[Tensor] = []
     for batch in batches:

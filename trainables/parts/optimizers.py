@@ -1,4 +1,4 @@
-"""Optimisers by name, and the parameter groups that they are given."""
+"""Optimisers by name, and their parameter groups."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ OPTIMIZERS: dict[str, Callable[[ParamGroups, float, float], torch.optim.Optimize
 """optimizer -> (parameter groups with their weight_decay, learning_rate, momentum) -> torch's optimiser.
 
 momentum is Nesterov's for sgd, Polyak's for sgd_heavy_ball (torch's default), RMSprop's own, and β1 of Adam and AdamW.
-weight_decay is added to the gradient, but for AdamW, which takes learning_rate × weight_decay of the weights themselves
-(Loshchilov & Hutter 2019).
+weight_decay is added to the gradient, except in AdamW, which subtracts learning_rate × weight_decay of the weights
+themselves (Loshchilov & Hutter 2019).
 """
 
 
@@ -38,10 +38,10 @@ def decay_groups(
     *,
     decays_everything: bool = False,
 ) -> ParamGroups:
-    """Parameter groups for an optimiser: matrices and kernels decay; biases and normalisation if decays_everything.
+    """Parameter groups for an optimiser: weight decay on matrices and kernels, or on all if decays_everything.
 
-    lr_scales: layer -> what the learner multiplies its learning rate by (a group's "lr_scale"); a layer is a direct
-    child of the model, 1 where it is not named. Raises ValueError for a layer that the model lacks.
+    lr_scales: layer -> factor of its learning rate (a group's "lr_scale", applied by the learner), 1 for layers not
+    named; a layer is a direct child of the model. Raises ValueError for a layer that the model lacks.
     """
     scales = dict(lr_scales or {})
     if unknown := set(scales) - {name for name, _ in model.named_children()}:

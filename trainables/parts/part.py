@@ -1,4 +1,4 @@
-"""What the entries of the tables of losses, class weightings, samplers and mixings have in common."""
+"""The base of the entries in the tables of losses, class weightings, samplers and mixings."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A function under a name in a table. needs: the hyperparameters without which it cannot work, by their names.
+    """A function listed under a name in a table. needs: the names of the hyperparameters that it requires.
 
-    Hparams refuse a part whose needs are None; the function is called with numbers and checks nothing but their values.
+    Hparams rejects a part if one of these is None, so the function is called with numbers and checks only their values.
     """
 
     function: Callable[..., Any]

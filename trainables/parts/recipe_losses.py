@@ -1,4 +1,4 @@
-"""Losses of the recipes: those of all, and what a source system had in their place."""
+"""The losses that recipes may name: all of LOSSES, and the faulty ones of the source systems."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def summed_over_counts(
     class_counts: Tensor,
     scalars: Mapping[str, Tensor],
 ) -> Tensor:
-    """`s1_step_loss`: the batch's mean of w_y ℓ with w_j = ΣN / N_j, which is not normalised.
+    """The loss of `s1_step_loss`: the batch mean of w_y ℓ with w_j = ΣN / N_j, not divided by the weights' sum.
 
-    Weights of 5.5 and 55 make the gradient, and so SGD's learning rate, about ten times as large. See
+    Weights of 5.5 and 55 make the gradient, and thus SGD's effective learning rate, about ten times as large. See
     LossFunction for shapes; class_weights and scalars are not used.
     """
     weights = class_counts.sum() / class_counts

@@ -1,8 +1,8 @@
 """Samplers: which training images an epoch draws, in which batches, with which loss scale and fixed view.
 
-Every sampler of SAMPLERS draws exactly N = M images, M the size of the thinned training set, whatever it copies or
-over-samples, so that arms compete with equal work (natural_samplers.py has those of the recipes, which do not). A plan
-is a pure function of its arguments: the caller seeds the generator by (seed, epoch).
+Every sampler in SAMPLERS draws exactly N = M images per epoch, M the size of the thinned training set, however many it
+copies or over-samples, so that arms compete with equal work (the recipes' samplers in natural_samplers.py do not). A
+plan is a pure function of its arguments: the caller seeds the generator by (seed, epoch).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from trainables.parts.schedules import last_epoch_before
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EpochPlan:
-    """An epoch: batch k is the next batch_sizes[k] of positions.
+    """The batches of an epoch: batch k takes the next batch_sizes[k] of positions.
 
     positions: int64[N], into the thinned training set; batch_sizes: they add up to N; loss_scales:
-    float32[num_batches], each batch's loss times this; views: uint8[N], indices into VIEWS, or None
-    where the images are not fixed views; photometric_strength: of these views' brightness and contrast.
+    float32[num_batches], factors of the batches' losses; views: uint8[N], indices into VIEWS, or None
+    if the images are not fixed views; photometric_strength: how far these views vary brightness and contrast.
     Raises ValueError if the lengths disagree.
     """
 
@@ -46,23 +46,23 @@ class EpochPlan:
 
 
 def plain_plan(positions: Tensor, batch_size: int) -> EpochPlan:
-    """These positions in this order, all batches at loss scale 1. positions: int64[N]."""
+    """A plan of the given positions in their order, all batches at loss scale 1. positions: int64[N]."""
     sizes = batch_sizes_of(len(positions), batch_size)
     return EpochPlan(positions=positions, batch_sizes=sizes, loss_scales=torch.ones(len(sizes)))
 
 
 def shuffled_plan(num_images: int, batch_size: int, generator: torch.Generator) -> EpochPlan:
-    """Each of num_images positions once, in random order."""
+    """A plan that draws each of num_images positions once, in random order."""
     return plain_plan(torch.randperm(num_images, generator=generator), batch_size)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Epoch:
-    """What a sampler draws an epoch from.
+    """The inputs of a sampler for one epoch.
 
-    labels: int64[M] of the thinned training set; class_counts: int64[C]; knobs: hyperparameters by name, of which a
-    sampler reads its own; number: the epoch, 1 to num_epochs; generator: all its random numbers. All tensors on the
-    CPU. Raises ValueError if class_counts are not those of the labels or a class has no image.
+    labels: int64[M], of the thinned training set; class_counts: int64[C]; knobs: hyperparameters by name, of which a
+    sampler reads its own; number: the epoch, 1 to num_epochs; generator: the source of all random numbers. All tensors
+    are on the CPU. Raises ValueError if class_counts are not those of the labels or a class has no image.
     """
 
     labels: Tensor
@@ -83,12 +83,12 @@ class Epoch:
 
 
 def shuffle(epoch: Epoch) -> EpochPlan:
-    """Each image once, in random order."""
+    """Draw each image once, in random order."""
     return shuffled_plan(len(epoch.labels), epoch.batch_size, epoch.generator)
 
 
 def copy(epoch: Epoch) -> EpochPlan:
-    """The source's `s1_step_copy`: class j's images are present round(max n / n_j) times (half to even).
+    """The sampler of `s1_step_copy`: each image of class j is present round(max n / n_j) times (half to even).
 
     The source trains on the whole copied set; here an epoch is N images drawn from it without replacement.
     """
@@ -96,15 +96,15 @@ def copy(epoch: Epoch) -> EpochPlan:
 
 
 def copied(epoch: Epoch) -> Tensor:
-    """The positions of the set that `copy` draws from: int64[...], in order."""
+    """The positions that `copy` draws from, with repeats: int64[...], in order."""
     copies = (epoch.class_counts.max() / epoch.class_counts).round().long()
     return torch.arange(len(epoch.labels)).repeat_interleave(copies[epoch.labels])
 
 
 def augment_copies(epoch: Epoch) -> EpochPlan:
-    """The source's `s1_step_aug`: each image in five fixed views (VIEWS), the tail classes then doubled.
+    """The sampler of `s1_step_aug`: each image in five fixed views (VIEWS), then the tail classes doubled.
 
-    An epoch is N (image, view) pairs drawn from that set without replacement; a tail pair lies in it twice.
+    An epoch is N (image, view) pairs drawn from that set without replacement; it holds each pair of a tail class twice.
     """
     drawn = shuffled(augmented(epoch), epoch.generator)[: len(epoch.labels)]
     return views_plan(drawn, epoch)
@@ -120,7 +120,7 @@ def augmented(epoch: Epoch, *, views: Sequence[str] = VIEWS, doubles_tail: bool 
 
 
 def views_plan(pairs: Tensor, epoch: Epoch) -> EpochPlan:
-    """These (image, view) pairs in this order, at the epoch's photometric_strength."""
+    """A plan of the given (image, view) pairs in their order, with the epoch's photometric_strength."""
     return replace(
         plain_plan(pairs // len(VIEWS), epoch.batch_size),
         views=(pairs % len(VIEWS)).to(torch.uint8),
@@ -129,19 +129,19 @@ def views_plan(pairs: Tensor, epoch: Epoch) -> EpochPlan:
 
 
 def weighted(epoch: Epoch) -> EpochPlan:
-    """N draws with replacement, class j with probability ∝ n_j^q, q = sampler_exponent.
+    """Draw N images with replacement, class j with probability ∝ n_j^q, q = sampler_exponent.
 
-    q = 1 is the data as it is, ½ square-root sampling, 0 balanced.
+    q = 1 follows the data, ½ is square-root sampling, 0 is balanced.
     Kang et al. 2020, "Decoupling Representation and Classifier for Long-Tailed Recognition", eq. 1.
     """
     return _drawn(epoch, epoch.class_counts.double().pow(epoch.knobs["sampler_exponent"] - 1))
 
 
 def progressive(epoch: Epoch) -> EpochPlan:
-    """N draws with replacement, from the data as they are in the first epoch to balanced in the last.
+    """Draw N images with replacement, in proportion to the data in the first epoch, balanced in the last.
 
     Kang et al. 2020, eq. 3: p_j = (1 - t/T) p_j^IB + t/T p_j^CB, with t and T counted from the first epoch, so that
-    both ends are reached.
+    both extremes are reached.
     """
     progress = (epoch.number - 1) / max(1, epoch.num_epochs - 1)
     counts = epoch.class_counts.double()
@@ -149,21 +149,21 @@ def progressive(epoch: Epoch) -> EpochPlan:
 
 
 def deferred(epoch: Epoch) -> EpochPlan:
-    """Deferred re-sampling (DRS), Cao et al. 2019: each image once until reweight_start, then balanced draws."""
+    """Deferred re-sampling (DRS), Cao et al. 2019: draw each image once until reweight_start, then balanced."""
     return _balanced_after(epoch, epoch.knobs["reweight_start"])
 
 
 def decoupled(epoch: Epoch) -> EpochPlan:
-    """What cRT trains on, Kang et al. 2020: each image once until head_start (the trunk), then balanced draws."""
+    """The sampling of cRT, Kang et al. 2020: draw each image once until head_start (the trunk), then balanced."""
     return _balanced_after(epoch, epoch.knobs["head_start"])
 
 
 def flag(epoch: Epoch) -> EpochPlan:
-    """The source's `s0_flag_downweight` on data thinned once: full batches count 1, cut ones cut_loss_scale.
+    """The sampler of `s0_flag_downweight` on data thinned once: full batches count 1, cut ones cut_loss_scale.
 
-    Each image is drawn once, every tail image in a full batch; see full_and_cut_batches. With a step of 1/10
-    about 1 batch in 10 is full, as in the source. (There the mask was drawn anew in every epoch, so that
-    nothing was cut.)
+    Each image is drawn once, every tail image in a full batch; see full_and_cut_batches. With step imbalance of 1/10
+    about 1 batch in 10 is full, as in the source. (The source drew its mask anew in every epoch, so that over the
+    epochs no image was missing.)
     """
     cut_loss_scale = epoch.knobs["cut_loss_scale"]
     batches = full_and_cut_batches(epoch.labels, epoch.class_counts, epoch.batch_size, epoch.generator)
@@ -175,14 +175,13 @@ def flag(epoch: Epoch) -> EpochPlan:
 
 
 def warmup_oversample(epoch: Epoch) -> EpochPlan:
-    """The source's `s0_flag_oversample`, corrected: the over-sampled set is trained on.
+    """The sampler of `s0_flag_oversample`, corrected: the over-sampled set is trained on.
 
-    In the source it was built and then dropped. The batches of `flag` in their random order make cycles: the
-    cut batches train at cut_loss_scale and are recorded; at the full batch that ends the cycle, it and the
-    recorded ones are merged, the tail classes over-sampled (oversampled) and the result trained in batches
-    of batch_size at loss scale 1; the record is then empty again. A cycle draws at least the images it holds,
-    so N are reached before all cycles are through; the last is truncated, and other cycles get their turn in
-    other epochs, whose order is another.
+    The source built that set and then discarded it. The batches of `flag`, in random order, form cycles: the cut
+    batches are trained on at cut_loss_scale and recorded; the full batch that ends a cycle is merged with the recorded
+    ones, their tail classes are over-sampled (see oversampled), and the result is trained on in batches of batch_size
+    at loss scale 1; then the record is cleared. A cycle draws at least the images that it holds, so N is reached by the
+    end of the last cycle. The plan is truncated at N; the order differs in every epoch, so all cycles get their turn.
     """
     labels, class_counts = epoch.labels, epoch.class_counts
     cut_loss_scale = epoch.knobs["cut_loss_scale"]
@@ -207,10 +206,10 @@ def warmup_oversample(epoch: Epoch) -> EpochPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler(Part):
-    """function(Epoch) -> EpochPlan, which reads the knobs in needs.
+    """A way to draw an epoch. function(Epoch) -> EpochPlan reads the knobs in needs.
 
-    retrains_head_from: the knob that says from which share of training on the head alone is trained, anew; None: all of
-    the model is trained to the end.
+    retrains_head_from: the knob that gives the share of training after which the head alone is trained, from fresh
+    weights; None: the whole model is trained to the end.
     """
 
     function: Callable[[Epoch], EpochPlan]
@@ -237,7 +236,7 @@ def _balanced_after(epoch: Epoch, start: float) -> EpochPlan:
 
 
 def _drawn(epoch: Epoch, image_weights: Tensor) -> EpochPlan:
-    """N draws with replacement, an image of class j ∝ image_weights[j]. image_weights: float64[C]."""
+    """Draw N images with replacement, one of class j with probability ∝ image_weights[j]. image_weights: float64[C]."""
     positions = torch.multinomial(
         image_weights[epoch.labels], len(epoch.labels), replacement=True, generator=epoch.generator
     )
@@ -245,7 +244,7 @@ def _drawn(epoch: Epoch, image_weights: Tensor) -> EpochPlan:
 
 
 def batch_sizes_of(num_images: int, batch_size: int) -> tuple[int, ...]:
-    """Batches of batch_size and a smaller last one; a single last image joins the batch before it."""
+    """The sizes of full batches and a smaller last one; a single last image joins the batch before it."""
     num_whole, rest = divmod(num_images, batch_size)
     sizes = [batch_size] * num_whole
     if rest == 1 and sizes:
@@ -258,14 +257,13 @@ def batch_sizes_of(num_images: int, batch_size: int) -> tuple[int, ...]:
 def full_and_cut_batches(
     labels: Tensor, class_counts: Tensor, batch_size: int, generator: torch.Generator
 ) -> list[tuple[Tensor, bool]]:
-    """All images, each once, parted into full and cut batches in random order: (positions, is it full).
+    """Divide all images into full and cut batches in random order: a list of (positions, is it full).
 
-    A full batch has batch_size images, of which the tail classes' share is |tail| / C, as in balanced data.
-    There are as many as the tail images fill; the last is smaller, with head images in the same proportion to
-    the tail images left. A cut batch is what a mask would leave of a full one: batch_size × (1 - |tail| / C)
-    head images, but at least 2. A single head image left over joins the cut batch before it, or the last full
-    batch where there is none. If the rounding of small batches asks for more head images than there are, full
-    batches share them evenly.
+    A full batch has batch_size images, of which a share of |tail| / C is of tail classes, as in balanced data. There
+    are as many full batches as the tail images fill; the last is smaller, with head images in the same proportion to
+    its tail images. A cut batch is what a mask would leave of a full one: batch_size × (1 - |tail| / C) head images,
+    but at least 2. A single remaining head image joins the cut batch before it, or the last full batch if there is no
+    cut one. If rounding makes small full batches ask for more head images than there are, they share them evenly.
     """
     is_tail = tail_classes(class_counts)
     tail_share = int(is_tail.sum()) / len(class_counts)
@@ -293,9 +291,9 @@ def full_and_cut_batches(
 
 
 def oversampled(positions: Tensor, labels: Tensor, class_counts: Tensor, generator: torch.Generator) -> Tensor:
-    """positions and, of each tail class among them, random repeats up to a head class's mean count; shuffled.
+    """Add random repeats of each tail class, up to the head classes' mean count, and shuffle.
 
-    Every image stays in at least once. A tail class of which there is no image has none to repeat.
+    positions: int64[...], of which each is kept at least once. A tail class without an image stays without.
     """
     is_tail = tail_classes(class_counts)
     position_labels = labels[positions]
@@ -311,7 +309,7 @@ def oversampled(positions: Tensor, labels: Tensor, class_counts: Tensor, generat
 
 
 def _truncated(batches: Sequence[tuple[Tensor, float]], num_images: int) -> EpochPlan:
-    """The first num_images; a single last image joins the batch before it, at that one's scale."""
+    """A plan of the first num_images of (positions, loss scale); a single last image joins the batch before it."""
     sizes: list[int] = []
     scales: list[float] = []
     num_missing = num_images
@@ -331,5 +329,5 @@ def _truncated(batches: Sequence[tuple[Tensor, float]], num_images: int) -> Epoc
 
 
 def shuffled(positions: Tensor, generator: torch.Generator) -> Tensor:
-    """The same in random order."""
+    """The positions in random order."""
     return positions[torch.randperm(len(positions), generator=generator)]

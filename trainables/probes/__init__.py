@@ -1,1 +1,1 @@
-"""Looks into a training: the learning-rate range test; feature maps, filters and features of a model."""
+"""Probes of a training: the learning-rate range test; the feature maps, filters and features of a model."""

@@ -1,4 +1,4 @@
-"""What a trained model shows of itself: the maps of its layers, its first filters, its penultimate features."""
+"""The inside of a trained model: its layers' feature maps, its first filters, its penultimate features."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ BATCH_SIZE = 250
 
 
 def feature_maps(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-    """What layers put out for a few inputs, float[B, C, h, w] each on the CPU, in the order of layers.
+    """The outputs of layers for a few inputs: float[B, C, h, w] each, on the CPU, in the order of layers.
 
-    Layers are named as in `map_layers`. Leaves the model in evaluation mode. Raises ValueError, listing the layers,
-    for a name that is not among them.
+    Layers are named as in `map_layers`. Leaves the model in evaluation mode. Raises ValueError for an unknown layer,
+    listing the known ones.
     """
     outputs = _outputs(model, inputs)
     for layer in layers:
@@ -25,15 +25,15 @@ def feature_maps(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dic
 
 
 def map_layers(model: nn.Module, inputs: Tensor) -> tuple[str, ...]:
-    """The modules that put out feature maps for these inputs, in the order in which they are done.
+    """The modules that output feature maps for these inputs, in the order in which they finish.
 
-    Their names are those of named_modules; of one that is used k times, such as a shared ReLU, "relu:1" to "relu:k".
+    Names are those of named_modules; a module used k times, such as a shared ReLU, is "relu:1" to "relu:k".
     """
     return tuple(_outputs(model, inputs))
 
 
 def telling_layers(model: nn.Module) -> tuple[str, ...]:
-    """The first convolution and the last convolutional stage: the last of model.stages, else the last convolution."""
+    """The first convolution and the last convolutional stage (the last of model.stages, else the last convolution)."""
     convolutions = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     stages = getattr(model, "stages", None)
     last = convolutions[-1] if stages is None else f"stages.{len(stages) - 1}"
@@ -47,9 +47,9 @@ def first_filters(model: nn.Module) -> tuple[str, Tensor]:
 
 
 def scaled_by_filter(weights: Tensor) -> Tensor:
-    """A filter's least weight becomes 0 and its largest 1, over all of its channels; one of equal weights, 1/2.
+    """Scale each filter over all channels so that its weights go from 0 to 1; equal weights become 1/2.
 
-    weights: float[filters, C, k, k]; returns the same.
+    weights: float[filters, C, k, k]; returns the same shape.
     """
     low, high = weights.amin(dim=(1, 2, 3), keepdim=True), weights.amax(dim=(1, 2, 3), keepdim=True)
     spread = high - low
@@ -58,7 +58,7 @@ def scaled_by_filter(weights: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def penultimate_features(model: nn.Module, inputs: Tensor) -> Tensor:
-    """What the head is given: float32[B, D] on the CPU. inputs: float32[B, C, H, W], where the model is.
+    """The inputs of the head: float32[B, D] on the CPU. inputs: float32[B, C, H, W], on the model's device.
 
     Leaves the model in evaluation mode.
     """
@@ -74,7 +74,7 @@ def _outputs(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     def keep_of(name: str) -> torch.utils.hooks.RemovableHandle:
         def keep(module: nn.Module, arguments: object, output: object) -> None:
             if isinstance(output, Tensor) and output.ndim == 4:
-                # Copied at once: an in-place ReLU that follows would overwrite it.
+                # Copied at once, because a following in-place ReLU would overwrite it.
                 calls.append((name, output.detach().cpu().clone()))
 
         return model.get_submodule(name).register_forward_hook(keep)

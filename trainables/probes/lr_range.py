@@ -1,6 +1,6 @@
-"""The learning-rate range test: the loss while the learning rate rises step by step. Knows no Ray.
+"""The learning-rate range test: the loss while the learning rate rises step by step. Needs no Ray.
 
-Smith 2017, "Cyclical learning rates for training neural networks"; smoothing and the rule for stopping as in fastai's.
+Smith 2017, "Cyclical learning rates for training neural networks"; smoothing and stopping rule are those of fastai.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ HALF_OCTAVE = math.log(2) / 2
 
 @dataclass(frozen=True, kw_only=True)
 class LrRangeSettings:
-    """How the learning rate rises: from min_lr in the first of num_steps steps to max_lr in the last.
+    """The rise of the learning rate: from min_lr in the first of num_steps steps to max_lr in the last.
 
-    smoothing: the weight of the past in the smoothed loss; 0 leaves the loss as it is. A larger one lags: the
-    suggestions come out about smoothing / (1 - smoothing) steps late. Raises ValueError naming the field.
+    smoothing: the weight of the past in the smoothed loss; 0 leaves the loss unchanged. Smoothing makes the loss lag,
+    so suggestions are about smoothing / (1 - smoothing) steps late. Raises ValueError naming the field.
     """
 
     schedule: Schedule = "exponential"
@@ -60,11 +60,11 @@ class LrRangeSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LrRange:
-    """What a range test saw: a value a step that was taken, of each of the first three.
+    """The result of a range test. learning_rates, losses and smoothed_losses have one value per step taken.
 
-    losses[k]: of the batch of step k, before that step changed the weights by learning_rates[k]. divergence_step: the
-    step, from 1, whose loss was not finite or whose smoothed loss was above 4 times the lowest; no step was taken after
-    it. steepest_descent and tenth_of_minimum: the learning rates suggested, None where the loss never fell.
+    losses[k]: the loss of step k's batch, before that step with learning_rates[k]. divergence_step: the step, from 1,
+    whose loss was not finite or whose smoothed loss was above 4 times the lowest; it is the last step. steepest_descent
+    and tenth_of_minimum: the suggested learning rates, None if the loss never fell.
     """
 
     settings: LrRangeSettings
@@ -77,10 +77,10 @@ class LrRange:
 
 
 def lr_range(learner: Learner, settings: LrRangeSettings) -> LrRange:
-    """Train for up to settings.num_steps steps, each at its learning rate; then all is put back, bit for bit.
+    """Train for up to settings.num_steps steps, each at its learning rate, then restore everything, bit for bit.
 
-    That is the weights and statistics, the optimiser's state, the modules' modes and torch's random numbers. What
-    changes with the epoch, such as a re-weighting that starts late, stays as in the learner's next epoch.
+    Restored are the weights and statistics, the optimiser's state, the modules' modes and torch's random state. What
+    depends on the epoch, such as a late re-weighting, is as in the learner's next epoch in all steps.
     """
     rates = settings.learning_rates()
     losses: list[float] = []
@@ -106,7 +106,7 @@ def lr_range(learner: Learner, settings: LrRangeSettings) -> LrRange:
 
 
 def smoothed(losses: Iterable[float], smoothing: float) -> Iterator[tuple[float, float]]:
-    """(loss, smoothed loss) a step: the exponential moving average from 0, divided by the weight it has so far.
+    """Yield (loss, smoothed loss) per step: an exponential moving average from 0, divided by its weight so far.
 
     average_k = smoothing × average_(k-1) + (1 - smoothing) × loss_k; smoothed_k = average_k / (1 - smoothing^k), as
     Adam corrects its bias (Kingma & Ba 2015, section 3), so that the first smoothed loss is the first loss.
@@ -118,12 +118,12 @@ def smoothed(losses: Iterable[float], smoothing: float) -> Iterator[tuple[float,
 
 
 def steepest_descent(learning_rates: Sequence[float], smoothed_losses: Sequence[float]) -> float | None:
-    """The rate at which the smoothed loss falls fastest over the rate's logarithm; None where it does not fall.
+    """The rate at which the smoothed loss falls fastest over the logarithm of the rate; None if it never falls.
 
-    A slope is taken over an octave, from √½ to √2 times the rate: between neighbours of a linear rise, which are next
-    to each other on a logarithmic scale, it would be noise.
-    A fifth of the steps at the start, up to 10, and a tenth at the end, up to 5, are left out: the average is of few
-    losses there, or they run away. So is what follows the lowest loss: a fall after a spike is no progress.
+    A slope is taken over an octave, from √½ to √2 times the rate: between neighbouring steps of a linear rise, which
+    almost coincide on a logarithmic scale, it would be noise. A fifth of the steps at the start, up to 10, and a tenth
+    at the end, up to 5, are left out: the average is of few losses there, or the loss diverges. So are the steps after
+    the lowest loss: a fall after a spike is no progress.
     """
     losses = np.array(smoothed_losses)
     num_steps = len(losses)
@@ -131,7 +131,7 @@ def steepest_descent(learning_rates: Sequence[float], smoothed_losses: Sequence[
     first, last = min(10, num_steps // 5), min(num_steps - min(5, num_steps // 10), lowest + 1)
     if last - first < 1 or lowest == 0:
         return None
-    is_finite = np.isfinite(losses)  # all but the last may be
+    is_finite = np.isfinite(losses)  # only the last may be non-finite
     places, losses = np.log(learning_rates)[is_finite], losses[is_finite]
     above, below = (np.interp(places[first:last] + side, places, losses) for side in (HALF_OCTAVE, -HALF_OCTAVE))
     slopes = above - below
@@ -140,7 +140,7 @@ def steepest_descent(learning_rates: Sequence[float], smoothed_losses: Sequence[
 
 
 def tenth_of_minimum(learning_rates: Sequence[float], smoothed_losses: Sequence[float]) -> float | None:
-    """A tenth of the rate at the lowest smoothed loss; None where that is the first."""
+    """A tenth of the rate at the lowest smoothed loss; None if that is the first loss."""
     lowest = _lowest(np.array(smoothed_losses))
     return float(learning_rates[lowest]) / 10 if lowest > 0 else None
 
@@ -158,7 +158,7 @@ def _losses(learner: Learner, learning_rates: Iterable[float]) -> Iterator[float
 
 
 def _batches(learner: Learner, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """The batches of the learner's next epoch, then of passes like it in other orders, without end."""
+    """Yield the batches of the learner's next epoch, then of further epochs in other orders, endlessly."""
     batches = learner.batches
     for number in itertools.count(epoch):
         torch.manual_seed(derive_seed(batches.seed, "model", number))
@@ -168,7 +168,7 @@ def _batches(learner: Learner, epoch: int) -> Iterator[tuple[Tensor, Tensor, flo
 
 @contextlib.contextmanager
 def _put_back(learner: Learner) -> Iterator[None]:
-    """Whatever the block does to the model, the optimiser and torch's random numbers is undone after it."""
+    """Undo, after the block, its changes to the model, the optimiser and torch's random state."""
     model, optimizer = learner.model, learner.optimizer
     tensors = [*model.parameters(), *model.buffers()]
     values = [tensor.detach().clone() for tensor in tensors]

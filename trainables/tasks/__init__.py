@@ -1,1 +1,1 @@
-"""The tasks as trainings: one file a task with how its learner is built and judged."""
+"""The tasks as workers see them: one file per task, which says how its learner is built and judged."""

@@ -1,4 +1,4 @@
-"""The baseline: a model and an optimiser on the data as they are."""
+"""The baseline task: a model and an optimiser on the unchanged data."""
 
 from __future__ import annotations
 

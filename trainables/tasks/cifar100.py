@@ -1,4 +1,4 @@
-"""CIFAR-100, from memorising to generalising: what it is judged by beyond a classifier's accuracy."""
+"""The cifar100 task, from memorising to generalising: a classifier that is also judged by top-5 and superclass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Class imbalance and its remedies: a remedy is a loss, class weights, a sampler and mixing, each by name."""
+"""The imbalance task: a classifier with a remedy, which is a loss, a class weighting, a sampler and a mixing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trainables.training.task import Task
 
 
 def build_learner(hparams: ImbalanceHparams, data: TuningData, setup: TrialSetup) -> Learner:
-    """A learner at epoch 0. What it will do is a function of the arguments alone."""
+    """Build a learner at epoch 0. Its training is a function of the arguments alone."""
     knobs = dict(hparams)
     loss, sampler = hparams.loss_entry, hparams.sampler_entry
     train_labels = torch.from_numpy(data.labels[data.train_indices])
@@ -63,11 +63,11 @@ def _phases(sampler: Sampler, knobs: Mapping[str, Any], setup: TrialSetup) -> Ma
 
 
 def head_retraining(num_trunk_epochs: int, setup: TrialSetup) -> MakePhases:
-    """Classifier re-training (cRT), Kang et al. 2020: after num_trunk_epochs the head starts anew, the trunk is frozen.
+    """Classifier re-training (cRT), Kang et al. 2020: after num_trunk_epochs freeze the trunk, re-initialise the head.
 
-    The schedule starts anew with it. A frozen trunk gets no gradient, so that no optimiser moves or decays it, and
-    stays in evaluation mode, so that its BatchNorm statistics stay too. The head starts once, from weights that are a
-    function of the seed; what a later epoch or a resume finds is what was trained.
+    The schedule restarts with the head. The frozen trunk gets no gradient, so no optimiser changes or decays it, and
+    stays in evaluation mode, so its BatchNorm statistics do not change either. The head is re-initialised once, with
+    weights that are a function of the seed; later epochs and a resume continue from the trained head.
     """
 
     def phases(model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule) -> Phases:
@@ -87,7 +87,7 @@ def head_retraining(num_trunk_epochs: int, setup: TrialSetup) -> MakePhases:
 
 
 def _restart(head: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
-    """Initialise a linear head again, as every model is: on the CPU. The optimiser forgets its momentum."""
+    """Re-initialise a linear head, on the CPU like every model. The optimiser's state for it is dropped."""
     assert isinstance(head, nn.Linear)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -100,7 +100,7 @@ def _restart(head: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> No
 def _weighted(
     loss: Loss, hparams: ImbalanceHparams, class_counts: Tensor, num_epochs: int
 ) -> Callable[[Tensor, Tensor, int], Tensor]:
-    """The loss under the class weights that hparams name, from reweight_start on."""
+    """The loss with the class weights that hparams name; before reweight_start they are uniform."""
     weights = CLASS_WEIGHTINGS[hparams.class_weighting].weights(class_counts, dict(hparams))
     uniform = torch.ones_like(weights)
     deferred_until = last_epoch_before(hparams.reweight_start or 0.0, num_epochs)
@@ -118,7 +118,7 @@ def _weighted(
 
 
 def _adjustment(loss: Loss, hparams: ImbalanceHparams, class_counts: Tensor) -> Callable[[Tensor], Tensor]:
-    """What turns the model's outputs into logits when it is judged."""
+    """The function that turns the model's outputs into logits when it is judged."""
     knobs = dict(hparams)
     tau = hparams.post_hoc_tau
     if tau is None:

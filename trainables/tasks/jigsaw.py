@@ -1,4 +1,4 @@
-"""Jigsaw puzzles as pre-training (the pretext), then a classifier that begins with what they taught (the transfer)."""
+"""Jigsaw puzzles as pre-training (the pretext), and a classifier that begins with their weights (the transfer)."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ from trainables.training.task import Task
 
 NUM_SHOWN = 8  # puzzles of the test split that a page shows
 CONVOLUTIONS = ("conv1", "conv2", "conv3")
-NUM_STATISTICS_IMAGES = 2048  # from which BatchNorm's statistics are estimated again
+NUM_STATISTICS_IMAGES = 2048  # at most, to re-estimate BatchNorm's statistics from
 
 
 @dataclass(frozen=True, kw_only=True)
 class Puzzles:
-    """How images become puzzles (a learner's prepare) and how a network's scores are read."""
+    """Turns images into puzzles (as a learner's prepare) and a network's scores into solutions."""
 
     hparams: JigsawHparams
 
     def __call__(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(tiles [B, n, C, s, s] in a fresh random order, permutations int64[B, n]); the labels are not used."""
+        """Returns (tiles [B, n, C, s, s] in a new random order, permutations int64[B, n]); labels are not used."""
         tiles = self._tiles(images, generator, cut_at_random=generator, color_jitter=self.hparams.color_jitter)
         return _shuffled(tiles, random_permutations(len(tiles), tiles.shape[1], generator))
 
     def posed(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The same for judging: tiles cut at the centre, colours as they are."""
+        """Like __call__, for judging: tiles are cut at the centre, colours are unchanged."""
         tiles = self._tiles(images, generator, cut_at_random=None, color_jitter=None)
         return _shuffled(tiles, random_permutations(len(tiles), tiles.shape[1], generator))
 
     def solved(self, scores: Tensor) -> Tensor:
-        """log Y, float32[B, n, n]."""
+        """log Y of the scores, float32[B, n, n]."""
         return log_sinkhorn(
             scores, temperature=self.hparams.temperature, num_iterations=self.hparams.sinkhorn_iterations
         )
@@ -83,7 +83,7 @@ class Puzzles:
 
 @dataclass(frozen=True, kw_only=True)
 class FixedPuzzles(Puzzles):
-    """Every training image is shuffled in one way that never changes: its label is the number of its permutation."""
+    """Puzzles with one fixed permutation per training image: the image's label is the number of its permutation."""
 
     def __call__(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         tiles = self._tiles(images, generator, cut_at_random=generator, color_jitter=self.hparams.color_jitter)
@@ -96,9 +96,9 @@ def _shuffled(tiles: Tensor, permutations: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def jittered(tiles: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Each tile's channels times 1 ± strength, plus 0 ± strength: colour alone then does not tell neighbours.
+    """Multiply each tile's channels by 1 ± strength and add 0 ± strength, so that colour alone tells no neighbours.
 
-    tiles: float[B, n, C, s, s], normalised. Noroozi & Favaro 2016, section 4.2, jitter the channels too.
+    tiles: float[B, n, C, s, s], normalised. Noroozi & Favaro 2016, section 4.2, also jitter the channels.
     """
     drawn = torch.rand(2, *tiles.shape[:3], 1, 1, generator=generator).to(tiles.device)
     gain, shift = (strength * (2 * drawn - 1)).unbind(0)
@@ -106,18 +106,18 @@ def jittered(tiles: Tensor, strength: float, generator: torch.Generator) -> Tens
 
 
 def normalised_tiles(tiles: Tensor) -> Tensor:
-    """Each tile's channels with mean 0 and standard deviation 1. tiles: float[B, n, C, s, s]."""
+    """Normalise each tile's channels to mean 0 and standard deviation 1. tiles: float[B, n, C, s, s]."""
     deviation, mean = torch.std_mean(tiles, dim=(3, 4), keepdim=True, correction=0)
-    return (tiles - mean) / deviation.clamp_min(1e-3)  # a tile of one colour has none
+    return (tiles - mean) / deviation.clamp_min(1e-3)  # the deviation of a tile of one colour is 0
 
 
 def build_pretext(hparams: JigsawHparams, data: TuningData, setup: TrialSetup) -> Learner:
-    """A learner of puzzles. It is given the images of the training set, and no label."""
+    """Build a learner of puzzles. It uses the images of the training set and no label."""
     return puzzle_learner(Puzzles(hparams=hparams), data, setup)
 
 
 def puzzle_learner(puzzles: Puzzles, data: TuningData, setup: TrialSetup) -> Learner:
-    """A learner of these puzzles."""
+    """Build a learner of the given puzzles."""
     from trainables.models.jigsaw_net import JigsawNet  # slow to import, with the other models
 
     hparams = puzzles.hparams
@@ -132,14 +132,14 @@ def puzzle_learner(puzzles: Puzzles, data: TuningData, setup: TrialSetup) -> Lea
 
 
 def validate_puzzles(learner: Learner, data: TuningData) -> dict[str, float]:
-    """puzzle_metrics of one puzzle from each validation image, and their loss; the same puzzles in every trial."""
+    """puzzle_metrics and loss on one puzzle per validation image; the puzzles are the same in every trial."""
     indices = torch.from_numpy(data.val_indices.copy())
     log_y, permutations = _solved(learner, learner.batches.images[indices.to(learner.device)])
     return _judged(learner, log_y, permutations)
 
 
 def judge_puzzles(learner: Learner, data: TuningData, test: TestData) -> dict[str, Any]:
-    """The same on the test images, and some of these puzzles to look at."""
+    """puzzle_metrics and loss on one puzzle per test image, and some of these puzzles to look at."""
     images = torch.from_numpy(test.images.copy())
     log_y, permutations = _solved(learner, images)
     judged = _judged_on_test(learner, log_y, permutations)
@@ -159,7 +159,7 @@ def judge_puzzles(learner: Learner, data: TuningData, test: TestData) -> dict[st
 
 
 def follow_puzzles(learner: Learner, data: TuningData, test: TestData) -> dict[str, float]:
-    """What judge_puzzles measures on the test images, without the pictures."""
+    """The metrics of judge_puzzles on the test images, without the pictures."""
     return _judged_on_test(learner, *_solved(learner, torch.from_numpy(test.images.copy())))
 
 
@@ -168,15 +168,15 @@ def _judged_on_test(learner: Learner, log_y: Tensor, permutations: Tensor) -> di
 
 
 def passes_per_epoch(label_fraction: float) -> int:
-    """How often an epoch of the transfer goes over the labelled images: about 1 / √fraction.
+    """The number of passes over the labelled images in an epoch of the transfer: about 1 / √fraction.
 
-    A small share of the labels is then trained on for long enough, and yet costs less than all of them.
+    Thus a small share of the labels is trained on for long enough, and still costs less than all of them.
     """
     return max(1, round(label_fraction**-0.5))
 
 
 def build_transfer(hparams: TransferHparams, data: TuningData, setup: TrialSetup) -> Learner:
-    """A classifier on label_fraction of the labels. Raises ValueError where a class would have no image left."""
+    """Build a classifier on label_fraction of the labels. Raises ValueError if a class would have no image left."""
     indices = label_subset(data, hparams.label_fraction)
 
     def plan(epoch: int, generator: torch.Generator) -> EpochPlan:
@@ -197,20 +197,20 @@ def build_transfer(hparams: TransferHparams, data: TuningData, setup: TrialSetup
 
 
 def trunk_layers(hparams: TransferHparams) -> tuple[str, ...]:
-    """The layers that a classifier takes over from the puzzles, and that learn at the trunk's rate."""
+    """The layers that a classifier takes over from the puzzles and that use the trunk's learning rate."""
     return (*CONVOLUTIONS, "fc1") if hparams.carries_fc1 else CONVOLUTIONS
 
 
 def begin_with_trunk(learner: Learner, state: Mapping[str, Any], hparams: TransferHparams) -> None:
-    """Take the trunk over from a pretext's checkpoint. See carry_over."""
+    """Load the trunk from a pretext's checkpoint. See carry_over."""
     carry_over(learner, state, trunk_layers(hparams))
 
 
 def carry_over(learner: Learner, state: Mapping[str, Any], layers: Sequence[str]) -> None:
-    """Take these layers over from a pretext's checkpoint, then estimate BatchNorm's statistics again.
+    """Load these layers from a pretext's checkpoint, then re-estimate BatchNorm's statistics.
 
-    BatchNorm's weights and the head stay fresh, as in the source system. Raises ValueError naming the layers that
-    differ, where the checkpoint is of another architecture.
+    BatchNorm's weights and the head stay fresh, as in the source system. Raises ValueError, naming the layers that
+    differ, if the checkpoint is of another architecture.
     """
     model, weights = learner.model, state["model"]
     wanted = {name: tensor for name, tensor in model.state_dict().items() if name.partition(".")[0] in layers}
@@ -234,7 +234,7 @@ def _estimate_statistics(learner: Learner, model: nn.Module) -> None:
 
 
 def tiles_in_place(learner: Learner, images: Tensor) -> tuple[Tensor, int]:
-    """The images' tiles, each in its true place, and how many there are a side."""
+    """The images' tiles, each in its true place, and the number of tiles per side."""
     puzzles = _puzzles(learner)
     tiles, permutations = puzzles.posed(learner.batches.normalised(images), torch.Generator().manual_seed(0))
     return shuffle_tiles(tiles, permutations.argsort(dim=1)), puzzles.hparams.grid
@@ -246,7 +246,7 @@ def _puzzles(learner: Learner) -> Puzzles:
 
 
 def _solved(learner: Learner, images: Tensor) -> tuple[Tensor, Tensor]:
-    """(log Y, permutations) of one puzzle from each image, uint8[B, H, W, C]; on the CPU."""
+    """Solve one puzzle per image, uint8[B, H, W, C]. Returns (log Y, permutations) on the CPU."""
     puzzles = _puzzles(learner)
     generator = torch.Generator().manual_seed(derive_seed(0, "posed puzzles"))
     parts = []
@@ -266,7 +266,7 @@ def _shape(tensor: Tensor | None) -> str:
 
 
 def _png(image: Tensor) -> bytes:
-    """image: uint8[H, W, C]."""
+    """The image, uint8[H, W, C], as PNG bytes."""
     buffer = io.BytesIO()
     Image.fromarray(image.squeeze(2).numpy() if image.shape[2] == 1 else image.numpy()).save(buffer, format="PNG")
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The source systems' trainings as their reports state them: natural epochs, and the faults that they have."""
+"""The source systems' trainings as their reports state them, natural epochs and faults included."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def judge_recipe(learner: Learner, data: TuningData, test: TestData) -> dict[str
 
 
 def images_drawn(learner: Learner, data: TuningData) -> dict[str, Any]:
-    """What the whole training drew, class by class, read off the plans of its epochs.
+    """The images that the whole training drew, by class, read off the plans of its epochs.
 
     drawn_per_class: images trained on at full loss scale, repeats counted; distinct_per_class: different images,
     whatever their loss scale.
@@ -52,12 +52,12 @@ def images_drawn(learner: Learner, data: TuningData) -> dict[str, Any]:
 
 
 def begin_with_puzzle_layers(learner: Learner, state: Mapping[str, Any], hparams: RecipeHparams) -> None:
-    """`s1_jigsaw_init`: the three convolutions and the first FC layer are those that solved puzzles."""
+    """Load the three convolutions and the first FC layer from a puzzle net's checkpoint, as in `s1_jigsaw_init`."""
     carry_over(learner, state, (*CONVOLUTIONS, "fc1"))
 
 
 def build_recipe_puzzles(hparams: RecipePuzzleHparams, data: TuningData, setup: TrialSetup) -> Learner:
-    """A learner of puzzles, in which an image may have one permutation for the whole training."""
+    """Build a learner of puzzles; with fixed_permutations an image has one permutation for the whole training."""
     if not hparams.fixed_permutations:
         return puzzle_learner(Puzzles(hparams=hparams), data, setup)
     generator = np.random.default_rng(derive_seed(setup.seed, "permutations"))

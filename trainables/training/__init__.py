@@ -1,1 +1,1 @@
-"""How a training runs: the learner, how it is built, judged, kept in checkpoints and tested."""
+"""Training: the learner, how it is built, judged, saved in checkpoints and tested."""

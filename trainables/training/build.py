@@ -1,4 +1,4 @@
-"""From hyperparameters to a learner: what all tasks share, and what all classifiers do."""
+"""From hyperparameters to a learner: the code that all tasks share, and that of all classifiers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from trainables.training.setup import TrialSetup
 Loss = Callable[[Tensor, Tensor, int], Tensor]
 """(outputs, targets, epoch) -> 0-dim tensor."""
 Plan = Callable[[int, torch.Generator], EpochPlan]
-"""(epoch, generator) -> which images it draws."""
+"""(epoch, generator) -> the images that the epoch draws."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phases:
-    """What changes in the course of a training. schedule: the multiplier of the learning rate, over all of it.
+    """The changes in the course of a training. schedule: the learning rate's multiplier over the whole training.
 
-    begin_epoch(epoch): called as each epoch begins; see Learner.
+    begin_epoch(epoch): called at the beginning of each epoch; see Learner.
     """
 
     schedule: Schedule
@@ -45,7 +45,7 @@ MakePhases = Callable[[nn.Module, torch.optim.Optimizer, Schedule], Phases]
 
 
 def one_phase(model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule) -> Phases:
-    """Those of a training whose epochs are all alike."""
+    """The phases of a training whose epochs are all alike."""
     return Phases(schedule=schedule, begin_epoch=lambda epoch: None)
 
 
@@ -63,10 +63,10 @@ def build_learner_of(
     adjust_logits: Callable[[Tensor], Tensor] = lambda logits: logits,
     lr_scales: Mapping[str, float] | None = None,
 ) -> Learner:
-    """A learner at epoch 0. What it will do is a function of the arguments alone.
+    """Build a learner at epoch 0. Its training is a function of the arguments alone.
 
-    make_model(in_channels, image_size): under torch's generator, seeded here. train_indices: int64[M], the images to
-    train on, all of data's where None; plan: shuffled epochs of them where None; lr_scales: see decay_groups.
+    make_model(in_channels, image_size): called with torch's generator seeded. train_indices: int64[M], the images to
+    train on; None: all of data's. plan: None: shuffled epochs of these images. lr_scales: see decay_groups.
     """
     knobs = dict(hparams)
     pool = resident(data, setup.device)
@@ -116,10 +116,10 @@ def build_classifier(
     train_indices: np.ndarray | None = None,
     **options: Any,
 ) -> Learner:
-    """A learner of the model that hparams name, on batches mixed as they say; options: of build_learner_of.
+    """Build a learner of the model and the mixing that hparams name. options: those of build_learner_of.
 
-    loss: cross-entropy with hparams' label smoothing where None. Raises ValueError for a model, head or padding that is
-    not known and for a knob that the model does not understand.
+    loss: None: cross-entropy with hparams' label smoothing. Raises ValueError for an unknown model, head or padding and
+    for an option that the model does not take.
     """
     train_labels = data.labels[data.train_indices if train_indices is None else train_indices]
     class_counts = torch.from_numpy(np.bincount(train_labels, minlength=data.num_classes)).to(setup.device)

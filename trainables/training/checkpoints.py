@@ -1,4 +1,4 @@
-"""Checkpoints of a trial: tensors and plain values, a SHA-256 beside each, the newest two kept, nothing unpickled."""
+"""Checkpoints of a trial: tensors and plain values, each with a SHA-256 file; two are kept, nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _NAME = re.compile(r"epoch-(\d+)\.pt")
 
 
 def write_checkpoint(directory: Path, state: dict[str, Any], *, epoch: int) -> tuple[Path, str]:
-    """Write state as epoch-NNNN.pt, then its checksum; then drop all but the newest two. Returns path and SHA-256.
+    """Write state as epoch-NNNN.pt, then its checksum, then delete all but the newest two. Returns path and SHA-256.
 
-    The checksum file comes last: a checkpoint without one was cut short and is passed over when reading.
+    The checksum is written last: a checkpoint without one is incomplete and is skipped when reading.
     """
     directory.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
@@ -37,7 +37,7 @@ def write_checkpoint(directory: Path, state: dict[str, Any], *, epoch: int) -> t
 
 
 def read_newest_checkpoint(directory: Path | str) -> dict[str, Any] | None:
-    """The newest checkpoint whose bytes match their checksum, or None; damaged ones are passed over."""
+    """Read the newest checkpoint whose bytes match its checksum, or return None; damaged ones are skipped."""
     for path in _newest_first(Path(directory)):
         state = _read_checkpoint(path)
         if state is not None:
@@ -46,13 +46,13 @@ def read_newest_checkpoint(directory: Path | str) -> dict[str, Any] | None:
 
 
 def newest_epoch(directory: Path) -> int:
-    """The epoch of the newest checkpoint that lies there, intact or not; 0 where there is none."""
+    """The epoch of the newest checkpoint in the directory, intact or not; 0 if there is none."""
     newest = _newest_first(directory)
     return int(_NAME.fullmatch(newest[0].name)[1]) if newest else 0  # type: ignore[index]
 
 
 def written_checkpoint(directory: Path, *, epoch: int) -> tuple[Path, str]:
-    """What write_checkpoint returned for that epoch: path and SHA-256, from the checksum file."""
+    """The path and SHA-256 that write_checkpoint returned for that epoch, from the checksum file."""
     path = _path(directory, epoch)
     return path, _checksum_path(path).read_text()
 

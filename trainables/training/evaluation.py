@@ -1,4 +1,4 @@
-"""How a classifier is judged: after an epoch, in the test, along a retest, and with its logits adjusted post hoc."""
+"""Judging a classifier: after an epoch, in the test, during a retest, and with its logits adjusted post hoc."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from trainables.training import metrics
 from trainables.training.learner import Learner
 
 Judge = Callable[[Tensor, Tensor, TuningData], Mapping[str, Any]]
-"""(logits float32[T, C], targets int64[T], of the test images on the CPU; data) -> columns of retests.parquet."""
+"""(logits float32[T, C] and targets int64[T] of the test images, on the CPU; data) -> columns of retests.parquet."""
 
 TAUS = tuple(round(0.1 * step, 1) for step in range(21))
-"""The τ of post-hoc logit adjustment that are tried, 0 (none) to 2."""
+"""The values of τ that are tried in post-hoc logit adjustment, from 0 (none) to 2."""
 
-FOLLOWED_TRAIN_IMAGES = 5000  # at most, of the training set, evenly spaced, so that following a retest stays cheap
+FOLLOWED_TRAIN_IMAGES = 5000  # at most, evenly spaced, so that following a retest stays cheap
 
 
 def validate_classifier(learner: Learner, data: TuningData) -> dict[str, float]:
@@ -39,7 +39,7 @@ def judge_classifier(
 ) -> dict[str, Any]:
     """The test_* columns of a classifier's row in retests.parquet, its recalls and its confusion matrix.
 
-    further: what else a task asks of the same logits.
+    further: additional judgements of the same logits, for a task's own columns.
     """
     logits, targets = _test(learner, test)
     confusion = metrics.confusion_matrix(logits, targets, data.num_classes)
@@ -57,9 +57,9 @@ def judge_classifier(
 
 
 def top_five_and_superclass(logits: Tensor, targets: Tensor, data: TuningData) -> dict[str, float | None]:
-    """Top-5 accuracy (None below six classes) and accuracy over superclasses (None where there are none), 0-1.
+    """Top-5 accuracy (None below six classes) and superclass accuracy (None without superclasses), 0-1.
 
-    An image counts for its superclass where the predicted class belongs to it.
+    Superclass accuracy is the share of images whose predicted class belongs to the true superclass.
     """
     top_five = superclass = None
     if data.num_classes > 5:
@@ -71,7 +71,7 @@ def top_five_and_superclass(logits: Tensor, targets: Tensor, data: TuningData) -
 
 
 def follow_classifier(learner: Learner, data: TuningData, test: TestData) -> dict[str, float]:
-    """Loss (plain cross-entropy, nats) and accuracy (0-1) on training images as they are, and on the test images."""
+    """Loss (plain cross-entropy, nats) and accuracy (0-1) on un-augmented training images and on the test images."""
     stride = math.ceil(data.num_train / FOLLOWED_TRAIN_IMAGES)
     train_indices = torch.from_numpy(data.train_indices.copy())[::stride]
     logits = learner.predict(learner.batches.images, train_indices)
@@ -86,12 +86,12 @@ def follow_classifier(learner: Learner, data: TuningData, test: TestData) -> dic
 
 
 def sweep_on_validation(learner: Learner, data: TuningData) -> dict[str, list[float]]:
-    """Validation balanced accuracy for each of TAUS, on top of what the learner itself adjusts."""
+    """Validation balanced accuracy for each of TAUS, in addition to the learner's own adjustment."""
     return {"val_balanced_accuracy_by_tau": _sweep(*_validation(learner, data), data)}
 
 
 def sweep_on_test(logits: Tensor, targets: Tensor, data: TuningData) -> dict[str, list[float]]:
-    """The same on the test images; which τ counts was chosen on validation."""
+    """Test balanced accuracy for each of TAUS; the τ to report is chosen on validation."""
     return {"test_balanced_accuracy_by_tau": _sweep(logits, targets, data)}
 
 

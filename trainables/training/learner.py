@@ -1,4 +1,4 @@
-"""One trial's training in plain PyTorch: an epoch, an evaluation, a state. Knows no Ray; runs on a CPU and a GPU."""
+"""One trial's training in plain PyTorch: train an epoch, predict, save and load the state. Needs no Ray."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class NonFiniteLossError(RuntimeError):
 class Batches:
     """The training images of a trial, resident on its device, and the order in which an epoch draws them.
 
-    images: uint8[N, H, W, C] and labels: int64[N], of the whole pool, on the device; train_indices: int64[M], on the
-    CPU; plan(epoch, generator) -> EpochPlan over positions 0..M-1; prepare: what becomes of an augmented, normalised
-    batch, e.g. mixing it. What an epoch draws and how it augments is a function of (seed, epoch) alone, so a restored
-    trial needs no generator's state.
+    images: uint8[N, H, W, C] and labels: int64[N], the whole pool, on the device; train_indices: int64[M], on the
+    CPU; plan(epoch, generator) -> EpochPlan over positions 0..M-1; prepare: the last step for an augmented, normalised
+    batch, e.g. mixing. What an epoch draws and how it augments is a function of (seed, epoch) alone, so a restored
+    trial needs no generator state.
     """
 
     images: Tensor
@@ -49,7 +49,7 @@ class Batches:
         return self.plan(epoch, _generator(self.seed, "order", epoch))
 
     def draw(self, plan: EpochPlan, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """Yields (inputs, targets, loss scale) a batch at a time; inputs and targets are what prepare returns."""
+        """Yield (inputs, targets, loss scale) for each batch; inputs and targets are what prepare returns."""
         generator = _generator(self.seed, "augmentation", epoch)
         indices = self.train_indices[plan.positions]
         start = 0
@@ -83,10 +83,10 @@ class EpochSummary:
 class Learner:
     """A model with its loss, optimiser, schedule and batches.
 
-    loss(outputs, targets, epoch) -> 0-dim tensor; learning_rate(progress in [0, 1)) -> float, times a parameter
-    group's "lr_scale" where it has one; adjust_logits(logits) -> logits, applied whenever the model predicts;
-    begin_epoch(epoch): called in each epoch, once the model is in training mode, after a resume too: what it does may
-    depend on nothing but the epoch and what state_dict holds.
+    loss(outputs, targets, epoch) -> 0-dim tensor; learning_rate(progress in [0, 1)) -> float, multiplied by a
+    parameter group's "lr_scale", if any; adjust_logits(logits) -> logits, applied whenever the model predicts;
+    begin_epoch(epoch): called in each epoch, also after a resume, once the model is in training mode. Its effect may
+    depend only on the epoch and on what state_dict holds.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Learner:
         return self.batches.images.device
 
     def train_epoch(self) -> EpochSummary:
-        """Draw N images and take a step a batch. Raises NonFiniteLossError."""
+        """Train on the N images of the next epoch, one step per batch. Raises NonFiniteLossError."""
         started = time.perf_counter()
         epoch = self.epoch + 1
         plan = self.batches.epoch_plan(epoch)
@@ -131,7 +131,7 @@ class Learner:
             for batch, (inputs, targets, loss_scale) in enumerate(self.batches.draw(plan, epoch)):
                 learning_rate = self._learning_rate((epoch - 1 + batch / num_batches) / self.num_epochs)
                 losses.append(self.step(inputs, targets, loss_scale, learning_rate=learning_rate, epoch=epoch))
-        # One transfer an epoch, not one a batch: a GPU is never made to wait for the check.
+        # One transfer per epoch, not per batch, so that a GPU never waits for the check.
         epoch_losses = torch.stack(losses).double().cpu()
         self._require_finite(epoch_losses, epoch)
         self.epoch = epoch
@@ -144,12 +144,12 @@ class Learner:
         )
 
     def begin_epoch(self, epoch: int) -> None:
-        """Put the model into training mode, with whatever changes in this epoch."""
+        """Put the model into training mode and apply the changes of this epoch."""
         self.model.train()
         self._begin_epoch(epoch)
 
     def step(self, inputs: Tensor, targets: Tensor, loss_scale: float, *, learning_rate: float, epoch: int) -> Tensor:
-        """Change the weights by one batch. Returns its loss before that, 0-dim, not scaled."""
+        """Train on one batch. Returns its loss before the step, 0-dim, not multiplied by loss_scale."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group.get("lr_scale", 1.0)
         loss = self._loss(self._outputs(inputs), targets, epoch)
@@ -160,13 +160,13 @@ class Learner:
 
     @torch.inference_mode()
     def infer(self, inputs: Tensor) -> Tensor:
-        """float32 outputs of the model in evaluation mode, on the learner's device, where the inputs are."""
+        """Run the model in evaluation mode. inputs: on the learner's device; returns float32 outputs there."""
         self.model.eval()
         return self._outputs(inputs)
 
     @torch.inference_mode()
     def predict(self, images: Tensor, indices: Tensor) -> Tensor:
-        """float32[len(indices), C] logits of images[indices], without augmentation, on the learner's device."""
+        """The logits of images[indices], without augmentation: float32[len(indices), C] on the learner's device."""
         parts = [
             self.infer(self.batches.normalised(images[part.to(images.device)].to(self.device)))
             for part in indices.split(EVAL_BATCH_SIZE)
@@ -174,7 +174,7 @@ class Learner:
         return self._adjust_logits(torch.cat(parts))
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a trial needs to go on, bit for bit: every random draw is a function of its seed and the epoch."""
+        """All that a trial needs to continue bit for bit; every random draw is a function of its seed and the epoch."""
         return {
             "epoch": self.epoch,
             "seed": self.batches.seed,
@@ -183,7 +183,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises ValueError if the state is of another trial."""
+        """Restore what state_dict returned. Raises ValueError if the state has another seed."""
         if state["seed"] != self.batches.seed:
             raise ValueError(f"a checkpoint of seed {state['seed']} cannot go on with seed {self.batches.seed}")
         self.model.load_state_dict(state["model"])

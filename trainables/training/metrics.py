@@ -1,7 +1,6 @@
-"""Metrics of a classifier: a confusion matrix, what follows from it, and two judgements of its probabilities.
+"""Metrics of a classifier: the confusion matrix, metrics computed from it, and two of the predicted probabilities.
 
-All results are float64 and live where the inputs do. Classes without a single target are left out of class
-means.
+All metrics are float64, on the device of the inputs. Classes without a target are left out of means over classes.
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ from torch.nn import functional as F
 def confusion_matrix(logits_or_predictions: Tensor, targets: Tensor, num_classes: int) -> Tensor:
     """Counts of (true class, predicted class).
 
-    logits_or_predictions: floating [B, C], of which the argmax is the prediction, or int64[B]; targets:
-    int64[B]; returns int64[C, C], a row a true class. Raises ValueError if shapes disagree or a class is
-    outside [0, C).
+    logits_or_predictions: floating [B, C], whose argmax is the prediction, or int64[B]; targets: int64[B];
+    returns int64[C, C], one row per true class. Raises ValueError if shapes disagree or a class is outside [0, C).
     """
     predictions = logits_or_predictions
     if predictions.ndim == 2:
@@ -40,7 +38,7 @@ def accuracy(confusion: Tensor) -> Tensor:
 
 
 def per_class_recall(confusion: Tensor) -> Tensor:
-    """Share of each class predicted right. confusion: int64[C, C]; float64[C], NaN without images."""
+    """Share of each class predicted right. confusion: int64[C, C]; returns float64[C], NaN for a class without any."""
     confusion = confusion.double()
     return confusion.diagonal() / confusion.sum(dim=1)
 
@@ -48,7 +46,7 @@ def per_class_recall(confusion: Tensor) -> Tensor:
 def balanced_accuracy(confusion: Tensor) -> Tensor:
     """Mean recall over the classes that have images. confusion: int64[C, C]; returns 0-dim float64.
 
-    Three of four of one class and one of two of the other: the mean of 3/4 and 1/2.
+    Example: three of four right in one class and one of two in the other give the mean of 3/4 and 1/2.
 
     >>> float(balanced_accuracy(torch.tensor([[3, 1], [1, 1]])))
     0.625
@@ -57,13 +55,13 @@ def balanced_accuracy(confusion: Tensor) -> Tensor:
 
 
 def worst_class_recall(confusion: Tensor) -> Tensor:
-    """Lowest recall of a class that has images. confusion: int64[C, C]; 0-dim float64, NaN if none has."""
+    """Lowest recall among classes with images. confusion: int64[C, C]; returns 0-dim float64, NaN if there is none."""
     recall = per_class_recall(confusion)
     return torch.where(recall.isnan().all(), torch.nan, recall.nan_to_num(nan=torch.inf).min())
 
 
 def macro_f1(confusion: Tensor) -> Tensor:
-    """Mean F1 = 2 TP / (2 TP + FP + FN) over the classes true or predicted somewhere, as in scikit-learn.
+    """Mean F1 = 2 TP / (2 TP + FP + FN) over the classes that occur as true or predicted, as in scikit-learn.
 
     confusion: int64[C, C]; returns 0-dim float64.
     """
@@ -73,18 +71,18 @@ def macro_f1(confusion: Tensor) -> Tensor:
 
 
 def nll(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean negative log likelihood in nats. logits: floating [B, C]; targets: int64[B]; 0-dim float64."""
+    """Mean negative log likelihood in nats. logits: floating [B, C]; targets: int64[B]; returns 0-dim float64."""
     return F.cross_entropy(logits.double(), targets)
 
 
 def expected_calibration_error(logits: Tensor, targets: Tensor, *, num_bins: int = 15) -> Tensor:
     """Σ_b |B_b|/B · |acc(B_b) - conf(B_b)|: Guo et al. 2017, "On Calibration of Modern Neural Networks".
 
-    The bins ((b-1)/num_bins, b/num_bins] part the confidences, the softmax's largest entry.
+    A confidence is the softmax's largest entry; bin b is ((b-1)/num_bins, b/num_bins].
     logits: floating [B, C]; targets: int64[B]; returns 0-dim float64 in [0, 1]. Raises ValueError if num_bins
     is below 1.
 
-    Two images that a model is sure of to 3/4 (its logits differ by log 3), one of them rightly: right half of the time.
+    Example: two predictions with confidence 3/4 (logits differ by log 3), one of them right: accuracy 1/2.
 
     >>> logits = torch.tensor([[3.0, 1.0], [3.0, 1.0]]).log()
     >>> round(float(expected_calibration_error(logits, torch.tensor([0, 1]))), 4)

@@ -1,4 +1,4 @@
-"""The last training of a winner, and its test: what a worker of the retest does."""
+"""The retest of a winner, in a worker: its last training and its test."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def train_and_test(
     checkpoint_dir: Path,
     start_from: str | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Train on all of data.train_indices for setup.num_epochs, read the test split once.
+    """Train on all of data.train_indices for setup.num_epochs, then read the test split once.
 
-    Returns (the seed's columns of retests.parquet, its epochs). Goes on from the newest checkpoint in checkpoint_dir,
-    if there is one. start_from: the checkpoint folder whose weights it begins with. A task that follows its retests
-    looks at the test images after each epoch; nothing is chosen by them. Raises NonFiniteLossError.
+    Returns (the seed's columns of retests.parquet, its epochs). Continues from the newest checkpoint in
+    checkpoint_dir, if any. start_from: a checkpoint folder whose weights the training begins with. A task that follows
+    its retests also reads the test images after each epoch; nothing is chosen by them. Raises NonFiniteLossError.
     """
     torch.set_num_threads(setup.numerics.num_threads)
     learner = task.learner(hparams, data, setup, start_from=start_from)
@@ -54,7 +54,7 @@ def train_and_test(
         write_checkpoint(checkpoint_dir, state, epoch=summary.epoch)
     result = {
         "seed": setup.seed,
-        "num_train": len(learner.batches.train_indices),  # a share of the labels may be less than the data
+        "num_train": len(learner.batches.train_indices),  # fewer than data.num_train with a share of the labels
         **task.test(learner, data, test),
         "train_indices_sha256": index_sha256(learner.batches.train_indices.numpy()),
         "weights_sha256": learner.weights_sha256(),

@@ -1,4 +1,4 @@
-"""What a training is told beside its hyperparameters and its data."""
+"""The settings of a training besides its hyperparameters and its data."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from trainables.hparams import Numerics
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSetup:
-    """How long, from which random numbers, how exactly and where a learner trains.
+    """The length, seed, numerics and device of a training.
 
-    num_epochs: of the whole training, also where it is stopped earlier: schedules and late phases are shares of it.
-    seed: the first weights, the order, augmentation and dropout are functions of it and of the epoch. numerics: the
-    settings that change bits. device: of the model and of the images that stay on it.
+    num_epochs: the length of the full training, even if it is stopped early: schedules and late phases are shares of
+    it. seed: initial weights, order, augmentation and dropout are functions of it and of the epoch. numerics: the
+    settings that change bits. device: where the model and the resident images are.
     """
 
     num_epochs: int

@@ -1,4 +1,4 @@
-"""What a task is to a worker: its hyperparameters, how a learner is built from them, and how it is judged."""
+"""Task, a task as workers see it: its hyperparameters, how a learner is built from them, and how it is judged."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from trainables.training.setup import TrialSetup
 
 
 def whole_images(learner: Learner, images: Tensor) -> tuple[Tensor, int]:
-    """The model_inputs of a task whose model is given an image as it is."""
+    """The model_inputs of a task whose model takes whole images."""
     return learner.batches.normalised(images), 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a Trainable trains.
+    """A task as workers see it.
 
     build_learner(hparams, data, setup): a learner at epoch 0, a function of these alone. validate(learner, data): the
-    val_* columns of epochs.parquet after an epoch, without their prefix. test(learner, data, test): columns of
-    retests.parquet. metric: the column of epochs.parquet that is tuned; score: the column of retests.parquet by which
-    arms are judged. warm_start(learner, state, hparams): begin with another learner's weights. follow(learner, data,
-    test): columns of epochs.parquet for each epoch of the retest, to look at, never to choose by. at_end(learner,
-    data): columns of epochs.parquet for a trial's last epoch. is_classifier: whether the model tells classes apart.
-    model_inputs(learner, images): what the model is given of images, uint8[B, H, W, C] on the learner's device, and
-    into how many tiles a side each is cut (1: it is whole).
+    val_* columns of epochs.parquet after an epoch, without the prefix. test(learner, data, test): columns of
+    retests.parquet. metric: the column of epochs.parquet to optimise; score: the column of retests.parquet by which
+    arms are judged. warm_start(learner, state, hparams): load another learner's weights. follow(learner, data, test):
+    columns of epochs.parquet for each epoch of the retest, to look at and never to choose by. at_end(learner, data):
+    columns of epochs.parquet for a trial's last epoch. is_classifier: whether the model predicts classes.
+    model_inputs(learner, images): the model's inputs for images, uint8[B, H, W, C] on the learner's device, and
+    into how many tiles per side each is cut (1: not cut).
     """
 
     name: str
@@ -57,10 +57,10 @@ class Task:
         *,
         start_from: str | None = None,
     ) -> Learner:
-        """A learner at epoch 0. start_from: a checkpoint folder of another learner, to begin with its weights.
+        """Build a learner at epoch 0. start_from: a checkpoint folder of another learner, whose weights to begin with.
 
-        Raises ValueError, in one sentence, for hparams that do not hold and where start_from has no intact checkpoint
-        or one of another architecture.
+        Raises ValueError, in one sentence, for invalid hparams and if start_from has no intact checkpoint or one of
+        another architecture.
         """
         validated = self._validated(hparams)
         learner = self.build_learner(validated, data, setup)

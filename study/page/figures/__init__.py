@@ -1,1 +1,1 @@
-"""The plots of the page: a data function and a draw function each."""
+"""The figures of the page: each has a data function and a draw function."""

@@ -1,4 +1,4 @@
-"""What all figures share: their declaration, the style, small multiples, legends, heat maps."""
+"""The base of all figures: their declaration, the style, small multiples, legends, heat maps."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from study.analysis import results
 from study.analysis.tables import Tables
 
 DPI = 200
-WIDTH = 7.2  # inches; shown about 900 px wide, so that 9 pt reads as 16 px
-# Okabe and Ito's palette. Colour says a role, never a name (14 arms would need 14 colours); shape repeats it.
+WIDTH = 7.2  # inches; shown about 900 px wide, so that 9 pt looks like 16 px
+# Okabe and Ito's palette. Colour shows a role, never a name (14 arms would need 14 colours); shape repeats it.
 BLACK, BLUE, SKY, ORANGE, VERMILLION = "#222222", "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
 GREY, PALE = "#8A8A8A", "#D5D5D5"
 ROLE_COLORS = {"control": BLACK, "best": VERMILLION, "other": BLUE}
@@ -54,10 +54,9 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A plot. data gives the numbers, or None where the tables hold none for it; draw never computes.
+    """A plot. data: the numbers, or None if the tables hold none for it; draw(those) computes nothing.
 
-    title and caption may name words of TaskPage.words, such as {score}. section: where it stands on the
-    page. tasks: whose pages show it; None: all pages.
+    title, caption and absent may contain names from TaskPage.words, such as {score}. section: its place on the page.
     """
 
     name: str
@@ -65,13 +64,13 @@ class Figure:
     title: str
     caption: str
     alt: Callable[[Any], str]
-    absent: str  # said instead, where data gives None
-    data: Callable[[Any], Any]  # of the Tables of a study, or of a Reproduction
+    absent: str  # the reason that is shown if data gives None
+    data: Callable[[Any], Any]  # takes the Tables of a study, or a Reproduction
     draw: Callable[[Any], Canvas]
 
 
 def png(draw: Callable[[Any], Canvas], data: Any) -> bytes:
-    """draw(data) as PNG bytes in the style of all figures; the same data give the same bytes."""
+    """Render draw(data) as PNG bytes in the common style; the same data give the same bytes."""
     with mpl.rc_context(STYLE):
         canvas = FigureCanvasAgg(draw(data))
         buffer = io.BytesIO()
@@ -80,18 +79,18 @@ def png(draw: Callable[[Any], Canvas], data: Any) -> bytes:
 
 
 def render(figure: Figure, data: Any) -> bytes:
-    """The figure of these data as PNG bytes."""
+    """Render the figure of these data as PNG bytes."""
     return png(figure.draw, data)
 
 
 def plain(text: str, width: int = 28) -> str:
-    """A name as a label: mathtext off, long names cut."""
+    """A name as a label: without mathtext, and shortened to width characters."""
     text = text if len(text) <= width else text[: width - 1] + "…"
     return text.replace("$", r"\$")
 
 
 def panels(num_panels: int, num_columns: int, panel_height: float, **options: Any) -> tuple[Canvas, list[Axes]]:
-    """Small multiples with shared scales; surplus panels are taken away."""
+    """A canvas of small multiples, and its axes; surplus panels are removed. options: those of plt.subplots."""
     num_rows = math.ceil(num_panels / num_columns)
     canvas = Canvas(figsize=(WIDTH, panel_height * num_rows + 0.85), layout="constrained")
     axes = list(canvas.subplots(num_rows, num_columns, squeeze=False, **options).flat)
@@ -108,7 +107,7 @@ def legend(canvas: Canvas, handles: Sequence[Any]) -> None:
 
 
 def roles(tables: Tables) -> dict[str, str]:
-    """Arm -> control, best (of its group) or other."""
+    """Arm -> its role: control, best (of its group) or other."""
     found = dict.fromkeys(tables.arms, "other")
     for group in tables.groups:
         found.update(dict.fromkeys(results.ranked(tables, group)[:1], "best"))
@@ -118,7 +117,7 @@ def roles(tables: Tables) -> dict[str, str]:
 
 
 def set_title(ax: Axes, text: str, width: int = 28) -> None:
-    """A panel's heading."""
+    """Set a panel's heading."""
     ax.set_title(plain(text, width), loc="left", fontweight="bold", fontsize=8.5)
 
 

@@ -1,4 +1,4 @@
-"""The figures that pages are made of. A figure is a data function and a draw function, in a file of its subject."""
+"""The catalogue of figures for pages. Each is a data function and a draw function, in the file of its subject."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ from study.page.figures.transfer import TRANSFER as TRANSFER
 from study.page.figures.tuning import BUDGET, CURVES, SURVIVORS
 
 RESULTS: tuple[Figure, ...] = (SCORES, DIFFERENCES)
-"""The first figures of every page: arms against each other, and against the control."""
+"""The first figures of every page: the arms compared with each other and with the control."""
 TUNING: tuple[Figure, ...] = (CURVES, SURVIVORS, SLICES, OWN_SLICES, BUDGET, RETEST_CURVES)
-"""The last figures of every page: how tuning and the retest went."""
+"""The last figures of every page: the course of tuning and of the retest."""

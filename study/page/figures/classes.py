@@ -1,4 +1,4 @@
-"""What the winners get right and wrong, class by class."""
+"""Figures of the winners' recalls and confusions by class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from study.page.figures.base import MAX_LABELLED_CLASSES, WIDTH, Figure, heat_ma
 
 @dataclass(frozen=True, kw_only=True)
 class Recalls:
-    """recall: index arm (best first), a column a class, %, mean over seeds; counted: what class_counts count."""
+    """Recalls in %, the mean over seeds: arms as index (best first), classes as columns. counted: see TaskPage."""
 
     recall: pd.DataFrame
     class_counts: tuple[int, ...]
@@ -58,7 +58,7 @@ def draw_recalls(data: Recalls) -> Canvas:
 
 @dataclass(frozen=True, kw_only=True)
 class Confusions:
-    """matrices: arm -> float[C, C], % of the true class (rows sum to 100), the mean over seeds."""
+    """Confusion matrices: arm -> float[C, C], % of the true class (rows sum to 100), the mean over seeds."""
 
     matrices: dict[str, np.ndarray]
     class_names: tuple[str, ...]
@@ -107,7 +107,7 @@ def draw_confusions(data: Confusions) -> Canvas:
 
 
 def recall(counted: str) -> Figure:
-    """The figure for a page whose class counts count this, such as "training images"."""
+    """The figure of recalls. counted: the noun for what class counts count, such as "training images"."""
     return Figure(
         name="recall",
         section="results",

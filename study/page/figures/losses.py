@@ -1,4 +1,4 @@
-"""Losses and accuracies of the retest over its epochs: overfitting seen, not asserted."""
+"""Figures of losses and accuracies over the epochs of the retest, which show overfitting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from study.page.figures.base import BLUE, ORANGE, SKY, VERMILLION, Figure, legen
 
 
 def retest_curves_data(tables: Tables) -> pd.DataFrame | None:
-    """arm, epoch, mean, low, high, n of the retest's training loss; low and high are the extreme seeds."""
+    """The retest's training loss: arm, epoch, mean, low, high, n; low and high are the extreme seeds."""
     epochs = tables.retest_epochs
     if epochs.empty:
         return None
@@ -26,7 +26,7 @@ def retest_curves_data(tables: Tables) -> pd.DataFrame | None:
 
 
 def _over_seeds(epochs: pd.DataFrame, column: str) -> pd.DataFrame:
-    """arm, epoch, mean, low, high, n; low and high are the extreme seeds."""
+    """A column over seeds: arm, epoch, mean, low, high, n; low and high are the extreme seeds."""
     by_epoch = epochs.dropna(subset=[column]).groupby(["arm", "epoch"])[column]
     return by_epoch.agg(mean="mean", low="min", high="max", n="count").reset_index()
 
@@ -55,7 +55,7 @@ def draw_retest_curves(data: pd.DataFrame) -> Canvas:
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """points: split (training, validation, test), arm, epoch, mean, low, high, n, in the unit of ylabel."""
+    """Curves by split. points: split (training, validation, test), arm, epoch, mean, low, high, n, in ylabel's unit."""
 
     ylabel: str
     arms: tuple[str, ...]

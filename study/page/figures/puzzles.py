@@ -1,4 +1,4 @@
-"""The pretext: puzzles before, after and solved, Sinkhorn matrices, and the trials that learnt to solve them."""
+"""Figures of the pretext: puzzles before, shuffled and solved, Sinkhorn matrices, and the trials' curves."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ _NUM_COLUMNS = 2  # puzzles side by side
 
 @dataclass(frozen=True, kw_only=True)
 class Puzzle:
-    """tiles: [n, s, s, channels or none], 0-1, in their true places. permutation[i]: the tile at place i when shuffled.
+    """A puzzle and its solution. tiles: [n, s, s, channels] or [n, s, s], 0-1, in their true places.
 
-    predicted[i]: the true place that was given to the tile at shuffled place i; sinkhorn: [n, n], its row i.
+    permutation[i]: the tile at place i of the shuffled puzzle; predicted[i]: the true place that the net gives to that
+    tile; sinkhorn: [n, n], whose row i is about that tile.
     """
 
     number: int
@@ -39,7 +40,7 @@ class Puzzle:
 
     @property
     def shuffled(self) -> np.ndarray:
-        """The tiles as the net saw them."""
+        """The tiles in shuffled order, as the net saw them."""
         return self.tiles[self.permutation]
 
     @property
@@ -51,7 +52,7 @@ class Puzzle:
 
     @property
     def wrong_places(self) -> list[int]:
-        """The places of the solution that hold another tile than theirs."""
+        """The places of the solution that hold a wrong tile."""
         return sorted(int(place) for place in self.predicted[self.predicted != self.permutation])
 
 
@@ -75,7 +76,7 @@ def _puzzle(row: Any) -> Puzzle:
 
 
 def cut(image: np.ndarray, grid: int) -> np.ndarray:
-    """[H, W, ...] -> [grid², s, s, ...], s = H // grid, row by row, of the centred window that the grid divides."""
+    """Cut [H, W, ...] into [grid², s, s, ...], s = H // grid, row by row, from the centred window of (s · grid)²."""
     side = image.shape[0] // grid
     top = (image.shape[0] - side * grid) // 2
     window = image[top : top + side * grid, top : top + side * grid]
@@ -84,7 +85,7 @@ def cut(image: np.ndarray, grid: int) -> np.ndarray:
 
 
 def joined(tiles: np.ndarray, grid: int) -> np.ndarray:
-    """The inverse of cut."""
+    """Join tiles to an image, the inverse of cut."""
     side = tiles.shape[1]
     rows = tiles.reshape(grid, grid, side, side, *tiles.shape[3:]).swapaxes(1, 2)
     return rows.reshape(grid * side, grid * side, *tiles.shape[3:])
@@ -128,7 +129,7 @@ def _outline(ax: Axes, puzzle: Puzzle) -> None:
 
 
 def sinkhorn_data(tables: Tables) -> list[Puzzle] | None:
-    """The first puzzle that was solved and the first that was not, as far as there are such."""
+    """The first puzzle that was solved and the first that was not, if they exist."""
     if tables.puzzles is None or tables.puzzles.empty:
         return None
     ordered = tables.puzzles.sort_values("number")
@@ -163,12 +164,12 @@ def draw_sinkhorn(data: list[Puzzle]) -> Canvas:
     return canvas
 
 
-# Seen on pale and on dark cells alike.
+# Visible on pale and on dark cells.
 _TRUE_PLACE: dict[str, Any] = {"fill": False, "edgecolor": VERMILLION, "linewidth": 2.2}
 _GIVEN_PLACE: dict[str, Any] = {
     "marker": "o", "linestyle": "", "color": BLACK, "markersize": 6, "markeredgecolor": "white", "zorder": 5,
 }  # fmt: skip
-# The columns whose curves are shown, and what the panel says of them.
+# Metric -> its words in the titles of panels.
 _CURVE_TITLES = {"exact_accuracy": "puzzles solved exactly", "tile_accuracy": "tiles in place"}
 
 

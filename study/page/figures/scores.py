@@ -1,4 +1,4 @@
-"""Arms against each other: test scores with intervals, and paired differences to the control."""
+"""Figures that compare arms: test scores with intervals, and paired differences to the control."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from study.core.stage import Group
 from study.page.figures.base import BLACK, BLUE, GREY, ROLE_COLORS, ROLE_MARKERS, WIDTH, Figure, legend, plain, roles
 from study.page.words import axis_label, metric_name
 
-_Reference = Callable[[pd.DataFrame, Group], pd.Series]  # a group's arms -> where its line stands, or nothing
+_Reference = Callable[[pd.DataFrame, Group], pd.Series]  # a group's arms -> where its reference line is, if any
 _DASHED: dict[str, Any] = {"color": BLACK, "linewidth": 0.9, "linestyle": (0, (4, 3))}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dots:
-    """One group's arms: arm, mean, low, high, n, role, the best first; seeds: arm, seed, value; all in % or points."""
+    """A group's dots. arms: arm, mean, low, high, n, role, best first; seeds: arm, seed, value; in % or points."""
 
     title: str
     arms: pd.DataFrame
@@ -36,7 +36,7 @@ class Dots:
 
 @dataclass(frozen=True, kw_only=True)
 class DotPlot:
-    """xlabel: what the values are; groups: a panel each, those without a retested arm left out."""
+    """A dot plot with a panel for each group that has a retested arm. xlabel: what the values are."""
 
     xlabel: str
     reference_label: str

@@ -1,4 +1,4 @@
-"""The validation score over each hyperparameter."""
+"""Figures of the validation score over each hyperparameter."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from study.page.words import axis_label
 
 SHARED_KNOBS = ("learning_rate", "momentum", "weight_decay")
 SCALE_RATIO = 20.0
-"""Of a knob whose scale was not recorded: from which ratio of its ends on a scale is not linear."""
+"""For a knob without a recorded scale: the ratio of its ends above which the scale is not linear."""
 NEAR_ONE = 0.9
-"""Of such a knob: from where on its distance to 1 is what counts."""
+"""For such a knob: the least value from which its distance to 1 is what matters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """How a knob's axis is drawn. scale: log, logit, linear or category.
+    """The axis of a knob. scale: log, logit, linear or category.
 
-    low, high: where it was searched; None where that was not recorded: then the axis ends where the values do.
+    low, high: the searched range; None if it was not recorded, and then the axis spans the values.
     """
 
     scale: str
@@ -38,7 +38,7 @@ class Axis:
 
 
 def knob_axis(tables: Tables, knob: str, values: pd.Series) -> Axis:
-    """The scale and the range in which the arms searched the knob; those of its values where they were not recorded."""
+    """The scale and range in which the arms searched the knob, or those inferred from its values if not recorded."""
     recorded = [axes[knob] for axes in (tables.summary.get("knobs") or {}).values() if knob in axes]
     if not recorded:
         return inferred_axis(values)
@@ -47,7 +47,7 @@ def knob_axis(tables: Tables, knob: str, values: pd.Series) -> Axis:
 
 
 def inferred_axis(values: pd.Series) -> Axis:
-    """Log where the values span a factor of SCALE_RATIO; logit where those near 1 do in their distance to it."""
+    """Log if the values span a factor of SCALE_RATIO; logit if all are near 1 and their distances to 1 span it."""
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         return Axis(scale="category")
     low, high = float(values.min()), float(values.max())
@@ -58,7 +58,7 @@ def inferred_axis(values: pd.Series) -> Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Slices:
-    """trials: arm, trial_id, status, is_winner, objective (%), knob, value; axes: of each knob."""
+    """Trials over knobs. trials: arm, trial_id, status, is_winner, objective (%), knob, value; axes: by knob."""
 
     ylabel: str
     arms: tuple[str, ...]
@@ -90,7 +90,7 @@ def _slices(tables: Tables, knobs: Sequence[str]) -> Slices | None:
 
 
 def _searched(tuning: pd.DataFrame, column: str) -> pd.Series | None:
-    """The column's values but for those of arms that hold it at 0: it is not searched there. None: there is none."""
+    """The column without the values of arms that fix it at 0, where it is not searched; None if it does not exist."""
     if column not in tuning:
         return None
     values = tuning[column]
@@ -104,7 +104,7 @@ def slices_data(tables: Tables) -> Slices | None:
 
 
 def own_slices_data(tables: Tables) -> Slices | None:
-    """The other hyperparameters, of each arm those that took more than one value in it."""
+    """The other hyperparameters, for each arm those that took more than one value in it."""
     names = [name.removeprefix("config/") for name in tables.trials.columns if name.startswith("config/")]
     slices = _slices(tables, [name for name in names if name not in SHARED_KNOBS])
     if slices is None:
@@ -161,8 +161,8 @@ def _short(value: float) -> str:
 
 
 def _scatter(ax: Axes, trials: pd.DataFrame) -> None:
-    """Completed filled, others hollow at their last value, the winner a diamond on top."""
-    # scatter, not a loop: one artist a kind
+    """Draw completed trials filled, others hollow at their last value, and the winner as a diamond on top."""
+    # One scatter per kind: one artist, not one per trial.
     kinds = (
         (trials["status"] == "completed") & ~trials["is_winner"],
         trials["status"] == "stopped",

@@ -1,4 +1,4 @@
-"""Post-hoc logit adjustment: what shifting a trained winner's logits by -tau log prior gives, over tau."""
+"""The figure of post-hoc logit adjustment: scores of trained winners, logits shifted by -tau log prior, over tau."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from study.page.figures.base import BLUE, GREY, VERMILLION, Figure, legend, pane
 
 
 def tau_data(tables: Tables) -> pd.DataFrame | None:
-    """A row an arm x tau: arm, tau, is_chosen, validation, mean, low, high (test over seeds, NaN: none); in %."""
+    """One row per arm and tau: arm, tau, is_chosen, validation, mean, low, high (test over seeds, or NaN); in %."""
     frames = []
     for sweep in tau_sweeps(tables):
         frame = pd.DataFrame({"arm": sweep.arm, "tau": sweep.taus, "validation": sweep.validation})

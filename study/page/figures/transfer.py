@@ -1,4 +1,4 @@
-"""What pre-training on puzzles did to the classifier: test accuracy over label fraction, and the way there."""
+"""Figures of pre-training's effect on the classifier: test accuracy over label fraction, and learning curves."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ INITIALISATION_STYLES: dict[str, dict[str, Any]] = {
     EQUAL_EPOCHS: {"color": BLUE, "marker": "o", "linestyle": "-", "label": "scratch, as many epochs"},
     JIGSAW: {"color": VERMILLION, "marker": "D", "linestyle": "-", "label": "jigsaw first"},
 }
-# Points of one x stand a little apart, so that their intervals do not cover each other: by these steps of the axis.
+# Steps by which points of the same x are moved apart, so that their intervals do not cover each other.
 X_STEPS = {SCRATCH: -1, EQUAL_EPOCHS: 0, JIGSAW: 1}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """points: initialisation, label_fraction (%), mean, low, high (%, cut at 0 and 100), n."""
+    """Scores by label share. points: initialisation, label_fraction (%), mean, low, high (%, clipped to 0-100), n."""
 
     ylabel: str
     points: pd.DataFrame
@@ -41,7 +41,7 @@ def transfer_data(tables: Tables) -> Transfer | None:
     points["initialisation"] = points["arm"].map(partial(transfer.initialisation, tables))
     points["label_fraction"] = 100 * points["arm"].map(partial(transfer.label_fraction, tables))
     points[["mean", "low", "high"]] *= 100
-    # A t-interval of few seeds may leave what is possible, and would take the axis with it.
+    # A t-interval over few seeds may exceed 0-100, and would stretch the axis.
     points[["low", "high"]] = points[["low", "high"]].clip(0, 100)
     return Transfer(ylabel=axis_label(tables.score), points=points.sort_values("label_fraction"))
 
@@ -73,7 +73,7 @@ def draw_transfer(data: Transfer) -> Canvas:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierCurves:
-    """points: title (of the group), initialisation, epoch, value (%), of each arm's winning trial."""
+    """Curves of the arms' winning trials. points: title (of the group), initialisation, epoch, value (%)."""
 
     ylabel: str
     points: pd.DataFrame

@@ -1,4 +1,4 @@
-"""How tuning went: learning curves, early stopping, and what was spent."""
+"""Figures of tuning: learning curves, early stopping, spent budgets."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ OUTCOME_COLORS = {
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePanel:
-    """points: trial_id, epoch, value (%); ends: the last point of each trial, with status, is_winner; chance: in %.
+    """A panel of curves. points: trial_id, epoch, value (%); ends: each trial's last point, with status and is_winner.
 
-    rung_epochs: of the arm, at which early stopping decided.
+    rung_epochs: the epochs at which early stopping decided in the arm; chance: in %.
     """
 
     title: str
@@ -62,7 +62,7 @@ class CurvePanel:
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """A line a trial, in panels of num_columns."""
+    """Curves, one line per trial, in num_columns columns of panels."""
 
     ylabel: str
     panels: tuple[CurvePanel, ...]
@@ -77,7 +77,7 @@ def curves_data(tables: Tables) -> Curves | None:
 def curve_panel(
     tables: Tables, stage: str, arm: str, metric: str, *, title: str, chance: float | None = None
 ) -> CurvePanel | None:
-    """The trials of one arm and stage over epochs by a column of shares; None where there is no value. chance: 0-1."""
+    """The trials of an arm and stage by a column of shares, over epochs; None if there is no value. chance: 0-1."""
     epochs = tables.epochs[(tables.epochs["stage"] == stage) & (tables.epochs["arm"] == arm)]
     epochs = epochs[epochs[metric].notna()].sort_values(["trial_id", "epoch"])
     if epochs.empty:
@@ -96,7 +96,7 @@ def curve_panel(
 
 
 def curves(found: Sequence[CurvePanel | None], *, ylabel: str, num_columns: int = 3) -> Curves | None:
-    """The panels that have values; None where none has."""
+    """The panels that have values; None if there are none."""
     present = tuple(panel for panel in found if panel is not None)
     return Curves(ylabel=ylabel, panels=present, num_columns=num_columns) if present else None
 
@@ -155,12 +155,12 @@ def _draw_trials(ax: Axes, panel: CurvePanel) -> None:
         if marker is not None:
             color = "#444444" if marker == "x" else color
             ax.plot(end.epoch, end.value, marker, color=color, markersize=4.5, zorder=5)
-        elif len(curve) == 1:  # a study of one epoch
+        elif len(curve) == 1:  # one epoch makes no line
             ax.plot(end.epoch, end.value, "o", color=color, markersize=3.5, zorder=order)
 
 
 def survivors_data(tables: Tables) -> pd.DataFrame | None:
-    """arm, column, outcome, num_trials: a column a rung ("rung at epoch 1"), the last one is the end."""
+    """arm, column, outcome, num_trials; column is "Rung at epoch N" for each rung, then "In the end"."""
     counts = results.status_counts(tables)
     if not counts.to_numpy().sum():
         return None

@@ -1,1 +1,1 @@
-"""The tasks as pages: one file a task with its title, words, headline, remarks and sections."""
+"""The tasks as pages: one file per task with its title, words, headline, remarks, sections and figures."""

@@ -1,4 +1,4 @@
-"""The page of the baseline study: models against each other, and what each made of each optimiser."""
+"""The page of the baseline study: models compared, and each model with each optimiser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from study.page.words import metric_name, optimizer_name
 
 
 def optimizers_table(tables: Tables) -> Table | None:
-    """The best validation score of each model with each optimiser, and of how many trials."""
+    """The table of each model's best validation score with each optimiser, and the number of trials."""
     cells = models_by_optimizer(tables)
     if cells.empty:
         return None

@@ -1,4 +1,4 @@
-"""The page of the cifar100 study: which recipe generalises, and which memorises."""
+"""The page of the cifar100 study: which arm generalises, and which memorises."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from study.page.task import Section, Summary, TaskPage, on_dataset
 from study.page.text import percent
 from study.page.words import dataset_title
 
-# What makes a run comparable with the published CIFAR-100 results of ResNet-18.
+# A run with these is comparable with the published CIFAR-100 results of ResNet-18.
 PUBLISHED_DATASET, PUBLISHED_MODEL, PUBLISHED_EPOCHS = "cifar100", "resnet18", 200
 
 
@@ -27,7 +27,7 @@ def _on_dataset_with_model(summary: Summary) -> str:
 
 
 def _remarks(page: TaskPage, tables: Tables) -> list[str]:
-    """The shared remarks, after what the gap between training and test says."""
+    """The generalisation gaps, followed by the shared remarks."""
     gaps, name = results.generalisation_gaps(tables), page.arm_phrase
     arms = [arm for arm in compared_arms(tables) or () if arm is not None and arm in gaps.index]
     sentences = []
@@ -38,7 +38,7 @@ def _remarks(page: TaskPage, tables: Tables) -> list[str]:
 
 
 def _published_note(tables: Tables) -> list[str]:
-    """Whether this run can be held against the published results, and what ran instead."""
+    """A note on whether this run is comparable with published results, and on what ran instead."""
     dataset, setting = tables.summary["dataset"], tables.summary["setting"]
     num_epochs = int(tables.stage(TUNE)["max_epochs"])
     published = "75.6 % with the plain recipe, 77.5 % tuned, after 200 epochs"

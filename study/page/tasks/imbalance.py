@@ -1,4 +1,4 @@
-"""The page of the imbalance study: remedies against no remedy, and what adjusting logits gives for free."""
+"""The page of the imbalance study: remedies against no remedy, and post-hoc logit adjustment of each winner."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _COUNTED = "training images after thinning"
 
 
 def _on_thinned_dataset(summary: Summary) -> str:
-    """'On CIFAR-10 with the first five classes cut to 1/10'."""
+    """The condition, such as 'On CIFAR-10 with the first five classes cut to 1/10'."""
     title, setting = dataset_title(str(summary["dataset"]["name"])), summary["setting"]
     ratio, which = float(setting["ratio"]), str(setting["classes"])
     if ratio == 1:
         return f"On {title}, all classes kept whole"
     if setting["kind"] == "step":
-        num_cut = int(summary["dataset"]["num_classes"]) // 2
-        return f"On {title} with the {which} {word(num_cut)} classes cut to 1/{ratio:g}"
+        num_thinned = int(summary["dataset"]["num_classes"]) // 2
+        return f"On {title} with the {which} {word(num_thinned)} classes cut to 1/{ratio:g}"
     return f"On {title} with class counts falling exponentially to 1/{ratio:g} ({which} class rarest)"
 
 
 def _remarks(page: TaskPage, tables: Tables) -> list[str]:
-    """The shared remarks, and what the control reaches without any training against imbalance."""
+    """The shared remarks, and the control's score with its logits adjusted after training."""
     sentences = verdict_remarks(page, tables)
     controls = set(tables.controls.values())
     for sweep in tau_sweeps(tables):
@@ -43,7 +43,7 @@ def _remarks(page: TaskPage, tables: Tables) -> list[str]:
 
 
 def tau_table(tables: Tables) -> Table | None:
-    """What post-hoc logit adjustment gives each arm's winner."""
+    """The table of post-hoc logit adjustment for each arm's winner."""
     sweeps = tau_sweeps(tables)
     if not sweeps:
         return None

@@ -43,7 +43,7 @@ _COUNTED = "training images, labelled or not"
 
 
 def _headline(page: TaskPage, tables: Tables, group: Group) -> str:
-    """What pre-training did at one label fraction: it helps only if it beats both ways to start from scratch."""
+    """The verdict on pre-training at one label fraction: it helps only if it beats both ways to start from scratch."""
     verdict = next((found for found in transfer.transfers(tables) if found.group == group), None)
     if verdict is None:
         return group_headline(page, tables, group)
@@ -153,7 +153,7 @@ def _pretext_note(tables: Tables) -> list[str]:
 
 
 def transfer_table(tables: Tables) -> Table | None:
-    """The two paired differences behind each verdict."""
+    """The table of the two paired differences behind each verdict."""
     found = transfer.transfers(tables)
     if not found:
         return None
@@ -175,7 +175,7 @@ def transfer_table(tables: Tables) -> Table | None:
 
 
 def puzzle_tables(tables: Tables) -> list[Table]:
-    """One for each arm of the pretext that completed a trial or was retested: what its winner does to puzzles."""
+    """A table of the winner's scores on puzzles for each pretext arm that completed a trial or was retested."""
     found = {arm: puzzles.puzzle_metrics(tables, arm) for arm in puzzles.pretext_arms(tables)}
     return [
         _puzzle_table(arm, puzzles.num_tiles(tables, arm), metrics)

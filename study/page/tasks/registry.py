@@ -1,4 +1,4 @@
-"""PAGES: the tasks that study.report knows, by name."""
+"""PAGES: the pages that study.report knows, by task."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PAGES: Mapping[str, TaskPage] = {
 
 
 def find_page(task: object) -> TaskPage:
-    """Raises ValueError for a task that has no page."""
+    """The page of a task. Raises ValueError if the task has none."""
     if task not in PAGES:
         raise ValueError(f"task must be one of {', '.join(PAGES)}, got {task!r}")
     return PAGES[str(task)]
 
 
 def write_page_of(run_dir: Path) -> Path:
-    """Write the page of the task that run_dir says it is of. Raises ValueError where it is no study's run directory."""
+    """Write the page of run_dir, as its task's page. Raises ValueError if it is not a study's run directory."""
     tables = load_tables(run_dir)
     return write_page_of_tables(run_dir, find_page(tables.task), tables)
