@@ -25,7 +25,7 @@ Spec = TypeVar("Spec", bound="RunSpec")
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """How the command line treats a field of a spec.
+    """An option of the command line, made from a field of a spec.
 
     group: its heading in --help. scope: "training" for settings of a single training, accepted by every verb that
     trains; "study" for the number and choice of trainings, accepted by study.run alone. is_repeated: whether the
