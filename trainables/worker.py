@@ -143,7 +143,7 @@ def worker_setup(*, num_epochs: int, seed: int, numerics: Numerics) -> TrialSetu
 def train_and_test_in_worker(
     task: Task,
     pool: TuningData,
-    cut: Callable[[TuningData], TuningData],
+    training_data: Callable[[TuningData], TuningData],
     test: TestData,
     *,
     num_epochs: int,
@@ -153,10 +153,10 @@ def train_and_test_in_worker(
 ) -> Any:
     """The retest's Ray task. Returns train_and_test's result, or the error message of a training that diverged.
 
-    cut(pool) makes the training data, here, so that Ray's object store holds the images once, not once per seed.
+    training_data(pool): what is trained on, made here, so that Ray's object store holds the images once, not per seed.
     """
     setup = worker_setup(num_epochs=num_epochs, seed=seed, numerics=numerics)
     try:
-        return train_and_test(task, cut(pool), test, setup=setup, **options)
+        return train_and_test(task, training_data(pool), test, setup=setup, **options)
     except NonFiniteLossError as error:
         return str(error)

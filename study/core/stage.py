@@ -64,7 +64,7 @@ class Stage:
         return len(self.arms) * self.trials_per_arm
 
     @property
-    def is_followed(self) -> bool:
+    def lends_weights(self) -> bool:
         """Whether another stage comes after it, which may begin with its weights."""
         return self.name != TUNE
 

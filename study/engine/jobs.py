@@ -30,7 +30,7 @@ HEARTBEAT_SECONDS = 60.0
 class Job:
     """A training with one seed, and its test.
 
-    pool, test: Ray references to the data; cut(pool) makes the training data, in the worker. folder: its checkpoints,
+    pool, test: Ray references to the data; training_data(pool): what it trains on, made in the worker. folder: its checkpoints,
     from which it continues; removed after the test unless keeps_folder. start_from: a checkpoint folder whose weights
     it begins with. after: the job that writes these weights and must finish first.
     """
@@ -41,7 +41,7 @@ class Job:
     hparams: Mapping[str, Any]
     num_epochs: int
     pool: Any
-    cut: Callable[[TuningData], TuningData]
+    training_data: Callable[[TuningData], TuningData]
     test: Any
     folder: Path
     keeps_folder: bool = False
@@ -127,7 +127,7 @@ def _started(worker: Any, job: Job, spec: RunSpec) -> Any:
     ).remote(
         job.task,
         job.pool,
-        job.cut,
+        job.training_data,
         job.test,
         hparams=job.hparams,
         num_epochs=job.num_epochs,

@@ -30,7 +30,7 @@ def retest(
     *,
     spec: StudySpec,
     stage: Stage,
-    cut: Callable[[int], Callable[[TuningData], TuningData]],
+    training_data: Callable[[int], Callable[[TuningData], TuningData]],
     ledger: Ledger,
     data: TuningData,
     test: TestData,
@@ -40,7 +40,7 @@ def retest(
 ) -> list[str]:
     """Retrain every arm's winner on every seed that the ledger does not have yet, num_slots at a time.
 
-    cut(seed)(data) makes a retest's training data of the tuning data, in its worker. A stage before another one keeps
+    training_data(seed)(data): what a retest trains on, made in its worker of the tuning data. A stage before another one keeps
     its checkpoints. Returns a line for each retest that was lost (see run_jobs): the ledger does not have it, and a
     resume repeats it.
     """
@@ -60,10 +60,10 @@ def retest(
             hparams=best[arm].hparams,
             num_epochs=stage.num_epochs(arm),
             pool=pool_ref,
-            cut=cut(seed),
+            training_data=training_data(seed),
             test=test_ref,
             folder=run_dir.resolve() / CHECKPOINTS / retest_folder(best[arm], seed),
-            keeps_folder=stage.is_followed,
+            keeps_folder=stage.lends_weights,
             start_from=start_folder(stage, ledger.book, run_dir, arm, seed),
         )
         for arm, seed in waiting

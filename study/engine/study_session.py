@@ -214,7 +214,7 @@ class StudySession(Session):
         return retest(
             spec=self._spec,
             stage=stage,
-            cut=lambda seed: partial(retest_data, thinned=thinned, subset_seed=seed),
+            training_data=lambda seed: partial(retest_data, thinned=thinned, subset_seed=seed),
             ledger=self._ledger,
             data=self._data,
             test=test_data(self._dataset),

@@ -215,7 +215,7 @@ class ReproductionSession(Session):
             hparams=run.training.hparams,
             num_epochs=run.num_epochs,
             pool=pool,
-            cut=partial(retest_data, thinned=run.thinned, subset_seed=seed),
+            training_data=partial(retest_data, thinned=run.thinned, subset_seed=seed),
             test=test,
             folder=self._folder(run.name, seed),
             keeps_folder=any(other.training.begins_with == run.name for other in self._runs.values()),

@@ -62,7 +62,7 @@ def job(name: str, folder: Path, *, seed: int = 0, after: str | None = None) -> 
         hparams={},
         num_epochs=1,
         pool=None,
-        cut=lambda data: data,
+        training_data=lambda data: data,
         test=None,
         folder=folder / name,
         keeps_folder=name == "first",

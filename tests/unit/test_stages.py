@@ -142,6 +142,6 @@ def test_puzzles_keep_their_shares_in_their_own_command(spec, data, ledger):
 
 def test_a_stage_is_what_the_page_calls_it(spec, data):
     pretext, transfer = STUDY.stages(spec, data)
-    assert (pretext.name, pretext.retest_name, pretext.is_followed) == ("pretext", "pretext_retest", True)
-    assert (transfer.name, transfer.retest_name, transfer.is_followed) == ("tune", "retest", False)
+    assert (pretext.name, pretext.retest_name, pretext.lends_weights) == ("pretext", "pretext_retest", True)
+    assert (transfer.name, transfer.retest_name, transfer.lends_weights) == ("tune", "retest", False)
     assert replace(transfer, arms=("scratch_10pct",)).num_trials == transfer.trials_per_arm
