@@ -30,9 +30,9 @@ HEARTBEAT_SECONDS = 60.0
 class Job:
     """A training with one seed, and its test.
 
-    pool, test: Ray references to the data; training_data(pool): what it trains on, made in the worker. folder: its checkpoints,
-    from which it continues; removed after the test unless keeps_folder. start_from: a checkpoint folder whose weights
-    it begins with. after: the job that writes these weights and must finish first.
+    pool, test: Ray references to the data; training_data(pool): what it trains on, made in the worker. folder: its
+    checkpoints, from which it continues; removed after the test unless keeps_folder. start_from: a checkpoint folder
+    whose weights it begins with. after: the job that writes these weights and must finish first.
     """
 
     name: str

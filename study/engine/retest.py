@@ -40,9 +40,9 @@ def retest(
 ) -> list[str]:
     """Retrain every arm's winner on every seed that the ledger does not have yet, num_slots at a time.
 
-    training_data(seed)(data): what a retest trains on, made in its worker of the tuning data. A stage before another one keeps
-    its checkpoints. Returns a line for each retest that was lost (see run_jobs): the ledger does not have it, and a
-    resume repeats it.
+    training_data(seed)(data): what a retest trains on, made in its worker of the tuning data. A stage before another
+    one keeps its checkpoints. Returns a line for each retest that was lost (see run_jobs): the ledger does not have it,
+    and a resume repeats it.
     """
     best = stage.winners(ledger.book)
     _fail_without_weights(stage, ledger, best)
