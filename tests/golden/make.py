@@ -6,6 +6,7 @@ writes FILE: for every arm of every study the SHA-256 of its weights after two e
 of a reproduction, every event of the ledger without clocks and machine; of every gallery run the page that
 its tables give. It knows the commands alone, so it runs on any version of the code: make one FILE before a change and
 one after it, and compare them with diff. The digests of weights hold for one machine and one version of PyTorch.
+recorded.json is the one of the code before it had rooms, and equals that of the code after.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import platform
 import re
 import shutil
 import sqlite3
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +59,20 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--only", default="", help="parts, such as pages,weights/imbalance")
     given = parser.parse_args()
-    found = {}
+    found: dict[str, Any] = {"machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
         for name, make in parts(Path(folder)).items():
             if not given.only or any(name.startswith(part) for part in given.only.split(",")):
                 print(name, flush=True)
                 found[name] = make()
     given.file.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def machine() -> dict[str, str]:
+    """What the digests of weights hold for."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    models = [line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")]
+    return {"processor": models[0] if models else platform.machine(), "torch": version("torch")}
 
 
 def parts(folder: Path) -> dict[str, Any]:
@@ -95,7 +105,7 @@ def run(folder: Path, name: str, verb: str, *arguments: str) -> Path:
 
 def weights(run_dir: Path) -> dict[str, str]:
     """Trial, or retest, -> the digest of its weights after the last epoch."""
-    found = {}
+    found: dict[str, Any] = {"machine": machine()}
     for kind, trial_id, payload in events(run_dir):
         if kind == "epoch":
             found[trial_id] = payload["weights_sha256"]
