@@ -26,13 +26,15 @@ RUNS = sorted(path.name for path in GALLERY.iterdir() if path.is_dir())
 def test_a_gallery_page_is_rebuilt_from_its_tables_byte_for_byte(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    rebuild = f"rebuild it and commit what changes: python -m study.report reports/gallery/{name}"
+
     def committed(figure: Figure, data: Any) -> bytes:
-        return (GALLERY / name / "figures" / f"{figure.name}.png").read_bytes()
+        picture = GALLERY / name / "figures" / f"{figure.name}.png"
+        assert picture.is_file(), f"{picture.name} is new: {rebuild}"
+        return picture.read_bytes()
 
     monkeypatch.setattr(base, "render", committed)
     run_dir = tmp_path / name
     shutil.copytree(GALLERY / name, run_dir, ignore=shutil.ignore_patterns("report.html"))
     write = write_reproduction_page if task_of(run_dir) == REPRODUCE else write_page_of
-    assert write(run_dir).read_text() == (GALLERY / name / "report.html").read_text(), (
-        f"rebuild it: python -m study.report reports/gallery/{name}"
-    )
+    assert write(run_dir).read_text() == (GALLERY / name / "report.html").read_text(), rebuild

@@ -95,7 +95,7 @@ def test_no_two_arms_are_the_same():
     def identity(arm):
         return (*sorted(arm.factors.items()), *sorted(SPACE.own_knobs(arm)))
 
-    assert len({identity(arm) for arm in ARMS.values()}) == len(ARMS) == 19
+    assert len({identity(arm) for arm in ARMS.values()}) == len(ARMS)
 
 
 @pytest.mark.parametrize(("space", "arm"), EVERY_ARM)

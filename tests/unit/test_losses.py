@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from learner_cases import SPACE, start_hparams
 from torch.nn import functional as F
 
 from trainables.hparams import ImbalanceHparams
@@ -11,19 +12,34 @@ from trainables.models.heads import HEADS
 from trainables.parts.losses import LOSSES, ldam_margins, post_hoc_adjustment, weighted_mean
 from trainables.parts.recipe_losses import RECIPE_LOSSES
 
-SCALARS = {
+# A knob has the value at which an arm of its loss starts, where the numbers below do not say otherwise.
+STARTS = {
+    knob: torch.tensor(float(value))
+    for arm in SPACE.arms
+    for knob, value in start_hparams(arm).items()
+    if knob in LOSSES[SPACE.arms[arm].factors["loss"]].needs
+}
+SCALARS = STARTS | {
     "label_smoothing": torch.tensor(0.0),
     "focal_gamma": torch.tensor(2.0),
     "ldam_max_margin": torch.tensor(0.5),
     "ldam_scale": torch.tensor(10.0),
     "balanced_softmax_tau": torch.tensor(1.0),
 }
-NEEDS = {
-    "cross_entropy": {"label_smoothing"},
-    "focal": {"focal_gamma"},
-    "ldam": {"ldam_max_margin", "ldam_scale"},
-    "balanced_softmax": {"balanced_softmax_tau"},
-}
+
+
+class Read(dict):
+    """Scalars that note which of them a loss looks at."""
+
+    def __init__(self, scalars):
+        super().__init__(scalars)
+        self.names = set()
+
+    def __getitem__(self, name):
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
 BALANCED = torch.tensor([50, 50])
 UNIFORM = torch.ones(2)
 
@@ -205,12 +221,12 @@ def test_every_loss_is_finite_for_extreme_logits(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_names_the_scalar_it_lacks(name):
     logits, targets = random_batch()
-    for missing in NEEDS.get(name, ()):
+    for missing in LOSSES[name].needs:
         given = {key: value.item() for key, value in SCALARS.items()}
         ImbalanceHparams(loss=name, **given)
         with pytest.raises(ValueError, match=missing):
             ImbalanceHparams(loss=name, **given | {missing: None})
-    needed = {key: SCALARS[key] for key in NEEDS.get(name, ())}
+    needed = {key: SCALARS[key] for key in LOSSES[name].needs}
     LOSSES[name].function(logits, targets, class_weights=UNIFORM, class_counts=BALANCED, scalars=needed)
 
 
@@ -234,8 +250,12 @@ def test_the_heads_that_losses_need_exist():
 
 
 def test_what_a_loss_needs_is_what_it_reads():
+    logits, targets = random_batch()
     for name, loss in LOSSES.items():
-        assert set(loss.needs) == NEEDS[name], name
+        scalars = Read(SCALARS)
+        loss.function(logits, targets, class_weights=UNIFORM, class_counts=BALANCED, scalars=scalars)
+        assert scalars.names == set(loss.needs), name
+    assert set(LOSSES["ldam"].needs) == {"ldam_max_margin", "ldam_scale"}
 
 
 def test_cosines_become_logits_at_ldam_s_scale_and_other_outputs_are_logits():

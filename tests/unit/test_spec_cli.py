@@ -57,11 +57,11 @@ def budget_of(spec):
 def test_the_budget_is_quick_without_a_gpu_and_standard_with_one():
     assert budget_of(spec_of("")) == ("quick", 6, 6, 9, 3, 3)
     assert spec_of("").arms == QUICK_ARMS
-    assert budget_of(spec_of("", num_gpus=1)) == ("standard", 19, 16, 27, 3, 5)
+    assert budget_of(spec_of("", num_gpus=1)) == ("standard", len(SPACE.arms), 16, 27, 3, 5)
 
 
 def test_a_preset_that_is_asked_for_is_taken_whatever_the_machine():
-    assert budget_of(spec_of("--budget full")) == ("full", 19, 48, 81, 3, 10)
+    assert budget_of(spec_of("--budget full")) == ("full", len(SPACE.arms), 48, 81, 3, 10)
     assert budget_of(spec_of("--budget quick", num_gpus=1)) == ("quick", 6, 6, 9, 3, 3)
 
 
@@ -93,9 +93,9 @@ def test_rungs_are_grace_times_powers_of_the_factor_below_the_end(options, rungs
     assert make_stage(spec, name="tune", task=IMBALANCE, space=SPACE, arms=("none",), groups=()).rungs("none") == rungs
 
 
-def test_all_arms_are_nineteen_and_their_order_is_the_catalog_s():
+def test_all_arms_are_those_of_the_space_in_its_order():
     assert spec_of("--arms all").arms == tuple(SPACE.arms)
-    assert len(spec_of("--arms all").arms) == 19
+    assert len(spec_of("--arms all").arms) >= 19
 
 
 def test_a_gap_is_filled_from_the_machine():
