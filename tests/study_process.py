@@ -181,7 +181,7 @@ def uninterrupted_study(output_dir: Path) -> tuple[Path, str, str]:
 
 @cache
 def shared_folder() -> Path:
-    """One for all test modules of this process (see xdist_group), removed with it."""
+    """One for all test modules of this process (see ONE_STUDY in conftest.py), removed with it."""
     folder = tempfile.TemporaryDirectory(prefix="studies-")
     _kept_alive.append(folder)
     return Path(folder.name)

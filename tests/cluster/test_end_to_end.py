@@ -34,7 +34,7 @@ from study_process import (
 
 from study.records import tables as records
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("whole")]  # with test_resume, which compares with it
+pytestmark = pytest.mark.timeout(600)
 
 RUNGS = (1, 2)  # grace 1, factor 2, below 4 epochs
 NOISE = re.compile(r"\bINFO\b|WARNING|Warning|Traceback|ray::|Trial status|\(pid=|\bE0\d{3}\b|\x1b|Error")

@@ -35,9 +35,6 @@ from study_process import (
 
 pytestmark = pytest.mark.timeout(900)
 
-WHOLE = pytest.mark.xdist_group("whole")  # with test_end_to_end, whose study it is
-TWO_SLOTS = pytest.mark.xdist_group("two slots")
-HISTORIES = [pytest.param("killed_twice", marks=WHOLE), pytest.param("two_slots", marks=TWO_SLOTS)]
 NUM_TRIALS = len(ARMS) * TRIALS_PER_ARM
 NUM_RETESTS = len(ARMS) * RETEST_SEEDS
 
@@ -127,7 +124,6 @@ def mid_retest(run_dir: Path) -> bool:
     return len(of_kind(ledger_events(run_dir), "retest")) >= 2
 
 
-@WHOLE
 def test_the_cuts_were_where_they_should_be(killed_twice):
     first, second = killed_twice.cuts
     assert 4 <= len(finished_trials(first)) < NUM_TRIALS
@@ -137,7 +133,7 @@ def test_the_cuts_were_where_they_should_be(killed_twice):
     assert 2 <= len(of_kind(second, "retest")) < NUM_RETESTS
 
 
-@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("history", ["killed_twice", "two_slots"])
 def test_everything_that_was_recorded_is_kept_and_nothing_is_done_twice(history, request):
     history = request.getfixturevalue(history)
     events = ledger_events(history.run_dir)
@@ -154,7 +150,7 @@ def test_everything_that_was_recorded_is_kept_and_nothing_is_done_twice(history,
     assert len(of_kind(events, "retest")) == NUM_RETESTS
 
 
-@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("history", ["killed_twice", "two_slots"])
 def test_the_tables_of_a_resumed_study_have_the_right_totals(history, request):
     run_dir = request.getfixturevalue(history).run_dir
     trials = read_rows(run_dir, "trials")
@@ -170,7 +166,6 @@ def test_the_tables_of_a_resumed_study_have_the_right_totals(history, request):
     assert len(summary["sessions"]) == 3
 
 
-@WHOLE
 def test_a_resumed_study_is_the_uninterrupted_one_bit_for_bit(killed_twice, whole):
     """Configurations, every epoch's weights and metrics, decisions, winners and retests; only clocks differ."""
     for table in TABLES:
@@ -185,7 +180,6 @@ def test_a_resumed_study_is_the_uninterrupted_one_bit_for_bit(killed_twice, whol
     assert cut["dataset"] == uncut["dataset"]
 
 
-@WHOLE
 def test_events_come_in_the_order_of_the_uninterrupted_study(killed_twice, whole):
     kinds = ("asked", "epoch", "rung", "finished", "retest")
 
@@ -195,7 +189,6 @@ def test_events_come_in_the_order_of_the_uninterrupted_study(killed_twice, whole
     assert story(killed_twice.run_dir) == story(whole)
 
 
-@WHOLE
 def test_resuming_a_complete_study_trains_nothing_and_leaves_the_tables_equal(killed_twice):
     run_dir = killed_twice.run_dir
     events = ledger_events(run_dir)
@@ -208,7 +201,6 @@ def test_resuming_a_complete_study_trains_nothing_and_leaves_the_tables_equal(ki
     assert read_summary(run_dir)["state"] == "complete"
 
 
-@TWO_SLOTS
 def test_of_two_studies_begun_at_once_under_one_name_one_works(two_slots):
     status, stdout, stderr = two_slots.notes["loser"]
     assert status == 2
@@ -218,7 +210,6 @@ def test_of_two_studies_begun_at_once_under_one_name_one_works(two_slots):
     assert len(of_kind(two_slots.cuts[0], "session")) == 1
 
 
-@TWO_SLOTS
 def test_ctrl_c_ends_a_study_cleanly_with_what_is_done(two_slots):
     status, stdout, stderr = two_slots.notes["interrupted"]
     assert status == 130
@@ -237,7 +228,6 @@ def test_ctrl_c_ends_a_study_cleanly_with_what_is_done(two_slots):
     assert two_slots.notes["tables"]["retests"] == []
 
 
-@TWO_SLOTS
 def test_a_run_that_is_worked_on_cannot_be_resumed(two_slots):
     status, stdout, stderr = two_slots.notes["second resume"]
     assert status == 2
@@ -246,7 +236,6 @@ def test_a_run_that_is_worked_on_cannot_be_resumed(two_slots):
     assert "is being worked on by another process" in stderr
 
 
-@TWO_SLOTS
 def test_resuming_says_nothing_but_its_own_lines(two_slots):
     assert two_slots.notes["stderr"] == ""
 

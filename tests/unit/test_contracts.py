@@ -59,15 +59,11 @@ TASKS = {task.name: task for task in (BASELINE, IMBALANCE, PRETEXT_TASK, TRANSFE
 
 @pytest.mark.parametrize(
     "command",
-    # A process each, mypy first: it takes most of a minute where its cache is empty.
     [
-        pytest.param([sys.executable, "-m", "mypy"], marks=pytest.mark.xdist_group("mypy")),
-        pytest.param([sys.executable, "-m", "ruff", "check", "."], marks=pytest.mark.xdist_group("ruff")),
-        pytest.param([sys.executable, "-m", "ruff", "format", "--check", "."], marks=pytest.mark.xdist_group("ruff")),
-        pytest.param(
-            [shutil.which("lint-imports", path=str(Path(sys.executable).parent)) or "lint-imports"],
-            marks=pytest.mark.xdist_group("import-linter"),
-        ),
+        [sys.executable, "-m", "mypy"],
+        [sys.executable, "-m", "ruff", "check", "."],
+        [sys.executable, "-m", "ruff", "format", "--check", "."],
+        [shutil.which("lint-imports", path=str(Path(sys.executable).parent)) or "lint-imports"],
     ],
     ids=["mypy", "ruff", "format", "import-linter"],
 )
