@@ -67,6 +67,7 @@ TASKS = {task.name: task for task in (BASELINE, IMBALANCE, PRETEXT_TASK, TRANSFE
     ],
     ids=["mypy", "ruff", "format", "import-linter"],
 )
+@pytest.mark.timeout(400)  # mypy with a cold cache, beside other tests
 def test_the_tools_have_nothing_to_say(command):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
