@@ -6,7 +6,7 @@ writes FILE: for every arm of every study the SHA-256 of its weights after two e
 of a reproduction, every event of the ledger without clocks and machine; of every gallery run the page that
 its tables give. It knows the commands alone, so it runs on any version of the code: make one FILE before a change and
 one after it, and compare them with diff. The digests of weights hold for one machine and one version of PyTorch.
-recorded.json is the one of the code before it had rooms, less the digest of each single event; the code after equals it.
+recorded.json is the one of the code before it had rooms, less the digests of single events; the code after equals it.
 """
 
 from __future__ import annotations
