@@ -24,7 +24,10 @@ Tables = Mapping[str, Mapping[str, Any]]
 
 
 class Hparams(BaseModel):
-    """The hyperparameters common to all tasks. warmup: the share of training during which the learning rate rises."""
+    """The hyperparameters common to all tasks. warmup: the share of training during which the learning rate rises.
+
+    decays_everything: whether weight decay is on biases and normalisation too, the default of torch's optimisers.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     tables: ClassVar[Tables] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "augmentation": AUGMENTATIONS}
@@ -38,6 +41,7 @@ class Hparams(BaseModel):
     warmup: float = Field(0.0, ge=0, le=0.5)
     batch_size: int = Field(128, ge=2)
     augmentation: str = "crop_flip"
+    decays_everything: bool = False
 
     @model_validator(mode="after")
     def _parts_are_known_and_have_what_they_need(self) -> Self:
@@ -138,9 +142,9 @@ class ImbalanceHparams(ClassifierHparams):
 class RecipeHparams(ImbalanceHparams):
     """A source system's classifier as its report states it, faults and natural epoch lengths included.
 
-    decays_everything: weight decay on biases and normalisation too, the default of torch's optimisers. vertical_flip:
-    whether it is among the views of augment_all, or replaced by a second brightness view; doubles_tail: whether that
-    set holds the tail classes twice. full_batch_share: the probability that mask_in_loop leaves a batch full.
+    vertical_flip: whether it is among the views of augment_all, or replaced by a second brightness view; doubles_tail:
+    whether that set holds the tail classes twice. full_batch_share: the probability that mask_in_loop leaves a batch
+    full.
     """
 
     tables: ClassVar[Tables] = {**ImbalanceHparams.tables, "loss": RECIPE_LOSSES, "sampler": NATURAL_SAMPLERS}

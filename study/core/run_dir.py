@@ -21,6 +21,11 @@ LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
 
 
+def resume_command(run_dir: Path) -> str:
+    """The command that continues the run."""
+    return f"python -m study.resume {run_dir}"
+
+
 def require_place(spec: RunSpec) -> None:
     """Raise StudyError if the run directory exists or cannot be made."""
     if spec.name is not None and spec.run_dir.exists():
@@ -96,6 +101,4 @@ def settings_of(run_dir: Path) -> dict[str, Any]:
 
 
 def _taken(run_dir: Path) -> StudyError:
-    return StudyError(
-        f"{run_dir} exists already: choose another --name, or continue it by python -m study.resume {run_dir}"
-    )
+    return StudyError(f"{run_dir} exists already: choose another --name, or continue it by {resume_command(run_dir)}")

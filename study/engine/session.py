@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from study.core.ledger import SESSION, SESSION_END, Event, Ledger
+from study.core.run_dir import resume_command
 from study.core.spec import RunSpec
 from study.core.text import duration
 from study.engine.cluster import Cluster
@@ -18,10 +19,6 @@ from study.records.provenance import describe_machine, describe_versions, git_co
 from study.records.summary import State
 
 INTERRUPTED = 130  # the exit status, as after Ctrl-C
-
-
-def resume_command(run_dir: Path) -> str:
-    return f"python -m study.resume {run_dir}"
 
 
 class Session(ABC):

@@ -16,14 +16,14 @@ import torch
 from study.core.commands import command_line
 from study.core.errors import StudyError
 from study.core.ledger import Book, Ledger, TrialRecord
-from study.core.run_dir import CHECKPOINTS, locked, new_run
+from study.core.run_dir import CHECKPOINTS, locked, new_run, resume_command
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.core.text import plural
 from study.engine.cluster import connected, num_slots
 from study.engine.console import StudyConsole
 from study.engine.retest import retest, retest_seeds
-from study.engine.session import Session, resume_command
+from study.engine.session import Session
 from study.engine.signals import raise_interrupt, signals_to
 from study.engine.tuning import tune_arms
 from study.page.render import write_page

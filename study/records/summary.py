@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from study.core.commands import command_line, winner_settings
 from study.core.ledger import Book, Ledger, TrialRecord
+from study.core.run_dir import resume_command
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.tasks.study import Study
@@ -35,7 +36,7 @@ def write_summary(
         "task": spec.task,
         "state": state,
         "command": book.sessions[0]["command"],
-        "resume_command": f"python -m study.resume {spec.run_dir}",
+        "resume_command": resume_command(spec.run_dir),
         "dataset": last["dataset"],
         "setting": study.setting(spec),
         "arms": list(main.arms),

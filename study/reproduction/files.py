@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from study.core.ledger import Book, Ledger
-from study.engine.session import resume_command
+from study.core.run_dir import resume_command
 from study.records.summary import State
 from study.records.tables import RUN_EPOCHS, RUNS, write_table
 from study.reproduction.recipe import Recipe

@@ -15,14 +15,14 @@ import torch
 from study.core.commands import option_words
 from study.core.errors import StudyError, last_line
 from study.core.ledger import Book, Ledger
-from study.core.run_dir import CHECKPOINTS, locked, new_run, require_place, settings_of
+from study.core.run_dir import CHECKPOINTS, locked, new_run, require_place, resume_command, settings_of
 from study.core.spec import validated
 from study.core.text import duration, plural
 from study.engine.cluster import connected, num_slots
 from study.engine.console import StudyConsole
 from study.engine.jobs import Job, Outcome, run_jobs
 from study.engine.retest import fresh_seeds, record_outcome
-from study.engine.session import Session, resume_command
+from study.engine.session import Session
 from study.engine.signals import raise_interrupt, signals_to
 from study.records.provenance import describe_dataset
 from study.records.summary import State

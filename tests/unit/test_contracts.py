@@ -95,6 +95,13 @@ def test_no_two_arms_are_the_same():
     assert len({identity(arm) for arm in ARMS.values()}) == len(ARMS)
 
 
+def test_the_readme_counts_the_remedies_and_names_every_data_set():
+    readme = (ROOT / "README.md").read_text()
+    words = {18: "eighteen", 19: "nineteen", 20: "twenty", 21: "twenty-one", 22: "twenty-two"}
+    assert f"{words[len(ARMS) - 1]} remedies and the control" in readme
+    assert [name for name in SOURCES if name not in readme] == []
+
+
 @pytest.mark.parametrize(("space", "arm"), EVERY_ARM)
 def test_every_arm_says_what_it_does_in_a_line(space, arm):
     found = SPACES[space][0].arms[arm]

@@ -78,7 +78,7 @@ def build_learner_of(
     memory_format = torch.channels_last if setup.numerics.channels_last else torch.contiguous_format
     model = model.to(device=setup.device, memory_format=memory_format)  # type: ignore[call-overload]
     optimizer = OPTIMIZERS[hparams.optimizer](
-        decay_groups(model, hparams.weight_decay, lr_scales, decays_everything=knobs.get("decays_everything", False)),
+        decay_groups(model, hparams.weight_decay, lr_scales, decays_everything=hparams.decays_everything),
         hparams.learning_rate,
         hparams.momentum,
     )
