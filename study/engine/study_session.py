@@ -28,7 +28,7 @@ from study.engine.signals import raise_interrupt, signals_to
 from study.engine.tuning import tune_arms
 from study.page.render import write_page
 from study.page.task import TaskPage
-from study.records.provenance import describe_dataset
+from study.records.provenance import data_lines, describe_dataset
 from study.records.summary import State, write_summary
 from study.records.tables import write_records
 from study.tasks.resolve import checked, resolved
@@ -173,7 +173,8 @@ class StudySession(Session):
 
     def introduce(self, slots: int) -> None:
         spec, data, say = self._spec, self._data, self._console.say
-        say(f"data: {self._dataset.origin}")
+        for line in data_lines(self._dataset):
+            say(line)
         counts = data.class_counts
         each = ", ".join(map(str, counts)) if len(counts) <= 10 else f"{counts.min()} to {counts.max()}"
         say(f"      training {data.num_train} images ({each} a class)")

@@ -164,17 +164,19 @@ def _selection_remark(verdict: Verdict, name: Callable[[str], str]) -> str:
     )
 
 
-def data_sentence(page: TaskPage, summary: Mapping[str, Any]) -> str:
+def data_sentences(page: TaskPage, summary: Mapping[str, Any]) -> list[str]:
+    """What the data are, and what was repaired, passed over or found odd in them."""
     dataset = summary["dataset"]
     counts = [int(count) for count in dataset["class_counts"]]
     each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
     source = origin_text(str(dataset["name"]), str(dataset["origin"]))
-    return (
+    facts = (
         f"Data: {source}. {int(dataset['num_classes']):,} classes; {int(dataset['num_train']):,} "
         f"{page.counted} ({each} a class), {int(dataset['num_val']):,} "
         f"validation and {int(dataset['num_test']):,} test images of {dataset['image_size']} × "
         f"{dataset['image_size']} pixels."
     )
+    return [facts, *dataset.get("remarks", [])]  # runs made before there were remarks have none
 
 
 def state_sentence(state: str, what: str = "study") -> str | None:

@@ -108,7 +108,7 @@ def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> 
         name=summary["name"],
         headlines=answers.headlines(page, tables),
         remarks=answers.remarks(page, tables),
-        data_sentence=answers.data_sentence(page, summary),
+        data_sentences=answers.data_sentences(page, summary),
         state_sentence=answers.state_sentence(summary["state"]),
         resume_command=summary.get("resume_command") if summary["state"] != "complete" else None,
         first_table=page.first_table(tables),

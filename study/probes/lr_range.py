@@ -20,7 +20,7 @@ from study.core.start_points import rate_text, start_knob
 from study.page.figures.base import png
 from study.probes.lr_range_figures import draw_lr_range, lr_range_data
 from study.probes.lr_range_files import FIGURE, write_lr_range
-from study.records.provenance import describe_dataset, describe_machine, describe_versions, git_commit
+from study.records.provenance import data_lines, describe_dataset, describe_machine, describe_versions, git_commit
 from study.tasks.resolve import checked, resolved
 from study.tasks.study import Study, load_data
 from trainables.data.types import TuningData
@@ -45,7 +45,7 @@ def run_range_test(study: Study, values: Mapping[str, Any], own: Mapping[str, An
     folder = spec.output_dir / (values.get("name") or f"lr-range-{spec.name}")
     stage, arm = _tested(study, study.stages(spec, data), own.get("arm"))
     learner = _learner(stage, arm, spec, data)
-    print(f"data: {dataset.origin}")
+    print(*data_lines(dataset), sep="\n")
     print(f"test: {arm}, up to {settings.num_steps} steps, {settings.schedule} to {settings.max_lr:g}")
     result = lr_range(learner, settings)
 

@@ -20,6 +20,7 @@ def describe_dataset(dataset: ImageDataset, data: TuningData) -> dict[str, Any]:
     return {
         "name": dataset.name,
         "origin": dataset.origin,
+        "remarks": list(dataset.remarks),
         "fingerprint": data.fingerprint,
         "num_classes": data.num_classes,
         "class_names": list(data.class_names),
@@ -32,6 +33,11 @@ def describe_dataset(dataset: ImageDataset, data: TuningData) -> dict[str, Any]:
         "superclass_names": list(data.superclass_names) if data.superclass_names else None,
         "superclass_of": list(data.superclass_of) if data.superclass_of else None,
     }
+
+
+def data_lines(dataset: ImageDataset) -> list[str]:
+    """What the console says about a data set: where it came from, and each remark."""
+    return [f"data: {dataset.origin}", *(f"note: {remark}" for remark in dataset.remarks)]
 
 
 def describe_machine(*, cpus: float, gpus: float) -> dict[str, Any]:

@@ -205,13 +205,16 @@ def warnings(reproduction: Reproduction) -> list[tuple[str, str]]:
 
 
 def data_sentences(reproduction: Reproduction) -> list[str]:
-    """A sentence a data set that was found."""
-    return [
+    """A sentence a data set that was found, and the remarks on it."""
+    sentences = []
+    for name, dataset in reproduction.summary.datasets.items():
         # Recipes set no validation apart.
-        f"Data: {origin_text(name, dataset.origin)}. {dataset.num_classes:,} classes; "
-        f"{dataset.num_train + (dataset.num_val or 0):,} training and {dataset.num_test:,} test images."
-        for name, dataset in reproduction.summary.datasets.items()
-    ]
+        sentences.append(
+            f"Data: {origin_text(name, dataset.origin)}. {dataset.num_classes:,} classes; "
+            f"{dataset.num_train + (dataset.num_val or 0):,} training and {dataset.num_test:,} test images."
+        )
+        sentences += dataset.remarks
+    return sentences
 
 
 # --- where the numbers differ -------------------------------------------------------------------------------------

@@ -82,6 +82,7 @@ class DatasetRecord(Record):
 
     name: str | None = None
     origin: str
+    remarks: tuple[str, ...] = ()
     fingerprint: str | None = None
     num_classes: int
     class_names: tuple[str, ...] | None = None

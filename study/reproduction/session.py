@@ -24,7 +24,7 @@ from study.engine.jobs import Job, Outcome, run_jobs
 from study.engine.retest import fresh_seeds, record_outcome
 from study.engine.session import Session
 from study.engine.signals import raise_interrupt, signals_to
-from study.records.provenance import describe_dataset
+from study.records.provenance import data_lines, describe_dataset
 from study.records.summary import State
 from study.reproduction.files import write_reproduction
 from study.reproduction.page import write_reproduction_page
@@ -266,7 +266,8 @@ class ReproductionSession(Session):
     def introduce(self, slots: int) -> None:
         say = self._console.say
         for dataset in self._datasets.values():
-            say(f"data: {dataset.origin}")
+            for line in data_lines(dataset):
+                say(line)
         runs = [run for run in self._runs.values() if run.not_run is None]
         recipes = sum(run.kind == "recipe" for run in runs)
         say(

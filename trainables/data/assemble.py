@@ -54,4 +54,5 @@ def assemble_dataset(
         superclass_of=decoded.superclass_of,
         superclass_names=decoded.superclass_names,
         val_indices=val_indices,
+        remarks=decoded.remarks,
     )

@@ -24,7 +24,7 @@ ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 # Part of every cache key: increase it when decoding, resizing or a source's own split changes.
 CACHE_VERSION = 1
 META_NAME = "meta.json"
-META_FIELDS = ("fingerprint", "class_names", "superclass_of", "superclass_names")
+META_FIELDS = ("fingerprint", "class_names", "superclass_of", "superclass_names", "remarks")
 TEMPORARY_PREFIX = ".tmp-"
 STALE_SECONDS = 24 * 3600
 
@@ -34,7 +34,8 @@ class Decoded:
     """A decoded data set: uint8[N, H, W, C] images and int64[N] labels of both splits.
 
     superclass_of: class -> superclass, a position in superclass_names; None if there are none. fingerprint: hex
-    SHA-256 over the arrays (type, shape, contents), the class names and the superclasses, if any.
+    SHA-256 over the arrays (type, shape, contents), the class names and the superclasses, if any. remarks: as in
+    ImageDataset, of the decoding.
     """
 
     train_images: np.ndarray
@@ -45,6 +46,7 @@ class Decoded:
     fingerprint: str
     superclass_of: tuple[int, ...] | None = None
     superclass_names: tuple[str, ...] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def make_decoded(
@@ -56,6 +58,7 @@ def make_decoded(
     class_names: Sequence[str],
     superclass_of: Sequence[int] | None = None,
     superclass_names: Sequence[str] | None = None,
+    remarks: Sequence[str] = (),
 ) -> Decoded:
     """Convert the arrays to their dtypes, contiguous, and compute the fingerprint."""
     arrays: dict[str, np.ndarray] = {
@@ -64,7 +67,7 @@ def make_decoded(
         "test_images": np.ascontiguousarray(test_images, dtype=np.uint8),
         "test_labels": np.ascontiguousarray(test_labels, dtype=np.int64),
     }
-    return _from_arrays(arrays, class_names, superclass_of, superclass_names)
+    return _from_arrays(arrays, class_names, superclass_of, superclass_names, remarks)
 
 
 def load_or_decode(folder: Path, key: str, decode: Callable[[], Decoded]) -> Decoded:
@@ -120,6 +123,7 @@ def _from_arrays(
     class_names: Sequence[str],
     superclass_of: Sequence[int] | None,
     superclass_names: Sequence[str] | None,
+    remarks: Sequence[str],
 ) -> Decoded:
     contents: list[Any] = [[[name, _array_sha256(arrays[name])] for name in ARRAY_NAMES], class_names]
     if superclass_of is not None:
@@ -130,6 +134,7 @@ def _from_arrays(
         fingerprint=hashlib.sha256(json.dumps(contents).encode()).hexdigest(),
         superclass_of=None if superclass_of is None else tuple(superclass_of),
         superclass_names=None if superclass_names is None else tuple(superclass_names),
+        remarks=tuple(remarks),
     )
 
 
@@ -150,8 +155,10 @@ def _read(directory: Path) -> Decoded | None:
     try:
         meta = json.loads((directory / META_NAME).read_text())
         arrays = {name: np.load(directory / f"{name}.npy", mmap_mode=None, allow_pickle=False) for name in ARRAY_NAMES}
-        # .get: copies made before superclasses existed have none.
-        decoded = _from_arrays(arrays, meta["class_names"], meta.get("superclass_of"), meta.get("superclass_names"))
+        names = meta["class_names"]
+        # .get: copies made before these existed have none.
+        nested = meta.get("superclass_of"), meta.get("superclass_names")
+        decoded = _from_arrays(arrays, names, *nested, meta.get("remarks", ()))
     # NumPy raises MemoryError for a flipped bit in a header, and EOFError for an empty file.
     except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError):
         return None

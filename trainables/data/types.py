@@ -22,6 +22,7 @@ class ImageDataset:
     images, num_val_per_class of each class, if the source chooses them; None if they are to be drawn.
     fingerprint: hex SHA-256 over the arrays, the class names and the superclasses, if any.
     superclass_of: class -> superclass, a position in superclass_names; both are None if there are no superclasses.
+    remarks: what was repaired, passed over or found odd while loading, a sentence each, for console and page.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ImageDataset:
     superclass_of: tuple[int, ...] | None = None
     superclass_names: tuple[str, ...] | None = None
     val_indices: np.ndarray | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
