@@ -146,7 +146,7 @@ class StartTrial:
     def _take(self, name: str, distribution: BaseDistribution, axis: dict[str, Any], start: Any) -> Any:
         value = self._values.get(name, start)
         if value is None or not fits(value, distribution):
-            value = _middle(distribution)
+            value = middle(distribution)
         self.params[name], self.distributions[name], self.axes[name] = value, distribution, axis
         return value
 
@@ -170,7 +170,7 @@ def fits(value: Any, distribution: BaseDistribution) -> bool:
     return bool(distribution.low <= value <= distribution.high)
 
 
-def _middle(distribution: BaseDistribution) -> Any:
+def middle(distribution: BaseDistribution) -> Any:
     """The middle of a range (the geometric mean of a logarithmic one), or the first of several choices."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[0]

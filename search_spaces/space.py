@@ -97,21 +97,28 @@ class SearchSpace:
     def axes(self, arm: Arm) -> dict[str, dict[str, Any]]:
         """The axis of each knob that may vary in the arm, as JSON; see Knob.axis.
 
-        Knobs are collected at the start point and at points with other choices made. If a knob's range depends on a
-        choice, low and high span all its ranges.
+        If a knob's range depends on a choice, low and high span all its ranges.
         """
         axes: dict[str, dict[str, Any]] = {}
-        seen = set()
-        branches: list[dict[str, Any]] = [{}]
-        for chosen in branches:  # branches grows in this loop
-            trial, _ = self._start(replace(arm, start={**arm.start, **chosen}))
+        for trial in self.branches(arm):
             for name, axis in trial.axes.items():
                 axes[name] = _spanning(axes.get(name, axis), axis)
-                for choice in getattr(trial.distributions[name], "choices", ()):
+        return axes
+
+    def branches(self, arm: Arm) -> list[StartTrial]:
+        """The arm's start point, and others with another choice made, until each choice of each knob was made once."""
+        trials: list[StartTrial] = []
+        seen = set()
+        pending: list[dict[str, Any]] = [{}]
+        for chosen in pending:  # which grows in this loop
+            trial, _ = self._start(replace(arm, start={**arm.start, **chosen}))
+            trials.append(trial)
+            for name, distribution in trial.distributions.items():
+                for choice in getattr(distribution, "choices", ()):
                     if (name, choice) not in seen:
                         seen.add((name, choice))
-                        branches.append({**chosen, name: choice})
-        return axes
+                        pending.append({**chosen, name: choice})
+        return trials
 
     def starting_at(self, values: Mapping[str, str], arm_names: Sequence[str]) -> SearchSpace:
         """The space with these start values, given as text: {knob: value} for all arms, {arm.knob: value} for one.

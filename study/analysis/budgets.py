@@ -49,6 +49,13 @@ def arm_budgets(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def num_repeats(tables: Tables) -> int:
+    """The number of tuning trials with the configuration of an earlier trial of their arm."""
+    tuning = tables.tuning
+    configuration = ["arm", *(column for column in map(str, tuning) if column.startswith("config/"))]
+    return int(tuning[configuration].astype("string").duplicated().sum())
+
+
 def least_equal_budgets(budgets: pd.DataFrame) -> pd.DataFrame:
     """The arms that should have spent alike (one group, trials of equal length) and differ most in images."""
     alike = [frame for _, frame in budgets.groupby(["group", "full_epochs"], sort=False)]

@@ -13,13 +13,17 @@ import optuna
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from search_spaces.declarations import StartTrial, middle
 from search_spaces.space import Arm, SearchSpace
 from study.core.ledger import ASKED, FINISHED, Event, Ledger, TrialRecord, finished
 from study.core.stage import Stage
+from study.engine.optuna_names import NamedTrial, OptunaNames, suggest
 from trainables.common.seeds import derive_seed
 
 # Samplers that keep state in the Optuna study: their position in a sequence, or a generation.
 KEEP_STATE = frozenset({"qmc", "cmaes"})
+# Samplers that model only what all trials have, or the first one had: to them, a trial has the knobs of every branch.
+WANT_ALL_KNOBS = frozenset({"qmc", "cmaes", "gp"})
 
 MakeConfig = Callable[[TrialRecord], dict[str, Any]]
 
@@ -124,6 +128,7 @@ class ArmProposer:
     def __init__(self, *, stage: Stage, arm: Arm) -> None:
         self._stage, self._task, self._space, self._arm = stage, stage.task, stage.space, arm
         self.study = optuna.create_study(direction="maximize" if stage.task.mode == "max" else "minimize")
+        self._names = OptunaNames(stage.space.branches(arm))
         self._open: dict[str, optuna.Trial] = {}
         # The arm's first trials, which no sampler proposes.
         self._given = (
@@ -137,23 +142,31 @@ class ArmProposer:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """(params, hyperparameters) of the arm's trial of that number. known: its params in the ledger, if any."""
         given = self._given[number] if number < len(self._given) else None
-        if known is not None or given is not None:
-            self.study.enqueue_trial(dict(known or given or {}))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about experimental samplers, and enqueued values outside the range
-            self.study.sampler = self._sampler(number)
-            trial = self.study.ask()
-            if known is not None and given is None and self._stage.searcher in KEEP_STATE:
-                self._propose_unheard(trial)
-            hparams = self._space.sample(self._arm, trial)
+        params = known if known is not None else given
+        if params is not None:
+            self.study.enqueue_trial(self._inner_params(params, complete=given is not None))
+        self.study.sampler = self._sampler(number)
+        trial = self.study.ask()
+        if known is not None and given is None and self._stage.searcher in KEEP_STATE:
+            _ = trial.relative_params  # proposed in vain, so that the state advances as when first asked for
+        named = NamedTrial(trial, self._names)
+        hparams = self._space.sample(self._arm, named)
+        if self._stage.searcher in WANT_ALL_KNOBS:
+            self.study.sampler = _Middle()  # where the sampler itself has no proposal
+            for name, distribution in self._names.distributions.items():
+                if name not in trial.params:
+                    suggest(trial, name, distribution)
         self._open[trial_id] = trial
-        return dict(trial.params), hparams
+        return named.params, hparams
 
-    def _propose_unheard(self, trial: optuna.Trial) -> None:
-        """Let the sampler propose in vain, so that its state advances as when the trial was first asked for."""
-        frozen = self.study.trials[trial.number]
-        search_space = self.study.sampler.infer_relative_search_space(self.study, frozen)
-        self.study.sampler.sample_relative(self.study, frozen, search_space)
+    def _inner_params(self, params: Mapping[str, Any], *, complete: bool) -> dict[str, Any]:
+        """params by their names inside Optuna. complete: with those of other branches, where a sampler wants them."""
+        trial = StartTrial(params)
+        self._space.sample(self._arm, trial)
+        inner = self._names.inner_params(trial)
+        if complete and self._stage.searcher in WANT_ALL_KNOBS:
+            return {**{name: middle(d) for name, d in self._names.distributions.items()}, **inner}
+        return inner
 
     def tell(self, record: TrialRecord) -> None:
         """End the trial in Optuna as it really ended: COMPLETE, PRUNED at its last step, or FAIL."""
@@ -194,7 +207,17 @@ class ArmProposer:
             ),
             "grid": lambda: optuna.samplers.RandomSampler(seed=seed),
         }
-        return samplers[self._stage.searcher]()
+        with warnings.catch_warnings():
+            # TPE's group and QMCSampler are "experimental": Optuna may change how they are called. Versions are pinned.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return samplers[self._stage.searcher]()
+
+
+class _Middle(optuna.samplers.RandomSampler):
+    """Proposes the middle of every range: for knobs of branches that a trial is not of."""
+
+    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+        return middle(param_distribution)
 
 
 def grid_points(space: SearchSpace, arm: Arm, num_points: int) -> list[dict[str, Any]]:

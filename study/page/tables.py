@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.analysis import results
-from study.analysis.budgets import MAX_IMAGE_SPREAD, arm_budgets, image_spread, least_equal_budgets
+from study.analysis.budgets import MAX_IMAGE_SPREAD, arm_budgets, image_spread, least_equal_budgets, num_repeats
 from study.analysis.tables import Tables
 from study.core.stage import TUNE
 from study.core.text import NOTHING, duration, listed, plural
@@ -202,6 +202,11 @@ def budget_sentences(tables: Tables) -> list[str]:
         "would have taken in full.",
         *before,
     ]
+    if repeats := num_repeats(tables):
+        sentences.append(
+            f"The searcher proposed again what an arm had tried before in {plural(repeats, 'trial')}: with another "
+            "seed, so not in vain, but with nothing new to choose."
+        )
     if spread <= MAX_IMAGE_SPREAD:
         sentences.append(
             f"The images of arms that were to spend alike differ by at most {percent(spread)} % of the largest (limit "

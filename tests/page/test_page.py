@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,17 @@ def test_budget_warning_from_ten_percent_spread(tmp_path: Path, factor: float, i
     if warning is not None:
         assert "a spread of 11.0 % of the larger (limit 10 %)" in warning
         assert f"{round(0.89 * 9 * IMAGES_PER_EPOCH) * 6:,}"[:4] in warning
+
+
+def test_a_configuration_that_was_proposed_twice_is_counted(tmp_path: Path) -> None:
+    tables, _ = undrawn(write_run(tmp_path))
+    assert not any("tried before" in sentence for sentence in page_tables.budget_sentences(tables))
+    trials = tables.trials.copy()
+    second, third = trials.index[trials["arm"] == "focal"][1:3]
+    configuration = [column for column in trials if column.startswith("config/")]
+    trials.loc[third, configuration] = trials.loc[second, configuration]
+    sentences = page_tables.budget_sentences(replace(tables, trials=trials))
+    assert any("what an arm had tried before in 1 trial:" in sentence for sentence in sentences)
 
 
 def test_budget_warning_names_early_stopping_as_the_reason(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -382,3 +383,18 @@ def test_no_grid_is_longer_than_asked_for_and_none_repeats_a_point(arm, num_poin
 def test_optuna_reads_the_tuned_metric(ledger):
     assert IMBALANCE.metric == METRIC
     assert make_searcher(make_stage(), ledger).optuna_study("none").direction == optuna.study.StudyDirection.MAXIMIZE
+
+
+def test_no_sampler_warns_of_anything(ledger, recwarn, caplog):
+    """Nothing is silenced but that an interface is experimental: a range that changes, or a fixed value, would warn."""
+    for sampler in SAMPLERS:
+        stage = make_stage(arms=("none",), trials_per_arm=5, max_epochs=2, searcher=sampler)
+        proposer = make_searcher(stage, ledger)._proposers["none"]
+        for number in range(5):
+            _, hparams = proposer.ask(number, str(number))
+            value = value_of(hparams, 1)
+            proposer.tell(
+                SimpleNamespace(trial_id=str(number), epochs=[], status="completed", value=lambda _, v=value: v)
+            )
+    assert not recwarn.list
+    assert not caplog.records
