@@ -5,22 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
 LEVEL = 0.95
+LEAST_SD_STEPS = 0.5  # of a score that moves in steps of one test image: what lies between two steps is not seen
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean and its two-sided t-interval. low and high are None if n < 2: one value has no spread."""
+    """A mean and its two-sided t-interval. low and high are None if n < 2: one value has no spread.
+
+    num_comparisons: the number of intervals, this one included, that hold together at LEVEL.
+    """
 
     mean: float
     low: float | None
     high: float | None
     n: int
-    level: float = LEVEL
+    num_comparisons: int = 1
 
     @property
     def half_width(self) -> float | None:
@@ -32,8 +38,11 @@ class Interval:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def t_interval(values: Sequence[float] | pd.Series, level: float = LEVEL) -> Interval:
+def t_interval(values: Sequence[float] | pd.Series, *, num_comparisons: int = 1, least_sd: float = 0.0) -> Interval:
     """Mean and two-sided Student t-interval, n - 1 degrees of freedom. Raises ValueError for none or missing values.
+
+    num_comparisons: how many such intervals are to hold together at LEVEL (Bonferroni). least_sd: what the standard
+    deviation counts at least.
 
     Example: for 1, 2 and 3, s = 1 and the quantile with 2 degrees of freedom is 4.3027, so ± 4.3027 / √3 = 2.4841.
 
@@ -41,23 +50,40 @@ def t_interval(values: Sequence[float] | pd.Series, level: float = LEVEL) -> Int
     >>> interval.mean, round(interval.half_width, 4), interval.n
     (2.0, 2.4841, 3)
     """
-    sample = pd.Series(values, dtype="float64")
-    if sample.empty or sample.isna().any():
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.size == 0 or np.isnan(sample).any():
         raise ValueError(f"values must be one or more numbers, got {list(sample)}")
     n, mean = len(sample), float(sample.mean())
     if n < 2:
-        return Interval(mean=mean, low=None, high=None, n=n, level=level)
-    half_width = float(stats.t.ppf((1 + level) / 2, n - 1)) * float(sample.std(ddof=1)) / math.sqrt(n)
-    return Interval(mean=mean, low=mean - half_width, high=mean + half_width, n=n, level=level)
+        return Interval(mean=mean, low=None, high=None, n=n, num_comparisons=num_comparisons)
+    half_width = float(half_widths(sample.std(ddof=1), n, num_comparisons=num_comparisons, least_sd=least_sd))
+    return Interval(mean=mean, low=mean - half_width, high=mean + half_width, n=n, num_comparisons=num_comparisons)
 
 
-def paired_difference(treated: pd.Series, control: pd.Series, level: float = LEVEL) -> Interval | None:
+def half_widths(sd: Any, n: Any, *, num_comparisons: int, least_sd: float) -> Any:
+    """Half the width of t-intervals, from standard deviations and numbers of values, at least 2: numbers or arrays."""
+    quantile = stats.t.ppf(1 - (1 - LEVEL) / num_comparisons / 2, n - 1)
+    return quantile * np.maximum(sd, least_sd) / np.sqrt(n)
+
+
+def paired_difference(
+    treated: pd.Series, control: pd.Series, *, num_comparisons: int = 1, step: float = 0.0
+) -> Interval | None:
     """The t-interval of treated - control over the seeds that both have; None if they share none.
 
-    Both are scores indexed by seed. The same seed means the same training subset in every arm, hence pairs.
+    Both are scores indexed by seed. The same seed means the same training subset in every arm, hence pairs. step: what
+    one test image is worth in the score. On few test images, seeds often differ by the same number of images, by
+    chance: their spread counts half a step at least.
     """
     differences = (treated - control).dropna()
-    return t_interval(differences, level) if len(differences) else None
+    if not len(differences):
+        return None
+    return t_interval(differences, num_comparisons=num_comparisons, least_sd=LEAST_SD_STEPS * step)
+
+
+def test_images_half_width(score: float, num_images: int) -> float:
+    """Half the width of the 95 % interval of a share of right answers over the choice of test images (normal)."""
+    return float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt(score * (1 - score) / num_images)
 
 
 def interval_columns(interval: Interval) -> dict[str, float | int]:

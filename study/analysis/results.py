@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from study.analysis.intervals import LEVEL, Interval, interval_columns, paired_difference, t_interval
+from study.analysis.intervals import (
+    LEAST_SD_STEPS,
+    Interval,
+    half_widths,
+    interval_columns,
+    paired_difference,
+    t_interval,
+)
 from study.analysis.tables import Tables, knob
 from study.core.stage import TUNE, Group
 
@@ -33,11 +43,9 @@ class Verdict:
     num_arms: int  # retested
     is_control_retested: bool
     challenger: str | None  # the best arm that is not the control
-    difference: Interval | None  # challenger - control, paired
-    adjusted: Interval | None  # the same at the Bonferroni level; None for fewer than two comparisons
-    num_comparisons: int  # arms that share at least one seed with the control
-    measurably_above_control: tuple[str, ...]  # at 95 %, unadjusted
-    indistinguishable_from_best: tuple[str, ...]  # paired interval of best - arm includes 0 or does not exist
+    difference: Interval | None  # challenger - control, paired, one of those of `differences_to_control`
+    above_control: tuple[str, ...]  # by the same intervals, which hold together
+    may_be_best: tuple[str, ...]  # a 95 % confidence set for the best arm, see `_may_be_best`
     chosen_on_validation: str | None  # the retested arm with the best validation score: no test value chose it
     chosen_on_validation_score: Interval | None
 
@@ -85,9 +93,8 @@ def arm_scores(tables: Tables) -> pd.DataFrame:
     """One row per retested arm, the best of each group first: group, arm, mean, low, high, n of the score (0-1)."""
     found = []
     for group in tables.groups:
-        for arm in ranked(tables, group):
-            interval = t_interval(seed_scores(tables.main_retests, arm, tables.score))
-            found.append({"group": group.title, "arm": arm, **interval_columns(interval)})
+        for arm, scores in scores_by_arm(tables, group).items():
+            found.append({"group": group.title, "arm": arm, **interval_columns(t_interval(scores))})
     return pd.DataFrame(found, columns=["group", "arm", "mean", "low", "high", "n"])
 
 
@@ -98,21 +105,54 @@ def arm_differences(tables: Tables) -> pd.DataFrame:
     """
     found = []
     for group in tables.groups:
-        for arm in ranked(tables, group):
-            difference = _difference(tables, arm, group.control)
-            if arm != group.control and difference is not None:
-                found.append({"group": group.title, "arm": arm, **interval_columns(difference)})
+        for arm, difference in differences_to_control(tables, group).items():
+            found.append({"group": group.title, "arm": arm, **interval_columns(difference)})
     return pd.DataFrame(found, columns=["group", "arm", "mean", "low", "high", "n"])
 
 
-def _difference(tables: Tables, arm: str, control: str | None, level: float = LEVEL) -> Interval | None:
-    if control is None:
-        return None
-    return paired_difference(
-        seed_scores(tables.main_retests, arm, tables.score),
-        seed_scores(tables.main_retests, control, tables.score),
-        level,
-    )
+def scores_by_arm(tables: Tables, group: Group) -> dict[str, pd.Series]:
+    """The test scores of the group's retested arms, the best first, each indexed by seed."""
+    found = dict(list(tables.main_retests.set_index("seed").groupby("arm")[tables.score]))
+    return {arm: found[arm].sort_index() for arm in ranked(tables, group)}
+
+
+def differences_to_control(tables: Tables, group: Group) -> dict[str, Interval]:
+    """Arm -> its paired difference to the group's control (0-1), the best arm first.
+
+    The intervals hold together at 95 % (Bonferroni), so that of arms that are all equal one is called better in at most
+    5 % of studies, however many they are. An arm that shares no seed with the control is absent.
+    """
+    scores = scores_by_arm(tables, group)
+    if group.control not in scores:
+        return {}
+    control = scores[group.control]
+    comparable = [arm for arm in scores if arm != group.control and len(scores[arm].index.intersection(control.index))]
+    return {
+        arm: difference
+        for arm in comparable
+        if (
+            difference := paired_difference(
+                scores[arm], control, num_comparisons=len(comparable), step=tables.score_step
+            )
+        )
+    }
+
+
+def _may_be_best(scores: Mapping[str, pd.Series], step: float) -> tuple[str, ...]:
+    """The arms that no other arm is measurably above: a 95 % confidence set for the best arm, as in Gupta (1965).
+
+    Each arm is compared with all others, paired, at the Bonferroni level for these. So the best arm is in the set in
+    at least 95 % of studies; and of arms that are all equal one remains alone in at most 5 %.
+    """
+    by_seed = pd.DataFrame(dict(scores)).to_numpy()  # NaN where an arm lacks a seed
+    differences = by_seed[:, :, None] - by_seed[:, None, :]
+    n = np.isfinite(differences).sum(axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of pairs that share no seed, or one
+        means, sds = np.nanmean(differences, axis=0), np.nanstd(differences, axis=0, ddof=1)
+    half = half_widths(sds, np.maximum(n, 2), num_comparisons=max(len(scores) - 1, 1), least_sd=LEAST_SD_STEPS * step)
+    is_above = (n >= 2) & (means - half > 0)
+    return tuple(arm for arm, is_below in zip(scores, is_above.any(axis=0), strict=True) if not is_below)
 
 
 def arm_table(tables: Tables) -> pd.DataFrame:
@@ -150,17 +190,11 @@ def generalisation_gaps(tables: Tables) -> pd.Series:
 
 
 def verdict(tables: Tables, group: Group) -> Verdict:
-    """Judge a group's retests: the best arm, its difference to the control, and the arms indistinguishable from it."""
+    """Judge a group's retests: the best arm, its difference to the control, and the arms that may be the best."""
     order, control = ranked(tables, group), group.control
-    scores = {arm: seed_scores(tables.main_retests, arm, tables.score) for arm in order}
-    challengers = [arm for arm in order if arm != control]
-    differences = {arm: _difference(tables, arm, control) for arm in challengers}
-    num_comparisons = sum(difference is not None for difference in differences.values())
-    challenger = challengers[0] if challengers else None
-    adjusted = None
-    if challenger is not None and num_comparisons > 1:
-        adjusted = _difference(tables, challenger, control, 1 - (1 - LEVEL) / num_comparisons)
-    to_best = {arm: paired_difference(scores[order[0]], scores[arm]) for arm in order[1:]}
+    scores = scores_by_arm(tables, group)
+    differences = differences_to_control(tables, group)
+    challenger = next((arm for arm in order if arm != control), None)
     validation = winners(tables.trials).set_index("arm")["objective"]
     validated = [arm for arm in order if arm in validation.index]
     chosen = max(validated, key=lambda arm: validation[arm], default=None)
@@ -171,15 +205,9 @@ def verdict(tables: Tables, group: Group) -> Verdict:
         num_arms=len(order),
         is_control_retested=control in scores,
         challenger=challenger,
-        difference=differences[challenger] if challenger else None,
-        adjusted=adjusted,
-        num_comparisons=num_comparisons,
-        measurably_above_control=tuple(
-            arm for arm, value in differences.items() if value and value.excludes_zero and value.mean > 0
-        ),
-        indistinguishable_from_best=tuple(
-            arm for arm, value in to_best.items() if value is None or not value.excludes_zero
-        ),
+        difference=differences.get(challenger) if challenger else None,
+        above_control=tuple(arm for arm, value in differences.items() if value.excludes_zero and value.mean > 0),
+        may_be_best=_may_be_best(scores, tables.score_step),
         chosen_on_validation=chosen,
         chosen_on_validation_score=t_interval(scores[chosen]) if chosen else None,
     )

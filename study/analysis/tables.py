@@ -57,6 +57,11 @@ class Tables:
         return str(self.summary["score"])
 
     @property
+    def score_step(self) -> float:
+        """What one test image is worth in a score, 0-1."""
+        return 1 / int(self.summary["dataset"]["num_test"])
+
+    @property
     def objective(self) -> str:
         """The column of epochs that the main stage optimised, 0-1."""
         return str(self.summary["objective"])

@@ -17,13 +17,14 @@ class TauSweep:
     """The sweep of an arm's winner: logits shifted by -tau log prior before argmax (Menon et al. 2021), for each tau.
 
     taus: ascending; validation: the winning trial's balanced accuracy at each tau, 0-1; test: that of the retest, one
-    row per seed, one column per tau; None if the arm was not retested.
+    row per seed, one column per tau; None if the arm was not retested. step: what one test image is worth.
     """
 
     arm: str
     taus: tuple[float, ...]
     validation: tuple[float, ...]
     test: pd.DataFrame | None
+    step: float
 
     @property
     def chosen(self) -> float:
@@ -40,7 +41,9 @@ class TauSweep:
     @property
     def test_difference(self) -> Interval | None:
         """The score at the chosen tau minus that at 0, paired by seed: both are of the same trained model."""
-        return None if self.test is None else intervals.paired_difference(self.test[self.chosen], self.test[0.0])
+        if self.test is None:
+            return None
+        return intervals.paired_difference(self.test[self.chosen], self.test[0.0], step=self.step)
 
 
 def tau_sweeps(tables: Tables) -> list[TauSweep]:
@@ -61,6 +64,7 @@ def tau_sweeps(tables: Tables) -> list[TauSweep]:
                     taus=taus,
                     validation=tuple(float(value) for value in validation[winners[arm]]),
                     test=test.sort_index() if len(test) else None,
+                    step=tables.score_step,
                 )
             )
     return sweeps

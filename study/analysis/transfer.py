@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from study.analysis import intervals, results
-from study.analysis.intervals import LEVEL, Interval
+from study.analysis.intervals import Interval
 from study.analysis.tables import Tables
 from study.core.stage import Group
 
@@ -63,8 +63,11 @@ def _sign(difference: Interval) -> int:
     return int(math.copysign(1, difference.mean)) if difference.excludes_zero else 0
 
 
-def transfers(tables: Tables, level: float = LEVEL) -> list[Transfer]:
-    """One Transfer for each group whose pre-trained arm was retested. level: that of the paired intervals."""
+def transfers(tables: Tables, num_comparisons: int = 2) -> list[Transfer]:
+    """One Transfer for each group whose pre-trained arm was retested.
+
+    num_comparisons: how many differences are to hold together; 2: those of each group.
+    """
     found = []
     for group in tables.groups:
         scores = {
@@ -75,7 +78,11 @@ def transfers(tables: Tables, level: float = LEVEL) -> list[Transfer]:
         jigsaw = scores.get(JIGSAW, pd.Series(dtype="float64"))
         if len(jigsaw):
             to_scratch, to_equal_epochs = (
-                intervals.paired_difference(jigsaw, scores[other], level) if other in scores else None
+                intervals.paired_difference(
+                    jigsaw, scores[other], num_comparisons=num_comparisons, step=tables.score_step
+                )
+                if other in scores
+                else None
                 for other in (SCRATCH, EQUAL_EPOCHS)
             )
             found.append(

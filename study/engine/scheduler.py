@@ -27,10 +27,11 @@ class Decision:
 
 
 def asha_decision(value: float, peers: Sequence[float], *, reduction_factor: int, mode: str) -> Decision:
-    """Decide whether a trial continues at a rung (ASHA's stopping variant, Li et al. 2020, as in Ray and Syne Tune).
+    """Decide whether a trial continues at a rung (the stopping variant of ASHA, Li et al. 2020, by Ray's rule).
 
     It continues if its value is at least the (1 - 1/reduction_factor) quantile of the peers that reached the rung
     before it; the first arrival continues. A value that is not finite never does, and does not enter the quantile.
+    Syne Tune counts the value itself among its peers, and so stops more trials at rungs that few have reached.
 
     Example: among the peers 1, 2 and 3, the best third begins at the 2/3 quantile, 2 + 1/3.
 

@@ -6,19 +6,25 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from study.analysis import results
-from study.analysis.intervals import LEVEL
+from study.analysis.intervals import LEVEL, test_images_half_width
 from study.analysis.results import Verdict
 from study.analysis.tables import Tables, knob
 from study.core.stage import Group
 from study.core.text import listed
 from study.page.task import TaskPage
-from study.page.text import distance_text, level_text, paired_text, percent, score_text, span
+from study.page.text import adjusted_text, distance_text, level_text, paired_text, percent, score_text
 from study.page.words import metric_name, optimizer_name, origin_text
 
-NOT_THE_SEARCH = (
-    "The intervals are over the retest's seeds, not over the search: each arm was tuned once, and another "
-    "search of its size might have found it another configuration."
-)
+
+def not_covered(tables: Tables) -> str:
+    """What the intervals leave out: the search, and the choice of the test images."""
+    num_test, score = int(tables.summary["dataset"]["num_test"]), float(tables.main_retests[tables.score].mean())
+    return (
+        "The intervals are over the retest's seeds, not over the search: each arm was tuned once, and another "
+        "search of its size might have found it another configuration. Nor are they over the test images: on another "
+        f"{num_test:,} a score would come out up to about {percent(test_images_half_width(score, num_test))} points "
+        "higher or lower (95 %), differences less."
+    )
 
 
 def headlines(page: TaskPage, tables: Tables) -> list[str]:
@@ -110,7 +116,7 @@ def remarks(page: TaskPage, tables: Tables) -> list[str]:
 
 
 def verdict_remarks(page: TaskPage, tables: Tables) -> list[str]:
-    """Remarks on each group's verdict: how its best arm was picked, corrections, indistinguishable arms."""
+    """Remarks on each group's verdict: how its best arm was picked, who else is above the control, who may be best."""
     return [remark for group in tables.groups for remark in _group_remarks(page, tables, group)]
 
 
@@ -120,31 +126,20 @@ def _group_remarks(page: TaskPage, tables: Tables, group: Group) -> list[str]:
         return []
     best, control = name(verdict.best), name(str(group.control))
     sentences = [_selection_remark(verdict, name)]
-    if verdict.adjusted is not None and verdict.adjusted.low is not None and verdict.adjusted.high is not None:
-        span_text = span(verdict.adjusted.low, verdict.adjusted.high)
-        outcome = "excludes" if verdict.adjusted.excludes_zero else "includes"
-        sentences.append(
-            f"Adjusted for the {verdict.num_comparisons} comparisons with {control} (Bonferroni: "
-            f"each interval at {level_text(verdict.adjusted.level)}), the difference {name(str(verdict.challenger))} "
-            f"− {control} lies within {span_text} points, which {outcome} 0."
-        )
-    above = [name(arm) for arm in verdict.measurably_above_control if arm != verdict.best]
-    if above:
-        sentences.append(
-            f"Also above {control} with a paired {level_text(LEVEL)} interval that excludes 0, "
-            f"unadjusted: {listed(above)}."
-        )
-    sentences.append(NOT_THE_SEARCH)
+    above = [name(arm) for arm in verdict.above_control if arm != verdict.best]
+    if above and verdict.difference is not None:
+        sentences.append(f"Also measurably above {control}{adjusted_text(verdict.difference)}: {listed(above)}.")
+    sentences.append(not_covered(tables))
     if verdict.score.n < 2:
         sentences.append(f"With one seed no arm can be told from {best}.")
-    elif verdict.indistinguishable_from_best:
-        sentences.append(
-            f"Not distinguishable from {best} (paired {level_text(LEVEL)} interval of the difference to it includes 0, "
-            f"unadjusted): {listed([name(arm) for arm in verdict.indistinguishable_from_best])}."
-        )
+    elif len(verdict.may_be_best) == verdict.num_arms:
+        sentences.append(f"With {level_text(LEVEL)} confidence, no arm is ruled out as the best one.")
+    elif len(verdict.may_be_best) == 1:
+        sentences.append(f"With {level_text(LEVEL)} confidence, {best} is the best of the {verdict.num_arms} arms.")
     else:
         sentences.append(
-            f"Every other arm is below {best} with a paired {level_text(LEVEL)} interval that excludes 0, unadjusted."
+            f"With {level_text(LEVEL)} confidence, the best of the {verdict.num_arms} arms is one of "
+            f"{listed([name(arm) for arm in verdict.may_be_best])}."
         )
     return sentences
 

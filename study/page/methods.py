@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from study.analysis import budgets, results
+from study.analysis import budgets
 from study.analysis.tables import Tables
 from study.core.stage import TUNE
 from study.core.text import NOTHING, duration, plural
@@ -17,8 +17,6 @@ from study.page.words import metric_name
 
 def methods(page: TaskPage, tables: Tables) -> list[str]:
     budget, dataset = tables.summary["budget"], tables.summary["dataset"]
-    is_adjusted = any(results.verdict(tables, group).num_comparisons > 1 for group in tables.groups)
-    adjusted = " Where a statement is called adjusted, it is by Bonferroni's correction for the comparisons it names."
     return [
         f"Split. {int(dataset['num_val']):,} validation images were cut from the training set, balanced over the "
         f"classes. {page.split}",
@@ -30,8 +28,11 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
         f"Retest. Each winner was retrained on {plural(int(budget['retest_seeds']), 'fresh seed')} on {page.retest}; "
         f"the same seeds in all arms, so that differences are paired. {page.test}",
         "Intervals. Two-sided 95 % Student t-intervals over seeds, n − 1 degrees of freedom; differences are taken "
-        f"seed by seed ({page.shared}). They cover the randomness of what a seed chooses, not that of the search: "
-        f"each arm was tuned once.{adjusted if is_adjusted else ''}",
+        f"seed by seed ({page.shared}), and the intervals of all arms of a group to its control hold together at 95 % "
+        "(Bonferroni). A spread of less than half a test image counts as half a test image. The arms that may be the "
+        "best are those that no other is measurably above, each compared with all others at Bonferroni's level "
+        "(Gupta 1965). All this covers the randomness of what a seed chooses, not that of the search, for each arm was "
+        "tuned once, nor that of the test images.",
         *page.notes(tables),
     ]
 

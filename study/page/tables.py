@@ -54,8 +54,9 @@ def arms_table(page: TaskPage, tables: Tables) -> Table:
     gap = " Gap: training minus test accuracy at the last epoch, in points." * ("generalisation_gap" in page.metrics)
     return Table(
         caption=f"Test results of each arm's winner, {over}, the best arm first{' in its group' * (len(controls) > 1)}"
-        ". ± is half the width of the 95 % t-interval; differences are paired by seed, their 95 % intervals not "
-        "adjusted. Accuracies, F1, recall and ECE (15 bins) in %, differences in points, NLL in nats."
+        ". ± is half the width of the 95 % t-interval; differences are paired by seed, and the intervals of a "
+        "group's hold together at 95 %. Accuracies, F1, recall and ECE (15 bins) in %, differences in points, NLL in "
+        "nats."
         f"{gap} Validation score: of the winning tuning trial. Trials: completed / stopped early / failed.",
         columns=tuple(column.title for column in columns),
         rows=tuple(tuple(column.cell(row) for column in columns) for row in rows),

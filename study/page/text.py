@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from study.analysis.intervals import Interval
+from study.analysis.intervals import LEVEL, Interval
 from study.core.text import NOTHING
 
 
@@ -52,25 +52,34 @@ def score_text(score: Interval) -> str:
     if score.low is None or score.high is None:
         return f"{percent(score.mean)} % (one seed, so no interval)"
     low, high = max(score.low, 0.0), min(score.high, 1.0)  # a t-interval over few seeds may exceed 0-1
-    return f"{percent(score.mean)} % ({level_text(score.level)} interval {span(low, high)}, n = {score.n} seeds)"
+    return f"{percent(score.mean)} % ({level_text(LEVEL)} interval {span(low, high)}, n = {score.n} seeds)"
 
 
 def paired_text(difference: Interval, score: Interval) -> str:
-    """'(paired interval 1.5–6.5)' for a difference that is given without its sign ('points below')."""
+    """'(paired interval 1.5–6.5, adjusted for 5 comparisons)', of a difference without its sign ('points below')."""
     if difference.low is None or difference.high is None:
         return "(one pair of seeds, so no interval)"
     low, high = difference.low, difference.high
     if difference.mean < 0:
         low, high = -high, -low
     shared = "" if difference.n == score.n else f" over the {difference.n} seeds that both share"
-    return f"(paired interval {span(low, high)}{shared})"
+    return f"(paired interval {span(low, high)}{shared}{adjusted_text(difference)})"
+
+
+def adjusted_text(difference: Interval) -> str:
+    """', adjusted for 5 comparisons', or nothing if there is only one."""
+    return f", adjusted for {difference.num_comparisons} comparisons" if difference.num_comparisons > 1 else ""
 
 
 def distance_text(difference: Interval, other: str) -> str:
-    """A difference in words: '4.0 points above scratch', or 'level with scratch' if it rounds to 0.0."""
-    if points(difference.mean) == "0.0":
-        return f"level with {other}"
-    return f"{percent(abs(difference.mean))} points {'above' if difference.mean >= 0 else 'below'} {other}"
+    """A difference in words: '4.0 points above scratch', or 'level with scratch' if it rounds to 0.0.
+
+    One that rounds to 0.0 and is measurable is 'less than 0.1 points above scratch'.
+    """
+    side = "above" if difference.mean >= 0 else "below"
+    if points(difference.mean) != "0.0":
+        return f"{percent(abs(difference.mean))} points {side} {other}"
+    return f"less than 0.1 points {side} {other}" if difference.excludes_zero else f"level with {other}"
 
 
 def mean_cell(mean: float | None, low: float | None, high: float | None, n: float | None = None) -> str:

@@ -202,11 +202,21 @@ def test_remarks_adjust_for_comparisons_and_name_who_cannot_be_told_apart(tmp_pa
     text = " ".join(answers.remarks(find_page(tables.task), tables))
     assert "focal was picked as the best of 3 arms by these same test scores" in text
     # Two comparisons, 97.5 %: t(2, .9875) = 6.2053, half-width 6.2053 * .01 / 1.732051 = .035827
-    assert "2 comparisons with none (Bonferroni: each interval at 97.5 %)" in text
-    assert "lies within 0.4–7.6 points, which excludes 0" in text
-    # focal - class_balanced: .01 -.01 .01, half-width .0287
-    assert "Not distinguishable from focal (paired 95 % interval of the difference to it includes 0" in text
-    assert "unadjusted): class_balanced." in text
+    assert "4.0 points above no remedy (paired interval 0.4–7.6, adjusted for 2 comparisons)" in headline(tables)
+    # class_balanced - none: .03 .04 .04, half-width 6.2053 * .005774 / 1.732051 = .020684
+    assert "Also measurably above none, adjusted for 2 comparisons: class_balanced." in text
+    # focal - class_balanced: .01 -.01 .01
+    assert "With 95 % confidence, the best of the 3 arms is one of focal and class_balanced." in text
+    # 1.96 * sqrt(.6989 * .3011 / 10000): the mean of the nine scores
+    assert "on another 10,000 a score would come out up to about 0.9 points higher or lower" in text
+
+
+def test_a_measurable_difference_that_rounds_to_nothing_is_not_called_level(tmp_path: Path) -> None:
+    tables = set_scores(
+        write_run(tmp_path / "run"), {"none": [0.6601, 0.6702, 0.6803], "focal": [0.6605, 0.6706, 0.6807]}
+    )
+    assert "less than 0.1 points above no remedy (paired interval 0.0–0.1)" in headline(tables)
+    assert "level" not in headline(tables)
 
 
 # --- the budget

@@ -56,12 +56,26 @@ def test_paired_difference_matches_the_hand_worked_one() -> None:
     interval = intervals.paired_difference(treated, control)
     assert interval is not None
     assert (interval.mean, interval.low, interval.high) == pytest.approx((0.04, 0.015159, 0.064841), abs=2e-6)
-    # At 99 %, t(2, .995) = 9.9248: half-width .057301, so that 0 is inside.
-    stricter = intervals.paired_difference(treated, control, level=0.99)
+    # One of five that hold together: at 99 %, t(2, .995) = 9.9248: half-width .057301, so that 0 is inside.
+    stricter = intervals.paired_difference(treated, control, num_comparisons=5)
     assert stricter is not None
     assert stricter.half_width == pytest.approx(0.057301, abs=2e-6)
     assert interval.excludes_zero
     assert not stricter.excludes_zero
+
+
+def test_equal_differences_of_a_few_test_images_are_no_interval_of_width_zero() -> None:
+    # 100 test images, each seed one apart: s counts .005, so ± 4.3027 * .005 / 1.732051 = .012421, and 0 is inside.
+    treated, control = scores({1: 0.71, 2: 0.72, 3: 0.75}), scores({1: 0.70, 2: 0.71, 3: 0.74})
+    interval = intervals.paired_difference(treated, control, step=0.01)
+    assert interval is not None
+    assert interval.half_width == pytest.approx(0.012421, abs=2e-6)
+    assert not interval.excludes_zero
+
+
+def test_another_set_of_test_images_moves_a_score_by_the_binomial_spread() -> None:
+    # 1.95996 * sqrt(.8 * .2 / 400) = 1.95996 * .02
+    assert intervals.test_images_half_width(0.8, 400) == pytest.approx(0.0391993)
 
 
 def test_paired_difference_uses_shared_seeds_only() -> None:
@@ -149,17 +163,27 @@ def test_survivors_of_a_rung_reach_the_next(tmp_path: Path) -> None:
 def test_verdict_names_a_clear_best_arm_and_adjusts_for_all_comparisons(tmp_path: Path) -> None:
     tables = load_tables(write_run(tmp_path / "run", lift={"weighted_sampler": 0.15}))
     verdict = results.verdict(tables, tables.groups[0])
-    assert (verdict.best, verdict.challenger, verdict.num_comparisons) == (
-        "weighted_sampler",
-        "weighted_sampler",
-        5,
-    )
+    assert (verdict.best, verdict.challenger) == ("weighted_sampler", "weighted_sampler")
     assert verdict.difference is not None
-    assert verdict.adjusted is not None
+    assert verdict.difference.num_comparisons == 5
     assert verdict.difference.excludes_zero
-    assert verdict.adjusted.level == pytest.approx(0.99)
-    assert verdict.adjusted.half_width > verdict.difference.half_width
-    assert "weighted_sampler" not in verdict.indistinguishable_from_best
+    assert verdict.may_be_best == ("weighted_sampler",)
+    unadjusted = intervals.paired_difference(
+        *(results.seed_scores(tables.main_retests, arm, tables.score) for arm in ("weighted_sampler", "none"))
+    )
+    assert unadjusted is not None
+    # t(2, .995) / t(2, .975)
+    assert verdict.difference.half_width == pytest.approx(9.92484 / 4.30265 * unadjusted.half_width, rel=1e-5)
+
+
+def test_the_arms_that_may_be_the_best_are_those_that_none_is_measurably_above() -> None:
+    # b - c = .02 .03 .02, s = .005774, t(2, .9875) = 6.2053: ± .020684, so c is ruled out, and not by a:
+    # a - c = .04 .00 .04. a - b = .02 -.03 .02 includes 0.
+    found = {"a": [0.74, 0.70, 0.74], "b": [0.72, 0.73, 0.72], "c": [0.70, 0.70, 0.70]}
+    indexed = {arm: scores(dict(enumerate(values))) for arm, values in found.items()}
+    assert results._may_be_best(indexed, 0.0) == ("a", "b")
+    # One test image in fifty is worth .02: a spread of .005774 counts .01, and ± .035827 rules nothing out.
+    assert results._may_be_best(indexed, 0.02) == ("a", "b", "c")
 
 
 def test_verdict_may_name_the_control(tmp_path: Path) -> None:
@@ -211,7 +235,7 @@ def test_a_group_without_a_control_has_no_differences(tmp_path: Path) -> None:
     tables = load_tables(write_run(tmp_path / "run", arms=["focal", "class_balanced"], control=None))
     verdict = results.verdict(tables, tables.groups[0])
     assert results.arm_differences(tables).empty
-    assert (verdict.is_control_retested, verdict.difference, verdict.num_comparisons) == (False, None, 0)
+    assert (verdict.is_control_retested, verdict.difference, verdict.above_control) == (False, None, ())
     assert verdict.best in ("focal", "class_balanced")
 
 

@@ -39,6 +39,7 @@ class DotPlot:
     """A dot plot with a panel for each group that has a retested arm. xlabel: what the values are."""
 
     xlabel: str
+    interval_label: str
     reference_label: str
     value_format: str
     groups: tuple[Dots, ...]
@@ -51,6 +52,7 @@ def scores_data(tables: Tables) -> DotPlot | None:
     seeds = retests[["arm", "seed"]].assign(value=100 * retests[tables.score])
     return DotPlot(
         xlabel=axis_label(tables.score),
+        interval_label="mean, 95 % t-interval",
         reference_label=f"mean of {_reference_name(tables)}",
         value_format="{:.1f}",
         groups=_dots(tables, scores, seeds, lambda arms, group: arms.loc[arms["arm"] == group.control, "mean"]),
@@ -67,6 +69,7 @@ def differences_data(tables: Tables) -> DotPlot | None:
     return DotPlot(
         xlabel=f"{metric_name(tables.score).capitalize()} minus that of {_reference_name(tables)}, "
         "paired by seed (points)",
+        interval_label="mean, simultaneous t-interval",
         reference_label="no difference",
         value_format="{:+.1f}",
         groups=_dots(
@@ -115,7 +118,7 @@ def draw_dots(data: DotPlot) -> Canvas:
     handles = [
         Line2D(
             [], [], color=BLUE, marker="o", markersize=6, linewidth=1.8, markeredgecolor="white",
-            label="mean, 95 % t-interval" if arms["low"].notna().any() else "one value: no interval",
+            label=data.interval_label if arms["low"].notna().any() else "one value: no interval",
         ),
         Line2D([], [], color=GREY, marker="o", markersize=2.6, linestyle="", label="one seed"),
     ]  # fmt: skip
@@ -176,8 +179,8 @@ DIFFERENCES = Figure(
     name="differences",
     section="results",
     title="Paired differences to the control",
-    caption="Each seed's score minus the control's at the same seed ({shared}), mean and 95 % t-interval, not "
-    "adjusted for the number of comparisons. An interval that crosses the line is no measurable difference.",
+    caption="Each seed's score minus the control's at the same seed ({shared}), mean and t-interval; the "
+    "intervals of a group hold together at 95 % (Bonferroni). One that crosses the line is no measurable difference.",
     alt=_alt,
     absent="no {challenger} and its control have been retested on a common seed",
     data=differences_data,

@@ -7,12 +7,12 @@ import math
 import pandas as pd
 
 from study.analysis import puzzles, transfer
-from study.analysis.intervals import LEVEL, Interval
+from study.analysis.intervals import Interval
 from study.analysis.tables import Tables
 from study.analysis.transfer import EQUAL_EPOCHS, JIGSAW, SCRATCH, Transfer
 from study.core.stage import TUNE, Group
 from study.core.text import listed, plural
-from study.page.answers import NOT_THE_SEARCH, group_headline, place
+from study.page.answers import group_headline, not_covered, place
 from study.page.figures.catalogue import (
     CLASSIFIER_CURVES,
     PRETEXT_CURVES,
@@ -29,7 +29,6 @@ from study.page.text import (
     chance_percent,
     distance_text,
     interval_cell,
-    level_text,
     mean_cell,
     paired_cell,
     paired_text,
@@ -77,17 +76,15 @@ def _remarks(page: TaskPage, tables: Tables) -> list[str]:
     num_comparisons = sum(
         isinstance(difference, Interval) for one in found for difference in (one.to_scratch, one.to_equal_epochs)
     )
-    if num_comparisons > 1:
-        level = 1 - (1 - LEVEL) / num_comparisons
+    if num_comparisons > 2:  # the headlines are adjusted for the two of their own group
         judged = [
             f"with {one.group.title}, solving puzzles first {one.words}"
-            for one in transfer.transfers(tables, level)
+            for one in transfer.transfers(tables, num_comparisons)
             if one.words is not None
         ]
         if judged:
             sentences.append(
-                f"Adjusted for all {num_comparisons} comparisons (Bonferroni: each interval at {level_text(level)}): "
-                f"{'; '.join(judged)}."
+                f"Adjusted for all {num_comparisons} comparisons of all shares (Bonferroni): {'; '.join(judged)}."
             )
     num_val, num_classes = int(tables.summary["dataset"]["num_val"]), int(tables.summary["dataset"]["num_classes"])
     sentences.append(
@@ -107,7 +104,7 @@ def _remarks(page: TaskPage, tables: Tables) -> list[str]:
                 f"place (chance {chance_percent(exact['chance'])} %; {plural(int(exact['n']), 'seed')}). Solving "
                 "puzzles well is not the aim: shortcuts raise that number and not the classifier's."
             )
-    return [*sentences, NOT_THE_SEARCH]
+    return [*sentences, not_covered(tables)]
 
 
 def _notes(tables: Tables) -> list[str]:
@@ -159,7 +156,7 @@ def transfer_table(tables: Tables) -> Table | None:
         return None
     return Table(
         caption="What pre-training on puzzles did at each share of the labels: test accuracy (%) of the pre-trained "
-        "arm and its paired differences (points, 95 % intervals, not adjusted) to both ways to start from scratch.",
+        "arm and its paired differences to both ways to start from scratch (points, both intervals at 95 % together).",
         columns=("Labels", "Jigsaw first", "Minus scratch", "Minus scratch, as many epochs", "Solving puzzles first"),
         rows=tuple(
             (
