@@ -14,7 +14,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -130,6 +129,8 @@ def assign(log_y: Tensor) -> Tensor:
 
     log_y: floating [B, n, n].
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import, and wanted for puzzles alone
+
     # NaN counts as 0: a diverged network solves puzzles by chance, which is a result, whereas scipy would raise.
     matrices = log_y.detach().double().nan_to_num(nan=0.0).cpu().numpy()
     places = [linear_sum_assignment(matrix, maximize=True)[1] for matrix in matrices]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
+from study.analysis.once import once
 from study.analysis.tables import Tables
 from study.core.stage import TUNE
 
 MAX_IMAGE_SPREAD = 0.10  # above this, the arms' tuning budgets are not called equal
 
 
+@once
 def arm_budgets(tables: Tables) -> pd.DataFrame:
     """The spent budget and the savings by early stopping, one row per arm in declared order.
 

@@ -17,6 +17,7 @@ from study.analysis.intervals import (
     paired_difference,
     t_interval,
 )
+from study.analysis.once import once
 from study.analysis.tables import Tables, knob
 from study.core.stage import TUNE, Group
 
@@ -77,6 +78,7 @@ def status_counts(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame.from_dict(counts, orient="index", columns=list(STATUSES))
 
 
+@once
 def ranked(tables: Tables, group: Group) -> list[str]:
     """The group's retested arms, the best mean test score first; ties in declared order."""
     retests = tables.main_retests
@@ -89,6 +91,7 @@ def ranked_arms(tables: Tables) -> list[str]:
     return [arm for group in tables.groups for arm in ranked(tables, group)]
 
 
+@once
 def arm_scores(tables: Tables) -> pd.DataFrame:
     """One row per retested arm, the best of each group first: group, arm, mean, low, high, n of the score (0-1)."""
     found = []
@@ -98,6 +101,7 @@ def arm_scores(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["group", "arm", "mean", "low", "high", "n"])
 
 
+@once
 def arm_differences(tables: Tables) -> pd.DataFrame:
     """One row per retested arm but the controls: group, arm, mean, low, high, n of its paired difference (0-1).
 
@@ -110,12 +114,14 @@ def arm_differences(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["group", "arm", "mean", "low", "high", "n"])
 
 
+@once
 def scores_by_arm(tables: Tables, group: Group) -> dict[str, pd.Series]:
     """The test scores of the group's retested arms, the best first, each indexed by seed."""
     found = dict(list(tables.main_retests.set_index("seed").groupby("arm")[tables.score]))
     return {arm: found[arm].sort_index() for arm in ranked(tables, group)}
 
 
+@once
 def differences_to_control(tables: Tables, group: Group) -> dict[str, Interval]:
     """Arm -> its paired difference to the group's control (0-1), the best arm first.
 
@@ -155,6 +161,7 @@ def _may_be_best(scores: Mapping[str, pd.Series], step: float) -> tuple[str, ...
     return tuple(arm for arm, is_below in zip(scores, is_above.any(axis=0), strict=True) if not is_below)
 
 
+@once
 def arm_table(tables: Tables) -> pd.DataFrame:
     """One row per arm, by group, retested arms first and the best of them first: scores, differences, trials.
 
@@ -189,6 +196,7 @@ def generalisation_gaps(tables: Tables) -> pd.Series:
     return gaps.rename("generalisation_gap")
 
 
+@once
 def verdict(tables: Tables, group: Group) -> Verdict:
     """Judge a group's retests: the best arm, its difference to the control, and the arms that may be the best."""
     order, control = ranked(tables, group), group.control

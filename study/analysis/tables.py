@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class Tables:
         """The arms of the main stage in declared order."""
         return tuple(self.summary["arms"])
 
-    @property
+    @cached_property
     def groups(self) -> tuple[Group, ...]:
         return tuple(
             Group(title=str(group["title"]), control=group["control"], arms=tuple(group["arms"]))
@@ -66,24 +67,24 @@ class Tables:
         """The column of epochs that the main stage optimised, 0-1."""
         return str(self.summary["objective"])
 
-    @property
+    @cached_property
     def tuning(self) -> pd.DataFrame:
         """The trials of the main stage."""
         return self.trials[self.trials["stage"] == TUNE]
 
-    @property
+    @cached_property
     def tuning_epochs(self) -> pd.DataFrame:
         return self.epochs[self.epochs["stage"] == TUNE]
 
-    @property
+    @cached_property
     def tuning_rungs(self) -> pd.DataFrame:
         return self.rungs[self.rungs["stage"] == TUNE]
 
-    @property
+    @cached_property
     def main_retests(self) -> pd.DataFrame:
         return self.retests[self.retests["stage"] == retests_of(TUNE)]
 
-    @property
+    @cached_property
     def retest_epochs(self) -> pd.DataFrame:
         return self.epochs[self.epochs["stage"] == retests_of(TUNE)]
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from study.analysis import intervals, results
 from study.analysis.intervals import Interval
+from study.analysis.once import once
 from study.analysis.tables import Tables
 
 
@@ -46,6 +47,7 @@ class TauSweep:
         return intervals.paired_difference(self.test[self.chosen], self.test[0.0], step=self.step)
 
 
+@once
 def tau_sweeps(tables: Tables) -> list[TauSweep]:
     """A sweep for each arm whose winner recorded one, in declared order."""
     taus = tuple(float(tau) for tau in tables.summary.get("taus") or ())

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from study.analysis.intervals import Interval, t_interval
+from study.analysis.once import once
 from study.analysis.tables import load_frame
 from study.records.tables import RUN_EPOCHS, RUNS
 from study.reproduction.records import RecipeRecord, ReproductionSummary, RunRecord, read_summary
@@ -116,12 +117,14 @@ def score_of(values: pd.Series) -> Score | None:
     return Score(**vars(t_interval(values)), sd=sd, lowest=float(values.min()), highest=float(values.max()))
 
 
+@once
 def last_epoch(reproduction: Reproduction, run: str, column: str) -> pd.Series:
     """A run's numbers at its last epoch, indexed by seed."""
     runs = reproduction.runs
     return runs[runs["run"] == run].set_index("seed")[column].dropna().sort_index()
 
 
+@once
 def best_on_test(reproduction: Reproduction, run: str, column: str) -> pd.Series:
     """The maximum over epochs, indexed by seed; empty for what was not followed on test over the epochs."""
     if not column.startswith("test_") or column not in reproduction.epochs:
@@ -129,6 +132,7 @@ def best_on_test(reproduction: Reproduction, run: str, column: str) -> pd.Series
     return _epochs_of(reproduction, run, column).groupby("seed")[column].max()
 
 
+@once
 def _epochs_of(reproduction: Reproduction, run: str, column: str) -> pd.DataFrame:
     epochs = reproduction.epochs
     return epochs[epochs["run"] == run].dropna(subset=[column]).sort_values(["seed", "epoch"])
@@ -142,6 +146,7 @@ def main_column(reproduction: Reproduction, recipe: RecipeRecord) -> str:
     return "test_accuracy" if run is None else run.score
 
 
+@once
 def convergence(reproduction: Reproduction, run: str) -> Convergence | None:
     """How fast a run came near its own last score. None where it has no finished seed with a score an epoch."""
     record = reproduction.run(run)
