@@ -109,7 +109,7 @@ CIFAR100 = Cifar(
 )
 
 
-def _superclasses(folder: Path, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Sequence[Any]]:
+def _superclasses(folder: Path, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     """superclass_of and superclass_names, which torchvision does not read from CIFAR-100's pickles."""
     coarse_labels = [read_pickle(folder / split)["coarse_labels"] for split in ("train", "test")]
     superclass_names = read_pickle(folder / "meta")["coarse_label_names"]

@@ -116,7 +116,7 @@ def load_dataset(
         image_size=image_size,
     )
     if resolved.path is not None:
-        dataset = load_folder(resolved.path)
+        dataset = load_folder(resolved.path, image_size)
     else:
         assert resolved.name is not None
         dataset = SOURCES[resolved.name].load(data_root, download)
