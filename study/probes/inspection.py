@@ -23,6 +23,7 @@ from study.probes import inspection_figures as figures
 from study.tasks.resolve import read_spec
 from study.tasks.study import load_data
 from trainables.common.files import write_durably, write_json
+from trainables.common.paths import user_path
 from trainables.data.images import EncodedImage, decode_image
 from trainables.data.types import TuningData
 from trainables.probes.inspection import feature_maps, first_filters, map_layers, penultimate_features, telling_layers
@@ -216,7 +217,10 @@ def chosen_image(text: str, data: TuningData) -> ChosenImage:
     try:
         index = int(text)
     except ValueError:
-        path = Path(text).expanduser()
+        try:
+            path = user_path(text)
+        except ValueError as error:
+            raise StudyError(f"--image {error}") from None
         if not path.is_file():
             raise StudyError(
                 f"--image takes the index of a validation image or a file, and there is no file {text!r}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from trainables.common.paths import real_name
 from trainables.data.assemble import assemble_dataset
 from trainables.data.decoded import Decoded, listing_key, load_or_decode, make_decoded, sized
 from trainables.data.images import EncodedImage, decode_images
@@ -39,7 +39,7 @@ def load_folder(folder: Path, image_size: int | None = None) -> ImageDataset:
         decoded, layout = read_parquet_folder(folder, image_size=image_size), "Parquet"
     else:
         decoded, layout = _read_image_folder(folder, image_size), "images by class"
-    name = os.path.basename(os.path.realpath(folder))
+    name = real_name(folder)
     return assemble_dataset(decoded, name=name, origin=f"{name}, read from {folder} ({layout})", where=str(folder))
 
 

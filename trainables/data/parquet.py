@@ -35,8 +35,8 @@ def read_parquet_folder(
     """Decode a folder of train-*.parquet and test-*.parquet, or take it from the decoded cache.
 
     image_size: as in `decode_images`. label_columns: keys of LABEL_COLUMNS; the first that a file has is its label
-    column. Superclasses are read if all files have them. Class names come from the schema's "huggingface" metadata, else they are "0", "1", ... up to the
-    largest label. Raises DataError naming the file and the row (counted from 0).
+    column. Superclasses are read if all files have them. Class names come from the schema's "huggingface" metadata,
+    else they are "0", "1", ... up to the largest label. Raises DataError naming the file and the row (counted from 0).
     """
     files = {split: _split_files(folder, split) for split in SPLITS}
     # The key for the default columns is unchanged, so that data decoded before there was a choice stays valid.

@@ -142,6 +142,7 @@ def test_a_turned_photo_is_cropped_after_it_is_turned() -> None:
     assert (pixels[0] == corner(width=33)[:, 4:28]).all()
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("exif", [b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"nonsense", b"Exif\0\0MM"])
 def test_damaged_exif_leaves_the_image_as_it_is(exif: bytes) -> None:
     pixels, remarks = decoded(saved(Image.fromarray(corner()), "PNG", exif=exif))
