@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from trainables.common.files import sync_folder
+from trainables.data.memory import require_memory
 
 ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 # Part of every cache key: increase it when decoding, resizing or a source's own split changes.
@@ -163,13 +164,16 @@ def _user_cache() -> list[Path]:
 def _read(directory: Path) -> Decoded | None:
     try:
         meta = json.loads((directory / META_NAME).read_text())
+        shapes = [np.load(directory / f"{name}.npy", mmap_mode="r").shape for name in ("train_images", "test_images")]
+        require_memory(sum(shape[0] for shape in shapes), shapes[0][1], shapes[0][3])
         arrays = {name: np.load(directory / f"{name}.npy", mmap_mode=None, allow_pickle=False) for name in ARRAY_NAMES}
         names = meta["class_names"]
         decoded = _from_arrays(
             arrays, names, meta["superclass_of"], meta["superclass_names"], meta["own_size"], meta["remarks"]
         )
-    # NumPy raises MemoryError for a flipped bit in a header, and EOFError for an empty file.
-    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError):
+    # NumPy raises MemoryError for a flipped bit in a header, and EOFError for an empty file. What does not fit into
+    # memory is refused when it is to be decoded.
+    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, MemoryError):
         return None
     return decoded if decoded.fingerprint == meta["fingerprint"] else None
 

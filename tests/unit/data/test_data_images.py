@@ -294,6 +294,16 @@ def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_decoded(
         resize_dataset(small, 500)
 
 
+def test_a_cached_copy_that_does_not_fit_into_memory_is_refused_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_image_folder(tmp_path)
+    load(folder)
+    monkeypatch.setattr(memory, "available_memory", lambda: 24_575)
+    with pytest.raises(DataError, match="8 images of 32 x 32 pixels take"):
+        load(folder)
+
+
 def test_the_memory_of_a_container_is_its_limit_without_what_its_caches_give_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
