@@ -160,7 +160,7 @@ def _selection_remark(verdict: Verdict, name: Callable[[str], str]) -> str:
 
 
 def data_sentences(page: TaskPage, summary: Mapping[str, Any]) -> list[str]:
-    """What the data are, and what was repaired, passed over or found odd in them."""
+    """What the data are, what the task made of them, and what was repaired, passed over or found odd in them."""
     dataset = summary["dataset"]
     counts = [int(count) for count in dataset["class_counts"]]
     each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
@@ -171,7 +171,8 @@ def data_sentences(page: TaskPage, summary: Mapping[str, Any]) -> list[str]:
         f"validation and {int(dataset['num_test']):,} test images of {dataset['image_size']} × "
         f"{dataset['image_size']} pixels."
     )
-    return [facts, *dataset.get("remarks", [])]  # runs made before there were remarks have none
+    remarks = dataset.get("remarks", [])  # runs made before there were any have none
+    return [facts, *page.data_notes(summary), *remarks]
 
 
 def state_sentence(state: str, what: str = "study") -> str | None:

@@ -20,8 +20,9 @@ def assemble_dataset(
 ) -> ImageDataset:
     """Check the classes of a decoded data set and make an ImageDataset of it.
 
-    where: the folder, for error messages. num_val_per_class: by default a tenth of the smallest class's
-    training count, at least 1 (500 for CIFAR-10). val_indices: as in ImageDataset. Raises DataError for fewer than
+    where: the folder, for error messages. The origin also names the size of images that were decoded smaller.
+    num_val_per_class: by default a tenth of the smallest class's training count, at least 1 (500 for CIFAR-10).
+    val_indices: as in ImageDataset. Raises DataError for fewer than
     two classes, a class with too few images to validate and train on, and a class without test images.
     """
     class_names = decoded.class_names
@@ -40,9 +41,10 @@ def assemble_dataset(
     untested = int(test_counts.argmin())
     if test_counts[untested] == 0:
         raise DataError(f"class {class_names[untested]!r} of {where} has no test image, and every class needs one")
+    size = decoded.train_images.shape[1]
     return ImageDataset(
         name=name,
-        origin=origin,
+        origin=origin if decoded.own_size is None else f"{origin}, resized to {size}x{size}",
         train_images=decoded.train_images,
         train_labels=decoded.train_labels,
         test_images=decoded.test_images,

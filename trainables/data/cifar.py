@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from trainables.common.paths import real_name
 from trainables.data.assemble import assemble_dataset
 from trainables.data.decoded import Decoded, make_decoded
 from trainables.data.parquet import LABEL_COLUMNS, has_parquet_files, read_parquet_folder
@@ -61,7 +62,7 @@ class Cifar:
 
     def _parquet_folder(self, data_root: Path) -> Path | None:
         folders = [data_root / name for name in self.folder_names]
-        if data_root.resolve().name in self.folder_names:
+        if real_name(data_root) in self.folder_names:
             folders.append(data_root)
         return next((folder for folder in folders if has_parquet_files(folder)), None)
 
@@ -109,7 +110,7 @@ CIFAR100 = Cifar(
 )
 
 
-def _superclasses(folder: Path, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Sequence[Any]]:
+def _superclasses(folder: Path, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     """superclass_of and superclass_names, which torchvision does not read from CIFAR-100's pickles."""
     coarse_labels = [read_pickle(folder / split)["coarse_labels"] for split in ("train", "test")]
     superclass_names = read_pickle(folder / "meta")["coarse_label_names"]

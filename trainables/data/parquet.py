@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainables.data.decoded import Decoded, contents_key, load_or_decode, make_decoded
+from trainables.data.decoded import Decoded, contents_key, load_or_decode, make_decoded, sized
 from trainables.data.images import EncodedImage, decode_images
+from trainables.data.listing import list_folder
 from trainables.data.superclasses import nest_classes
 from trainables.data.types import DataError
 
@@ -24,32 +25,39 @@ SPLITS = ("train", "test")
 
 
 def has_parquet_files(folder: Path) -> bool:
-    """Whether the folder holds any Parquet file."""
-    return any(folder.glob("*.parquet"))
+    """Whether the folder holds a Parquet file of a split. Hidden files and others, say metadata.parquet, are none."""
+    return folder.is_dir() and any(_split_paths(folder, split) for split in SPLITS)
 
 
-def read_parquet_folder(folder: Path, label_columns: Sequence[str] = tuple(LABEL_COLUMNS)) -> Decoded:
+def read_parquet_folder(
+    folder: Path, label_columns: Sequence[str] = tuple(LABEL_COLUMNS), *, image_size: int | None = None
+) -> Decoded:
     """Decode a folder of train-*.parquet and test-*.parquet, or take it from the decoded cache.
 
-    label_columns: keys of LABEL_COLUMNS; the first that a file has is its label column. Superclasses are read if all
-    files have them. Class names come from the schema's "huggingface" metadata, else they are "0", "1", ... up to the
-    largest label. Raises DataError naming the file and the row (counted from 0).
+    image_size: as in `decode_images`. label_columns: keys of LABEL_COLUMNS; the first that a file has is its label
+    column. Superclasses are read if all files have them. Class names come from the schema's "huggingface" metadata,
+    else they are "0", "1", ... up to the largest label. Raises DataError naming the file and the row (counted from 0).
     """
     files = {split: _split_files(folder, split) for split in SPLITS}
     # The key for the default columns is unchanged, so that data decoded before there was a choice stays valid.
     kind = "parquet" if tuple(label_columns) == tuple(LABEL_COLUMNS) else " ".join(("parquet", *label_columns))
-    key = contents_key(kind, [path for split in SPLITS for path in files[split]])
-    return load_or_decode(folder, key, lambda: _decode_folder(folder, files, label_columns))
+    key = contents_key(sized(kind, image_size), [path for split in SPLITS for path in files[split]])
+    return load_or_decode(folder, key, lambda: _decode_folder(folder, files, label_columns, image_size))
 
 
 def _split_files(folder: Path, split: str) -> list[Path]:
-    files = sorted(p for p in folder.glob("*.parquet") if p.stem == split or p.stem.startswith(f"{split}-"))
+    files = _split_paths(folder, split)
     if not files:
         raise DataError(
             f"the {split} split is missing: {folder} has no file {split}-*.parquet, and both "
             "train-*.parquet and test-*.parquet are needed"
         )
     return files
+
+
+def _split_paths(folder: Path, split: str) -> list[Path]:
+    paths = [Path(entry.path) for entry in list_folder(folder)[0] if entry.name.endswith(".parquet")]
+    return [path for path in paths if path.stem == split or path.stem.startswith(f"{split}-")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +77,9 @@ class _File:
     superclasses: _Labels | None
 
 
-def _decode_folder(folder: Path, files: dict[str, list[Path]], label_columns: Sequence[str]) -> Decoded:
+def _decode_folder(
+    folder: Path, files: dict[str, list[Path]], label_columns: Sequence[str], image_size: int | None
+) -> Decoded:
     contents = {split: [_read_file(path, label_columns) for path in files[split]] for split in SPLITS}
     everything = [file for split in SPLITS for file in contents[split]]
     num_train = sum(len(file.images) for file in contents["train"])
@@ -82,13 +92,16 @@ def _decode_folder(folder: Path, files: dict[str, list[Path]], label_columns: Se
             labels, superclass_labels, class_names=class_names, superclass_names=superclass_names, where=str(folder)
         )
         nested = {"superclass_of": superclass_of, "superclass_names": superclass_names}
-    images = decode_images([image for file in everything for image in file.images])
+    encoded = [image for file in everything for image in file.images]
+    images = decode_images(encoded, folder=folder, image_size=image_size)
     return make_decoded(
-        train_images=images[:num_train],
+        train_images=images.pixels[:num_train],
         train_labels=labels[:num_train],
-        test_images=images[num_train:],
+        test_images=images.pixels[num_train:],
         test_labels=labels[num_train:],
         class_names=class_names,
+        own_size=images.own_size,
+        remarks=images.remarks,
         **nested,
     )
 
