@@ -101,11 +101,12 @@ def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
     task = values.pop("task", study.name)
     if task != study.name:
         raise StudyError(f"--spec {path} is of the task {task!r}, not {study.name!r}")
-    # A run's name and numerics are not those of a new run; what a range test suggested is in its start.
+    # A run's name, numerics and cut are not those of a new run; what a range test suggested is in its start.
     if path.name == "spec.json":
         values.pop("name", None)
         values.pop("start_from_lr_range", None)
-    values.pop("numerics", None)
+    for chosen in ("numerics", "validation_cut"):
+        values.pop(chosen, None)
     return {name.replace("-", "_"): value for name, value in values.items()}
 
 

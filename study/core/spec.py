@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from study.core.errors import StudyError, nearest
 from trainables.data.sources import SOURCES
+from trainables.data.splits import ValidationCut
 from trainables.hparams import Numerics
 
 Searcher = Literal["tpe", "random", "gp", "cmaes", "qmc", "grid"]
@@ -111,6 +112,14 @@ class RunSpec(BaseModel):
         is_repeated=True,
     )
 
+    drop_duplicates: bool = option(
+        False,
+        "data",
+        "train on one of the images that are the same pixel by pixel, and on none that is also a test image",
+        scope="training",
+        is_repeated=True,
+    )
+
     seed: int = option(0, "search", "the study's seed: all others follow from it", ge=0, le=MAX_SEED, scope="training")
 
     cpus_per_trial: float | None = option(
@@ -189,6 +198,9 @@ class StudySpec(RunSpec):
         gt=0,
         reads_text=True,
     )
+
+    # Chosen once per run and kept through resume and retest; not an option. Runs that do not say were cut equally.
+    validation_cut: ValidationCut = "equally"
 
     searcher: Searcher = option("tpe", "search", "how configurations are proposed")
     start: dict[str, str] | None = option(

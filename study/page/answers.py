@@ -14,6 +14,7 @@ from study.core.text import listed
 from study.page.task import TaskPage
 from study.page.text import distance_text, level_text, paired_text, percent, score_text, span
 from study.page.words import metric_name, optimizer_name, origin_text
+from study.records.validation import coarse_remark
 
 NOT_THE_SEARCH = (
     "The intervals are over the retest's seeds, not over the search: each arm was tuned once, and another "
@@ -176,7 +177,9 @@ def data_sentences(page: TaskPage, summary: Mapping[str, Any]) -> list[str]:
         f"validation and {int(dataset['num_test']):,} test images of {dataset['image_size']} × "
         f"{dataset['image_size']} pixels."
     )
-    return [facts, *dataset.get("remarks", [])]  # runs made before there were remarks have none
+    coarse = coarse_remark(dataset)
+    # Runs made before there were remarks have none.
+    return [facts, *dataset.get("remarks", []), *([coarse] if coarse else [])]
 
 
 def state_sentence(state: str, what: str = "study") -> str | None:
