@@ -2,11 +2,13 @@
 
 import math
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import sklearn.metrics
 import torch
 
+from trainables.training import evaluation
 from trainables.training.metrics import (
     accuracy,
     balanced_accuracy,
@@ -157,3 +159,13 @@ def test_weighted_nll_by_hand():
     logits = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, math.log(3)]])
     value = nll(logits, torch.tensor([0, 0, 1]), torch.tensor([1.0, 2.0], dtype=torch.float64))
     assert value.item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
+
+
+def test_a_validation_score_weighs_classes_equally_whatever_their_number_of_images(monkeypatch):
+    """Three of four right in class 0 and none of one in class 1: accuracy 3/8, not 3/5."""
+    logits = torch.tensor([[2.0, 0.0]] * 3 + [[0.0, 2.0], [2.0, 0.0]])
+    monkeypatch.setattr(evaluation, "_validation", lambda learner, data: (logits, torch.tensor([0, 0, 0, 0, 1])))
+    judged = evaluation.validate_classifier(None, SimpleNamespace(num_classes=2))
+    assert judged["accuracy"] == judged["balanced_accuracy"] == pytest.approx(3 / 8)
+    right, wrong = math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))
+    assert judged["loss"] == pytest.approx(((3 * right + wrong) / 4 + wrong) / 2)
