@@ -29,14 +29,18 @@ def assemble_dataset(
     class_names = decoded.class_names
     if len(class_names) < 2:
         raise DataError(f"{where} has {len(class_names)} class, and a classifier needs at least 2")
-    train_counts = np.bincount(decoded.train_labels, minlength=len(class_names))
+    if val_indices is None and decoded.num_val:
+        val_indices = np.arange(len(decoded.train_labels) - decoded.num_val, len(decoded.train_labels), dtype=np.int64)
+    trained_labels = decoded.train_labels if val_indices is None else np.delete(decoded.train_labels, val_indices)
+    train_counts = np.bincount(trained_labels, minlength=len(class_names))
     test_counts = np.bincount(decoded.test_labels, minlength=len(class_names))
     smallest = int(train_counts.argmin())
-    num_val = num_val_per_class or 1
+    num_val = (num_val_per_class or 1) if val_indices is None else 0
     if train_counts[smallest] <= num_val:
+        needed = f"{num_val + 1} are needed: {num_val} to validate on, 1 to train" if num_val else "1 is needed"
         raise DataError(
             f"class {class_names[smallest]!r} of {where} has {train_counts[smallest]} training images, "
-            f"and at least {num_val + 1} are needed: {num_val} to validate on, 1 to train"
+            f"and at least {needed}"
         )
     untested = int(test_counts.argmin())
     if test_counts[untested] == 0:

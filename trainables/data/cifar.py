@@ -12,7 +12,9 @@ import numpy as np
 
 from trainables.data.assemble import assemble_dataset
 from trainables.data.decoded import Decoded, make_decoded
-from trainables.data.parquet import LABEL_COLUMNS, has_parquet_files, read_parquet_folder
+from trainables.data.known import require_whole
+from trainables.data.parquet import LABEL_COLUMNS, read_parquet_folder
+from trainables.data.shards import has_shards
 from trainables.data.superclasses import nest_classes
 from trainables.data.types import DataError, ImageDataset
 
@@ -56,6 +58,7 @@ class Cifar:
                     f"{self.torchvision_folder}): add --download to fetch it, or give its place with --data-root"
                 )
             decoded, layout = self._read_torchvision(data_root, folder, download), "torchvision's layout"
+        require_whole(decoded, self.name, str(folder))
         origin = f"{self.title}, read from {folder} ({layout})"
         return assemble_dataset(decoded, name=self.name, origin=origin, where=str(folder))
 
@@ -63,7 +66,7 @@ class Cifar:
         folders = [data_root / name for name in self.folder_names]
         if data_root.resolve().name in self.folder_names:
             folders.append(data_root)
-        return next((folder for folder in folders if has_parquet_files(folder)), None)
+        return next((folder for folder in folders if has_shards(folder)), None)
 
     def _read_torchvision(self, data_root: Path, folder: Path, download: bool) -> Decoded:
         from torchvision import datasets  # slow to import, and not needed for Parquet
@@ -109,7 +112,7 @@ CIFAR100 = Cifar(
 )
 
 
-def _superclasses(folder: Path, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Sequence[Any]]:
+def _superclasses(folder: Path, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     """superclass_of and superclass_names, which torchvision does not read from CIFAR-100's pickles."""
     coarse_labels = [read_pickle(folder / split)["coarse_labels"] for split in ("train", "test")]
     superclass_names = read_pickle(folder / "meta")["coarse_label_names"]

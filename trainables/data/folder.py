@@ -9,7 +9,8 @@ import numpy as np
 from trainables.data.assemble import assemble_dataset
 from trainables.data.decoded import Decoded, listing_key, load_or_decode, make_decoded
 from trainables.data.images import EncodedImage, decode_images
-from trainables.data.parquet import has_parquet_files, read_parquet_folder
+from trainables.data.parquet import read_parquet_folder
+from trainables.data.shards import has_shards
 from trainables.data.types import DataError, ImageDataset
 
 
@@ -20,7 +21,7 @@ def load_folder(folder: Path) -> ImageDataset:
     `decode_images`); a mixture of grey and coloured images becomes RGB. Mirror images are assumed to keep their class.
     Every file that is not hidden must be an image. Raises DataError naming the file, or what is missing.
     """
-    if has_parquet_files(folder):
+    if has_shards(folder):
         decoded, layout = read_parquet_folder(folder), "Parquet"
     else:
         decoded, layout = _read_image_folder(folder), "images by class"

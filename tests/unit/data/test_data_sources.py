@@ -30,6 +30,8 @@ from trainables.data import SOURCES, DataError, ImageDataset, cifar, load_datase
 from trainables.data.resize import resize_dataset
 from trainables.data.splits import tuning_data, whole
 
+pytestmark = pytest.mark.usefixtures("parts_of_known_data_sets")
+
 
 def load(name_or_path: str | Path, data_root: Path = Path("nowhere"), download: bool = False) -> ImageDataset:
     return load_dataset(str(name_or_path), data_root=data_root, download=download)
