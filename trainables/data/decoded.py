@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from trainables.common.files import sync_folder
+from trainables.data.class_names import normalised_names
 
 ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 # Part of every cache key: increase it when decoding, resizing or a source's own split changes.
@@ -166,12 +167,13 @@ def _from_arrays(
     remarks: Sequence[str],
     num_val: int,
 ) -> Decoded:
+    class_names = normalised_names(class_names)
     contents: list[Any] = [[[name, _array_sha256(arrays[name])] for name in ARRAY_NAMES], class_names]
     if superclass_of is not None:
         contents += [superclass_of, superclass_names]
     return Decoded(
         **arrays,
-        class_names=tuple(class_names),
+        class_names=class_names,
         fingerprint=hashlib.sha256(json.dumps(contents).encode()).hexdigest(),
         superclass_of=None if superclass_of is None else tuple(superclass_of),
         superclass_names=None if superclass_names is None else tuple(superclass_names),
