@@ -18,6 +18,7 @@ from study.core.errors import StudyError, nearest
 from study.core.spec import Option, RunSpec, group_names, literal_choices, option_name, options_of
 from study.tasks.registry import STUDIES, find_study
 from study.tasks.study import Study
+from trainables.common.paths import user_path
 from trainables.data.types import DataError
 
 
@@ -35,6 +36,14 @@ class Verb:
     epilog: Callable[[Study], str]
 
 
+# What is wrong with a path, and not with the program, wherever it is first touched.
+BAD_PATHS = {
+    errno.ENAMETOOLONG: "is too long for a file name",
+    errno.ELOOP: "is a link that leads back to itself",
+    errno.EACCES: "may not be read or written by this user",
+}
+
+
 class Parser(argparse.ArgumentParser):
     """An argparse parser that raises StudyError on an error."""
 
@@ -50,9 +59,9 @@ def run_main(main: Callable[[Sequence[str]], int]) -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         status = 2
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        if error.errno not in BAD_PATHS or error.filename is None:
             raise
-        print(f"error: {error.filename!r} is too long for a file name", file=sys.stderr)
+        print(f"error: {error.filename!r} {BAD_PATHS[error.errno]}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         status = 130
@@ -83,7 +92,7 @@ def parse_verb(verb: Verb, argv: Sequence[str]) -> tuple[Study, dict[str, Any], 
     own = {name: value for name, value in vars(given).items() if name in verb.options}
     values = {name: value for name, value in vars(given).items() if name != "spec" and name not in own}
     if given.spec is not None:
-        values = {**read_spec_file(Path(given.spec), study), **values}
+        values = {**read_spec_file(given_path("--spec", given.spec), study), **values}
     return study, values, own
 
 
@@ -117,7 +126,15 @@ def run_directory(verb: str, argv: Sequence[str]) -> Path:
         sys.exit(0)
     if len(argv) != 1:
         raise StudyError(f"{verb} takes one argument, a run directory such as reports/NAME")
-    return Path(argv[0])
+    return given_path("RUN", argv[0])
+
+
+def given_path(name: str, text: str) -> Path:
+    """The path given as an option or argument of that name. Raises StudyError."""
+    try:
+        return user_path(text)
+    except ValueError as error:
+        raise StudyError(f"{name} {error}") from None
 
 
 def _parser(verb: Verb, study: Study) -> Parser:

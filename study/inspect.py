@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
-from study.cli import Parser, require_known, run_main
+from study.cli import Parser, given_path, require_known, run_main
 from study.core.errors import StudyError
 
 
@@ -15,7 +14,8 @@ def main(argv: Sequence[str]) -> int:
     given = parse(argv)
     from study.probes.inspection import inspect_trial
 
-    found = inspect_trial(Path(given.run), given.trial, layers=given.layers, image=given.image, num_tsne=given.num_tsne)
+    run_dir = given_path("RUN", given.run)
+    found = inspect_trial(run_dir, given.trial, layers=given.layers, image=given.image, num_tsne=given.num_tsne)
     for warning in found.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(*found.lines, *found.files, sep="\n")

@@ -28,19 +28,28 @@ def resume_command(run_dir: Path) -> str:
 
 def require_place(spec: RunSpec) -> None:
     """Raise StudyError if the run directory exists or cannot be made."""
-    if spec.name is not None and spec.run_dir.exists():
+    if spec.name is not None and _lies_there(spec.run_dir):
         raise _taken(spec.run_dir)
     _require_writable(spec.output_dir)
 
 
 def _require_writable(folder: Path) -> None:
     existing = folder
-    while not existing.exists() and existing != existing.parent:
+    while not _lies_there(existing) and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
         raise StudyError(f"--output-dir {folder} cannot be made: {existing} is not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise StudyError(f"--output-dir {folder} cannot be written to")
+
+
+def _lies_there(path: Path) -> bool:
+    """Whether there is anything of that name, be it a link to nothing, in whose place no folder can be made."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 @contextlib.contextmanager

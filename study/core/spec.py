@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from study.core.errors import StudyError, nearest
+from trainables.common.paths import user_path
 from trainables.data.sources import SOURCES
 from trainables.data.splits import ValidationCut
 from trainables.hparams import Numerics
@@ -80,6 +81,7 @@ def group_names(spec: type[BaseModel]) -> list[str]:
 
 
 Count = Annotated[int, Field(ge=1)]
+UserPath = Annotated[Path, BeforeValidator(user_path)]
 
 
 class RunSpec(BaseModel):
@@ -96,7 +98,7 @@ class RunSpec(BaseModel):
         scope="training",
         is_repeated=True,
     )
-    data_root: Path = option(
+    data_root: UserPath = option(
         Path("data"), "data", "folder that holds the data sets", scope="training", is_repeated=True
     )
     download: bool = option(
@@ -140,7 +142,7 @@ class RunSpec(BaseModel):
     address: str | None = option(None, "machine", "an existing Ray cluster, e.g. auto or HOST:6379")
 
     name: str | None = option(None, "output", "name of the run; default what it runs and the date", scope="training")
-    output_dir: Path = option(Path("reports"), "output", "folder for runs", scope="training")
+    output_dir: UserPath = option(Path("reports"), "output", "folder for runs", scope="training")
 
     # Chosen once per run and kept through resume and retest; not an option.
     numerics: Numerics | None = None
@@ -211,7 +213,7 @@ class StudySpec(RunSpec):
         metavar="KNOB=VALUE,...",
         scope="training",
     )
-    start_from_lr_range: Path | None = option(
+    start_from_lr_range: UserPath | None = option(
         None,
         "search",
         "a folder that study.lr_range wrote: arms start at the learning rate suggested there, where --start has none",

@@ -166,7 +166,7 @@ def _selection_remark(verdict: Verdict, name: Callable[[str], str]) -> str:
 
 
 def data_sentences(page: TaskPage, summary: Mapping[str, Any]) -> list[str]:
-    """What the data are, and what was repaired, passed over or found odd in them."""
+    """What the data are, what the task made of them, and what was repaired, passed over or found odd in them."""
     dataset = summary["dataset"]
     counts = [int(count) for count in dataset["class_counts"]]
     each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
@@ -178,8 +178,8 @@ def data_sentences(page: TaskPage, summary: Mapping[str, Any]) -> list[str]:
         f"{dataset['image_size']} pixels."
     )
     coarse = coarse_remark(dataset)
-    # Runs made before there were remarks have none.
-    return [facts, *dataset.get("remarks", []), *([coarse] if coarse else [])]
+    remarks = dataset.get("remarks", [])  # runs made before there were any have none
+    return [facts, *page.data_notes(summary), *remarks, *([coarse] if coarse else [])]
 
 
 def state_sentence(state: str, what: str = "study") -> str | None:

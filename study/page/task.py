@@ -39,12 +39,12 @@ class TaskPage:
     task's own, between the results and the winning configurations. first_table: a table above that of the arms, if any.
 
     challenger: the noun for an arm that is compared with the control. counted: the noun for what class_counts count.
-    condition: "On CIFAR-10 with ...", the beginning of every answer. trained: the noun for what a trial of the main
-    stage trains. arm_phrase, control_phrase: an arm's or a control's name in a sentence. split, epoch, retest, test:
-    sentences of Methods on the training data, on what an epoch draws, on the data of a retest, and on when the test
-    split was read. shared: what two arms share at one retest seed. score_title: the heading of the score's column in
-    the table of arms; metrics: the columns after it. names_optimizer: whether the winner's optimiser is part of the
-    answer. notes: further paragraphs of Methods.
+    data_notes: the task's own sentences on the data. condition: "On CIFAR-10 with ...", the beginning of every answer.
+    trained: the noun for what a trial of the main stage trains. arm_phrase, control_phrase: an arm's or a control's
+    name in a sentence. split, epoch, retest, test: sentences of Methods on the training data, on what an epoch draws,
+    on the data of a retest, and on when the test split was read. shared: what two arms share at one retest seed.
+    score_title: the heading of the score's column in the table of arms; metrics: the columns after it. names_optimizer:
+    whether the winner's optimiser is part of the answer. notes: further paragraphs of Methods.
     """
 
     title: str
@@ -56,6 +56,7 @@ class TaskPage:
 
     challenger: str
     counted: str = "training images"
+    data_notes: Callable[[Summary], list[str]] = lambda summary: []
     condition: Callable[[Summary], str] = on_dataset
     trained: str = "trial"
     arm_phrase: Callable[[str], str] = str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,8 @@ from study.probes import inspection_figures as figures
 from study.tasks.resolve import read_spec
 from study.tasks.study import load_data
 from trainables.common.files import write_durably, write_json
-from trainables.data.images import EncodedImage, decode_images
+from trainables.common.paths import user_path
+from trainables.data.images import EncodedImage, decode_image
 from trainables.data.types import TuningData
 from trainables.probes.inspection import feature_maps, first_filters, map_layers, penultimate_features, telling_layers
 from trainables.training.checkpoints import read_newest_checkpoint
@@ -217,7 +217,10 @@ def chosen_image(text: str, data: TuningData) -> ChosenImage:
     try:
         index = int(text)
     except ValueError:
-        path = Path(text).expanduser()
+        try:
+            path = user_path(text)
+        except ValueError as error:
+            raise StudyError(f"--image {error}") from None
         if not path.is_file():
             raise StudyError(
                 f"--image takes the index of a validation image or a file, and there is no file {text!r}"
@@ -231,16 +234,9 @@ def chosen_image(text: str, data: TuningData) -> ChosenImage:
 
 
 def _read_like(path: Path, data: TuningData) -> np.ndarray:
-    """Decode a file to uint8[H, W, C], together with a blank image of the data's size, to which it is resized."""
-    channels = data.images.shape[3]
-    blank = np.zeros((data.image_size, data.image_size, 3) if channels == 3 else (data.image_size,) * 2, np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(blank).save(buffer, format="PNG")
-    beside = EncodedImage(contents=buffer.getvalue(), where="the data")
-    pixels = decode_images([beside, EncodedImage(contents=path, where=str(path))])[1]
-    if pixels.shape[2] > channels:
-        pixels = np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
-    return pixels
+    """Decode a file to uint8[H, W, C], of the data's size and channels."""
+    pixels = decode_image(EncodedImage(contents=path, where=str(path)), data.image_size)
+    return pixels if data.images.shape[3] == 3 else np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
 
 
 def _outputs(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import field_validator
 
-from study.core.spec import REPRODUCE, Count, RunSpec, option
+from study.core.spec import REPRODUCE, Count, RunSpec, UserPath, option
 
 OWN_DATASET = "own"
 
@@ -35,7 +34,7 @@ class ReproductionSpec(RunSpec):
         metavar="SHARE",
     )
     variants: bool = option(True, "budget", "also train the corrected recipes and the cells of the ablations")
-    tuned: tuple[Path, ...] = option(
+    tuned: tuple[UserPath, ...] = option(
         (), "budget", "run directories of studies whose tuned arms stand beside the recipes", metavar="RUN,RUN"
     )
 

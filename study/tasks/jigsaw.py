@@ -11,7 +11,7 @@ from pydantic import field_validator
 from search_spaces import jigsaw as space
 from study.core.errors import StudyError
 from study.core.ledger import Book, TrialRecord
-from study.core.spec import Count, StudySpec, option
+from study.core.spec import Count, StudySpec, UserPath, option
 from study.core.stage import TUNE, Group, Stage, make_stage
 from study.tasks.study import Study, budget, starting
 from trainables.data.types import TuningData
@@ -44,7 +44,7 @@ class JigsawSpec(StudySpec):
         unit="epochs",
         is_repeated=True,
     )
-    pretext_checkpoint: Path | None = option(
+    pretext_checkpoint: UserPath | None = option(
         None,
         "jigsaw",
         "a folder of checkpoints to begin with, in place of puzzles solved here; --pretext-epochs is then its own",

@@ -9,6 +9,7 @@ import pytest
 from fake_run import FAKES, edit_summary, write_run
 
 from study.analysis.tables import Tables, load_tables
+from study.page import answers
 from study.page import tables as page_tables
 from study.page.tasks.registry import PAGES, find_page
 from study.page.words import axis_label
@@ -37,6 +38,31 @@ def test_metrics_of_the_arms_table_have_columns() -> None:
 def test_a_task_without_words_is_named() -> None:
     with pytest.raises(ValueError, match="task must be one of baseline, imbalance, jigsaw, cifar100, got 'chess'"):
         find_page("chess")
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes", "names", "text"),
+    [
+        ("step", "first", ("cat", "dog", "emu", "fox"), "The classes cut to 1/10 are cat and dog."),
+        ("step", "last", ("cat", "dog", "emu", "fox"), "The classes cut to 1/10 are emu and fox."),
+        ("step", "first", ("cat", "dog", "emu"), "The class cut to 1/10 is cat."),
+        ("step", "last", tuple(map(str, range(12))), "The classes cut to 1/10 are 6, 7, 8, 9, 10 and 11."),
+        ("step", "first", tuple(map(str, range(102))), "The 51 classes cut to 1/10 are, in their order, 0 to 50."),
+        ("exponential", "first", ("cat", "dog", "emu"), "The rarest class is cat, the most frequent emu."),
+        ("exponential", "last", ("cat", "dog", "emu"), "The rarest class is emu, the most frequent cat."),
+    ],
+)
+def test_the_page_of_imbalance_names_the_classes_that_were_cut(
+    tmp_path: Path, kind: str, classes: str, names: tuple[str, ...], text: str
+) -> None:
+    tables = run(tmp_path, "imbalance", setting={"kind": kind, "ratio": 10.0, "classes": classes})
+    summary = {**tables.summary, "dataset": {**tables.summary["dataset"], "class_names": names}}
+    assert answers.data_sentences(find_page("imbalance"), summary)[1:] == [text]
+
+
+def test_where_nothing_was_cut_no_class_is_named(tmp_path: Path) -> None:
+    tables = run(tmp_path, "imbalance", setting={"kind": "step", "ratio": 1.0, "classes": "first"})
+    assert len(answers.data_sentences(find_page("imbalance"), tables.summary)) == 1
 
 
 @pytest.mark.parametrize(

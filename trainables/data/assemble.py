@@ -23,8 +23,9 @@ def assemble_dataset(
 ) -> ImageDataset:
     """Check the classes of a decoded data set and make an ImageDataset of it.
 
-    where: the folder, for error messages. num_val_per_class, val_indices: as in ImageDataset. Raises DataError for
-    fewer than two classes, a class with too few images to validate and train on, and a class without test images.
+    where: the folder, for error messages. The origin also names the size of images that were decoded smaller.
+    num_val_per_class, val_indices: as in ImageDataset. Raises DataError for fewer than two classes, a class with too
+    few images to validate and train on, and a class without test images.
     """
     class_names = decoded.class_names
     if len(class_names) < 2:
@@ -47,9 +48,10 @@ def assemble_dataset(
         raise DataError(f"class {class_names[untested]!r} of {where} has no test image, and every class needs one")
     copies = find_copies(decoded.train_images, decoded.train_labels, decoded.test_images)
     found = copy_remarks(copies, num_test=len(decoded.test_labels), val_indices=val_indices)
+    size = decoded.train_images.shape[1]
     return ImageDataset(
         name=name,
-        origin=origin,
+        origin=origin if decoded.own_size is None else f"{origin}, resized to {size}x{size}",
         train_images=decoded.train_images,
         train_labels=decoded.train_labels,
         test_images=decoded.test_images,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from trainables.common.paths import real_name
 from trainables.data.assemble import assemble_dataset
 from trainables.data.decoded import Decoded, make_decoded
 from trainables.data.known import require_whole
@@ -64,7 +65,7 @@ class Cifar:
 
     def _parquet_folder(self, data_root: Path) -> Path | None:
         folders = [data_root / name for name in self.folder_names]
-        if data_root.resolve().name in self.folder_names:
+        if real_name(data_root) in self.folder_names:
             folders.append(data_root)
         return next((folder for folder in folders if has_shards(folder)), None)
 

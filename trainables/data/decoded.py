@@ -20,12 +20,21 @@ import numpy as np
 
 from trainables.common.files import sync_folder
 from trainables.data.class_names import normalised_names
+from trainables.data.memory import require_memory
 
 ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 # Part of every cache key: increase it when decoding, resizing or a source's own split changes.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 META_NAME = "meta.json"
-META_FIELDS = ("fingerprint", "class_names", "superclass_of", "superclass_names", "remarks", "num_val")
+META_FIELDS = (
+    "fingerprint",
+    "class_names",
+    "superclass_of",
+    "superclass_names",
+    "own_size",
+    "remarks",
+    "num_val",
+)
 TEMPORARY_PREFIX = ".tmp-"
 STALE_SECONDS = 24 * 3600
 
@@ -35,8 +44,9 @@ class Decoded:
     """A decoded data set: uint8[N, H, W, C] images and int64[N] labels of both splits.
 
     superclass_of: class -> superclass, a position in superclass_names; None if there are none. fingerprint: hex
-    SHA-256 over the arrays (type, shape, contents), the class names and the superclasses, if any. remarks: as in
-    ImageDataset, of the decoding. num_val: how many of the last training images are a validation split.
+    SHA-256 over the arrays (type, shape, contents), the class names and the superclasses, if any. own_size: the side
+    that the images would have had, None if it is theirs. remarks: as in ImageDataset, of the decoding. num_val: how
+    many of the last training images are a validation split.
     """
 
     train_images: np.ndarray
@@ -47,6 +57,7 @@ class Decoded:
     fingerprint: str
     superclass_of: tuple[int, ...] | None = None
     superclass_names: tuple[str, ...] | None = None
+    own_size: int | None = None
     remarks: tuple[str, ...] = ()
     num_val: int = 0
 
@@ -60,6 +71,7 @@ def make_decoded(
     class_names: Sequence[str],
     superclass_of: Sequence[int] | None = None,
     superclass_names: Sequence[str] | None = None,
+    own_size: int | None = None,
     remarks: Sequence[str] = (),
     num_val: int = 0,
 ) -> Decoded:
@@ -70,7 +82,7 @@ def make_decoded(
         "test_images": np.ascontiguousarray(test_images, dtype=np.uint8),
         "test_labels": np.ascontiguousarray(test_labels, dtype=np.int64),
     }
-    return _from_arrays(arrays, class_names, superclass_of, superclass_names, remarks, num_val)
+    return _from_arrays(arrays, class_names, superclass_of, superclass_names, own_size, remarks, num_val)
 
 
 def decoded_of_splits(
@@ -129,6 +141,11 @@ def load_or_decode(folder: Path, key: str, decode: Callable[[], Decoded]) -> Dec
     return decoded
 
 
+def sized(kind: str, image_size: int | None) -> str:
+    """The kind of a cache key, for images decoded to at most this size."""
+    return kind if image_size is None else f"{kind} {image_size}"
+
+
 def contents_key(kind: str, files: Sequence[Path]) -> str:
     """A cache key from names, sizes and contents, but not dates: for data sets of a few files."""
     return _key(kind, ((path.name, path.stat().st_size, _file_sha256(path)) for path in files))
@@ -164,6 +181,7 @@ def _from_arrays(
     class_names: Sequence[str],
     superclass_of: Sequence[int] | None,
     superclass_names: Sequence[str] | None,
+    own_size: int | None,
     remarks: Sequence[str],
     num_val: int,
 ) -> Decoded:
@@ -177,6 +195,7 @@ def _from_arrays(
         fingerprint=hashlib.sha256(json.dumps(contents).encode()).hexdigest(),
         superclass_of=None if superclass_of is None else tuple(superclass_of),
         superclass_names=None if superclass_names is None else tuple(superclass_names),
+        own_size=own_size,
         remarks=tuple(remarks),
         num_val=num_val,
     )
@@ -198,13 +217,15 @@ def _user_cache() -> list[Path]:
 def _read(directory: Path) -> Decoded | None:
     try:
         meta = json.loads((directory / META_NAME).read_text())
+        shapes = [np.load(directory / f"{name}.npy", mmap_mode="r").shape for name in ("train_images", "test_images")]
+        require_memory(sum(shape[0] for shape in shapes), shapes[0][1], shapes[0][3])
         arrays = {name: np.load(directory / f"{name}.npy", mmap_mode=None, allow_pickle=False) for name in ARRAY_NAMES}
         names = meta["class_names"]
-        # .get: copies made before these existed have none.
-        nested = meta.get("superclass_of"), meta.get("superclass_names")
-        decoded = _from_arrays(arrays, names, *nested, meta.get("remarks", ()), meta.get("num_val", 0))
-    # NumPy raises MemoryError for a flipped bit in a header, and EOFError for an empty file.
-    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError):
+        nested = meta["superclass_of"], meta["superclass_names"]
+        decoded = _from_arrays(arrays, names, *nested, meta["own_size"], meta["remarks"], meta["num_val"])
+    # NumPy raises MemoryError for a flipped bit in a header, and EOFError for an empty file. What does not fit into
+    # memory is refused when it is to be decoded.
+    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, MemoryError):
         return None
     return decoded if decoded.fingerprint == meta["fingerprint"] else None
 

@@ -58,14 +58,15 @@ def _read_torchvision(data_root: Path, download: bool) -> Decoded:
     labels = np.asarray(listing.targets, dtype=np.int64)
 
     def decode() -> Decoded:
-        images = decode_images([EncodedImage(contents=path, where=str(path)) for path in paths])
+        images = decode_images([EncodedImage(contents=path, where=str(path)) for path in paths], folder=folder)
         train, test = holdout_split(labels, len(listing.classes))
         return make_decoded(
-            train_images=images[train],
+            train_images=images.pixels[train],
             train_labels=labels[train],
-            test_images=images[test],
+            test_images=images.pixels[test],
             test_labels=labels[test],
             class_names=listing.classes,
+            remarks=images.remarks,
         )
 
     return load_or_decode(folder, listing_key("eurosat", paths, folder), decode)

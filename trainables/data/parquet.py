@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainables.data.decoded import Decoded, contents_key, decoded_of_splits, load_or_decode
+from trainables.data.decoded import Decoded, contents_key, decoded_of_splits, load_or_decode, sized
 from trainables.data.images import EncodedImage, decode_images
 from trainables.data.shards import find_shards
 from trainables.data.superclasses import nest_classes
@@ -26,19 +26,21 @@ SPLITS = ("train", "validation", "test")
 PIECE_BYTES = 2**26
 
 
-def read_parquet_folder(folder: Path, label_columns: Sequence[str] = tuple(LABEL_COLUMNS)) -> Decoded:
+def read_parquet_folder(
+    folder: Path, label_columns: Sequence[str] = tuple(LABEL_COLUMNS), *, image_size: int | None = None
+) -> Decoded:
     """Decode a folder of train-*.parquet and test-*.parquet (see `find_shards`), or take it from the decoded cache.
 
-    label_columns: keys of LABEL_COLUMNS; the first that a file has is its label column. Superclasses are read if all
-    files have them. Class names come from the schema's "huggingface" metadata, else they are "0", "1", ... up to the
-    largest label. Raises DataError naming the file and the row (counted from 0).
+    image_size: as in `decode_images`. label_columns: keys of LABEL_COLUMNS; the first that a file has is its label
+    column. Superclasses are read if all files have them. Class names come from the schema's "huggingface" metadata,
+    else they are "0", "1", ... up to the largest label. Raises DataError naming the file and the row (counted from 0).
     """
     shards = find_shards(folder)
     files = shards.files
     # The key for the default columns is unchanged, so that data decoded before there was a choice stays valid.
     kind = "parquet" if tuple(label_columns) == tuple(LABEL_COLUMNS) else " ".join(("parquet", *label_columns))
-    key = contents_key(kind, [path for split in SPLITS for path in files[split]])
-    decoded = load_or_decode(folder, key, lambda: _decode_folder(folder, files, label_columns))
+    key = contents_key(sized(kind, image_size), [path for split in SPLITS for path in files[split]])
+    decoded = load_or_decode(folder, key, lambda: _decode_folder(folder, files, label_columns, image_size))
     return replace(decoded, remarks=(*shards.remarks, *decoded.remarks))
 
 
@@ -59,7 +61,9 @@ class _File:
     superclasses: _Labels | None
 
 
-def _decode_folder(folder: Path, files: dict[str, list[Path]], label_columns: Sequence[str]) -> Decoded:
+def _decode_folder(
+    folder: Path, files: dict[str, list[Path]], label_columns: Sequence[str], image_size: int | None
+) -> Decoded:
     contents = {split: [_read_file(path, label_columns) for path in files[split]] for split in SPLITS}
     everything = [file for split in SPLITS for file in contents[split]]
     num_train = sum(len(file.images) for file in contents["train"])
@@ -72,13 +76,16 @@ def _decode_folder(folder: Path, files: dict[str, list[Path]], label_columns: Se
             labels, superclass_labels, class_names=class_names, superclass_names=superclass_names, where=str(folder)
         )
         nested = {"superclass_of": superclass_of, "superclass_names": superclass_names}
-    images = decode_images([image for file in everything for image in file.images])
+    encoded = [image for file in everything for image in file.images]
+    images = decode_images(encoded, folder=folder, image_size=image_size)
     return decoded_of_splits(
-        images=images,
+        images=images.pixels,
         labels=labels,
         num_train=num_train,
         num_val=sum(len(file.images) for file in contents["validation"]),
         class_names=class_names,
+        own_size=images.own_size,
+        remarks=images.remarks,
         **nested,
     )
 

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from trainables.data.decoded import make_decoded
+from trainables.data.memory import require_memory
 from trainables.data.types import ImageDataset
 
 CHUNK_SIZE = 1000
@@ -18,13 +19,16 @@ def resize_dataset(dataset: ImageDataset, image_size: int) -> ImageDataset:
     """Resize the images to image_size x image_size pixels: bilinear, with antialiasing when they shrink.
 
     The fingerprint is that of the new images, and the origin names the size. A data set of that size is returned as is.
+    Raises DataError if the new images do not fit into memory.
     """
     if dataset.train_images.shape[1:3] == (image_size, image_size):
         return dataset
+    num_images = len(dataset.train_images) + len(dataset.test_images)
+    require_memory(num_images, image_size, dataset.train_images.shape[3])
     resized = make_decoded(
-        train_images=_resize(dataset.train_images, image_size),
+        train_images=resize_images(dataset.train_images, image_size),
         train_labels=dataset.train_labels,
-        test_images=_resize(dataset.test_images, image_size),
+        test_images=resize_images(dataset.test_images, image_size),
         test_labels=dataset.test_labels,
         class_names=dataset.class_names,
         superclass_of=dataset.superclass_of,
@@ -39,8 +43,11 @@ def resize_dataset(dataset: ImageDataset, image_size: int) -> ImageDataset:
     )
 
 
-def _resize(images: np.ndarray, image_size: int) -> np.ndarray:
-    """Resize uint8[N, H, W, C] to uint8[N, image_size, image_size, C]."""
+def resize_images(images: np.ndarray, image_size: int) -> np.ndarray:
+    """Resize uint8[N, H, W, C] to uint8[N, image_size, image_size, C]: bilinear, with antialiasing when they shrink.
+
+    An image becomes the same whatever the others are.
+    """
     resized = np.empty((len(images), image_size, image_size, images.shape[3]), dtype=np.uint8)
     for start in range(0, len(images), CHUNK_SIZE):
         chunk = torch.from_numpy(images[start : start + CHUNK_SIZE]).permute(0, 3, 1, 2)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainables.data.listing import list_folder
 from trainables.data.types import DataError
 
 # Split -> what its files, or the folder of its files, may be called.
@@ -50,7 +51,7 @@ def find_shards(folder: Path) -> Shards:
                 "train-*.parquet and test-*.parquet are needed"
             )
     used = {path for split in SPLIT_NAMES for path in _paths(folder, split)}
-    for path in sorted(path for place in PLACES for path in (folder / place).glob("[!.]*.parquet")):
+    for path in sorted(path for place in PLACES for path in _parquet_paths(folder / place)):
         if path not in used:
             remarks.append(f"{path.relative_to(folder)} is of no split and was passed over.")
     return Shards(files=files, remarks=tuple(remarks))
@@ -62,13 +63,20 @@ def _paths(folder: Path, split: str) -> list[Path]:
     for place in (folder / name for name in PLACES):
         for name in SPLIT_NAMES[split]:
             named = re.compile(rf"{name}([^a-zA-Z0-9].*)?")
-            found += (path for path in place.glob("*.parquet") if named.fullmatch(path.stem))
+            found += (path for path in _parquet_paths(place) if named.fullmatch(path.stem))
             found += (
                 path
-                for path in (place / name).glob("*.parquet")
+                for path in _parquet_paths(place / name)
                 if named.fullmatch(path.stem) or re.match(r"\d", path.stem)
             )
     return sorted(found)
+
+
+def _parquet_paths(folder: Path) -> list[Path]:
+    """What is called *.parquet in a folder and is not hidden or foreign; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return [Path(entry.path) for entry in list_folder(folder)[0] if entry.name.endswith(".parquet")]
 
 
 def _whole(folder: Path, split: str, paths: Sequence[Path], remarks: list[str]) -> list[Path]:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainables.common.nearest import nearest
+from trainables.common.paths import user_path
 from trainables.data.assemble import without_duplicates
 from trainables.data.cifar import CIFAR10, CIFAR100
 from trainables.data.digits import load_digit_pairs, load_digits
 from trainables.data.eurosat import eurosat_lies_under, load_eurosat
 from trainables.data.folder import load_folder
 from trainables.data.images import MIN_IMAGE_SIZE
+from trainables.data.listing import reading
 from trainables.data.resize import resize_dataset
 from trainables.data.types import DataError, ImageDataset
 
@@ -84,7 +86,9 @@ def resolve_dataset(
     if image_size is not None and image_size < MIN_IMAGE_SIZE:
         raise DataError(f"--image-size must be at least {MIN_IMAGE_SIZE} pixels, got {image_size}")
     if name_or_path == AUTO:
-        if download or SOURCES[default].lies_under(data_root):
+        with reading(data_root):
+            lies_under = SOURCES[default].lies_under(data_root)
+        if download or lies_under:
             return ResolvedDataset(name=default, path=None, hint="")
         hint = f"for {SOURCES[default].title} add --dataset {default} --download"
         return ResolvedDataset(name=embedded, path=None, hint=hint)
@@ -118,11 +122,12 @@ def load_dataset(
         embedded=embedded,
         image_size=image_size,
     )
-    if resolved.path is not None:
-        dataset = load_folder(resolved.path)
-    else:
-        assert resolved.name is not None
-        dataset = SOURCES[resolved.name].load(data_root, download)
+    with reading(resolved.path or data_root):
+        if resolved.path is not None:
+            dataset = load_folder(resolved.path, image_size)
+        else:
+            assert resolved.name is not None
+            dataset = SOURCES[resolved.name].load(data_root, download)
     if drop_duplicates:
         dataset = without_duplicates(dataset)
     if image_size is not None:
@@ -131,10 +136,15 @@ def load_dataset(
 
 
 def _checked_folder(name_or_path: str) -> Path:
-    path = Path(name_or_path).expanduser()
-    if name_or_path and path.is_dir():
+    try:
+        path = user_path(name_or_path)
+    except ValueError as error:
+        raise DataError(f"--dataset {error}") from None
+    with reading(path):
+        is_folder, is_there = path.is_dir(), path.exists()
+    if name_or_path and is_folder:
         return path
-    if name_or_path and path.exists():
+    if name_or_path and is_there:
         raise DataError(f"{path} is a file, and --dataset takes the name of a data set or a path to a folder")
     if os.sep in name_or_path or name_or_path.startswith("~"):
         raise DataError(f"there is no folder {path}, which --dataset names")

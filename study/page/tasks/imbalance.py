@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from study.analysis.tables import Tables
 from study.analysis.tau import tau_sweeps
-from study.core.text import word
+from study.core.text import listed, word
 from study.page.answers import group_headline, verdict_remarks
 from study.page.figures.catalogue import CONFUSION, RESULTS, TAU, TUNING, recall
 from study.page.table import Table
@@ -13,6 +13,7 @@ from study.page.text import distance_text, interval_cell, paired_cell, paired_te
 from study.page.words import dataset_title
 
 _COUNTED = "training images after thinning"
+MOST_NAMED = 50
 
 
 def _on_thinned_dataset(summary: Summary) -> str:
@@ -25,6 +26,22 @@ def _on_thinned_dataset(summary: Summary) -> str:
         num_thinned = int(summary["dataset"]["num_classes"]) // 2
         return f"On {title} with the {which} {word(num_thinned)} classes cut to 1/{ratio:g}"
     return f"On {title} with class counts falling exponentially to 1/{ratio:g} ({which} class rarest)"
+
+
+def _thinned_classes(summary: Summary) -> list[str]:
+    """Which classes were thinned, by name: 'The classes cut to 1/10 are cat and dog.'"""
+    setting, names = summary["setting"], [str(name) for name in summary["dataset"]["class_names"]]
+    ratio, num_thinned = float(setting["ratio"]), len(names) // 2
+    if ratio == 1:
+        return []
+    rarest_last = names if setting["classes"] == "last" else names[::-1]
+    if setting["kind"] != "step":
+        return [f"The rarest class is {rarest_last[-1]}, the most frequent {rarest_last[0]}."]
+    thinned = [name for name in names if name in rarest_last[-num_thinned:]]
+    if num_thinned > MOST_NAMED:
+        return [f"The {num_thinned:,} classes cut to 1/{ratio:g} are, in their order, {thinned[0]} to {thinned[-1]}."]
+    classes = "class" if num_thinned == 1 else "classes"
+    return [f"The {classes} cut to 1/{ratio:g} {'is' if num_thinned == 1 else 'are'} {listed(thinned)}."]
 
 
 def _remarks(page: TaskPage, tables: Tables) -> list[str]:
@@ -84,6 +101,7 @@ PAGE = TaskPage(
     challenger="remedy",
     counted=_COUNTED,
     condition=_on_thinned_dataset,
+    data_notes=_thinned_classes,
     control_phrase=lambda control: "no remedy" if control == "none" else control,
     split="That was before thinning: only the training part was thinned, once, in the data set. Tuning saw training "
     "and validation images, never the test split.",

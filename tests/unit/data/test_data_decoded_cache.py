@@ -39,9 +39,9 @@ def num_decodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
     real = parquet.decode_images
 
-    def counted(images):  # type: ignore[no-untyped-def]
+    def counted(images, **options):  # type: ignore[no-untyped-def]
         calls.append(len(images))
-        return real(images)
+        return real(images, **options)
 
     monkeypatch.setattr(parquet, "decode_images", counted)
     monkeypatch.setattr(folder_source, "decode_images", counted)

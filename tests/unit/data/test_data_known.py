@@ -48,7 +48,7 @@ def test_the_names_are_compared_without_case_and_spaces() -> None:
     [
         ({"taken": 1}, "it has 59,999 images, and CIFAR-10 has 60,000"),
         ({"moved": 1}, "its class 'airplane' has 6,001 images instead of 6,000"),
-        ({"class_names": ("cat", *KNOWN["cifar10"].class_names[1:])}, "a class of it is 'cat' where CIFAR-10 has "),
+        ({"class_names": ("ape", *KNOWN["cifar10"].class_names[1:])}, "a class of it is 'ape' where CIFAR-10 has "),
         ({"class_names": (*KNOWN["cifar10"].class_names, "unicorn")}, "it has 11 classes, and CIFAR-10 has 10"),
     ],
 )
