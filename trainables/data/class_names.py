@@ -19,7 +19,7 @@ def normalised_names(names: Sequence[str]) -> tuple[str, ...]:
     for name in kept:
         readable = name.encode("utf-8", errors="backslashreplace").decode()
         if readable != name:
-            raise DataError(f"the class name {readable!r} is not UTF-8: rename the class")
+            raise DataError(f"the class name '{readable}' is not UTF-8: rename the class")
         if not name.strip() or any(unicodedata.category(character) == "Cc" for character in name):
             raise DataError(f"the class name {name!r} is blank or holds control characters: rename the class")
     name, count = Counter(kept).most_common(1)[0] if kept else ("", 0)

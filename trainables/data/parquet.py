@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainables.data.class_names import normalised_names
 from trainables.data.decoded import Decoded, contents_key, decoded_of_splits, load_or_decode, sized
 from trainables.data.images import EncodedImage, decode_images
 from trainables.data.shards import find_shards
@@ -150,9 +151,11 @@ def _first_line(error: Exception) -> str:
 def _metadata_class_names(table: Any, column: str) -> tuple[str, ...] | None:
     try:
         info = json.loads((table.schema.metadata or {})[b"huggingface"])
-        return tuple(str(name) for name in info["info"]["features"][column]["names"])
-    except (KeyError, TypeError, ValueError):  # written by another tool: classes are called by their numbers
+        names = [str(name) for name in info["info"]["features"][column]["names"]]
+    # Written by another tool: classes are called by their numbers.
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
+    return normalised_names(names)
 
 
 def _read_labels(path: Path, table: Any, column: str) -> _Labels:
