@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from study.core.errors import StudyError, nearest
+from study.core.parsing import shown
 from trainables.common.paths import user_path
 from trainables.data.sources import SOURCES
 from trainables.data.splits import ValidationCut
@@ -227,6 +228,13 @@ class StudySpec(RunSpec):
             return tuple(part.strip() for part in value.split(","))
         return value
 
+    @field_validator("arms")
+    @classmethod
+    def _any_arm(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value == ():
+            raise ValueError("must name an arm, got none")
+        return value
+
     @field_validator("start", mode="before")
     @classmethod
     def _split_start(cls, value: Any) -> Any:
@@ -284,11 +292,11 @@ def _sentence(spec_type: type[RunSpec], error: ValidationError) -> str:
     value = first["input"]
     if first["type"] == "literal_error":
         allowed = _choices(spec_type, name)
-        return f"{option} must be one of {', '.join(allowed)}, got {value!r}{nearest(str(value), allowed)}"
+        return f"{option} must be one of {', '.join(allowed)}, got {shown(value)}{nearest(shown(value), allowed)}"
     if first["type"] == "value_error":
         return f"{option} {message}"
     rule = message.removeprefix("Input should be ")
-    return f"{option} must be {rule}, got {value!r}"
+    return f"{option} must be {rule}, got {shown(value)}"
 
 
 def _choices(spec_type: type[RunSpec], name: str) -> list[str]:
