@@ -38,6 +38,7 @@ def load_folder(folder: Path, image_size: int | None = None) -> ImageDataset:
     RGB. Mirror images are assumed to keep their class. Classes are in natural order, "2" before "10". Every file that
     is not hidden or foreign must be an image. Raises DataError naming the file, or what is missing.
     """
+    list_folder(folder)  # names a folder that cannot be read; to look for files in it would find none
     if has_shards(folder):
         decoded, layout = read_parquet_folder(folder, image_size=image_size), "Parquet"
     else:

@@ -84,9 +84,9 @@ def decode_images(
     is_gray = all(image.is_gray for image in found)
     names = [image.where.replace(f"{folder}{os.sep}", "") for image in encoded]
     remarks = [
-        *_remark(names, [image.is_turned for image in found], "turned upright, as {its} EXIF orientation says"),
-        *_remark(names, [image.is_transparent for image in found], "laid on white, being transparent"),
-        *_remark(names, shapes[:, 0] != shapes[:, 1], "cropped at the centre, not being square"),
+        *_remark(names, [image.is_turned for image in found], "turned upright as {its} EXIF orientation says"),
+        *_remark(names, [image.is_transparent for image in found], "laid on white because {it_is} transparent"),
+        *_remark(names, shapes[:, 0] != shapes[:, 1], "cropped at the centre because {it_is} not square"),
     ]
     if image_size is None:
         remarks += _size_remarks(shorter, own_size, num_bytes=images.nbytes)
@@ -109,9 +109,9 @@ def _remark(names: Sequence[str], is_so: Sequence[bool] | np.ndarray, done: str)
     count = int(np.sum(is_so))
     if count == 0:
         return []
-    were, its = ("was", "its") if count == 1 else ("were", "their")
+    were, its, it_is = ("was", "its", "it is") if count == 1 else ("were", "their", "they are")
     first = names[int(np.argmax(is_so))]
-    return [f"{count:,} of {len(names):,} images {were} {done.format(its=its)} (first: {first})."]
+    return [f"{count:,} of {len(names):,} images {were} {done.format(its=its, it_is=it_is)} (first: {first})."]
 
 
 def _size_remarks(shorter: np.ndarray, own_size: int, *, num_bytes: int) -> list[str]:

@@ -81,7 +81,7 @@ def test_a_drawing_on_a_transparent_ground_lies_on_white(kind: str) -> None:
     expected[8:16, 8:16] = ink
     assert (pixels[0] == expected[:, :, None]).all()
     assert pixels.shape[3] == (1 if kind in {"LA PNG", "LA TIFF", "tRNS L"} else 3)
-    assert remarks == ("1 of 1 images was laid on white, being transparent (first: image 0).",)
+    assert remarks == ("1 of 1 images was laid on white because it is transparent (first: image 0).",)
 
 
 def test_half_transparent_red_on_white_is_pink() -> None:
@@ -133,7 +133,7 @@ def test_an_image_is_turned_as_its_exif_orientation_says(orientation: int, file_
     pixels, remarks = decoded(stored(orientation, file_format, corner()))
     assert np.abs(pixels[0].astype(int) - corner()).max() <= 8  # JPEG
     if file_format != "TIFF":  # PIL has turned it
-        assert remarks == ("1 of 1 images was turned upright, as its EXIF orientation says (first: image 0).",)
+        assert remarks == ("1 of 1 images was turned upright as its EXIF orientation says (first: image 0).",)
 
 
 def test_a_turned_photo_is_cropped_after_it_is_turned() -> None:
@@ -165,7 +165,7 @@ def test_images_of_parquet_files_and_folders_are_turned_and_the_remark_names_the
             dataset = load(tmp_path / folder)
             assert (dataset.train_images == corner()).all()
             assert dataset.remarks[:1] == (
-                f"2 of {total} images were turned upright, as their EXIF orientation says (first: {first}).",
+                f"2 of {total} images were turned upright as their EXIF orientation says (first: {first}).",
             )
 
 
@@ -199,7 +199,7 @@ def test_what_is_cropped_away_is_said(tmp_path: Path) -> None:
     folder = write_image_folder(tmp_path)
     write_image(folder / "train" / "dog" / "1.png", np.zeros((32, 40, 3), dtype=np.uint8))
     assert load(folder).remarks[:1] == (
-        "1 of 8 images was cropped at the centre, not being square (first: train/dog/1.png).",
+        "1 of 8 images was cropped at the centre because it is not square (first: train/dog/1.png).",
     )
 
 
