@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import re
 import sys
-import tomllib
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Union, get_args, get_origin
 
 from study.core.errors import StudyError, nearest
+from study.core.parsing import parse_json, parse_toml, shown
 from study.core.spec import Option, RunSpec, group_names, literal_choices, option_name, options_of
 from study.tasks.registry import STUDIES, find_study
 from study.tasks.study import Study
@@ -100,21 +99,22 @@ def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
     """Read the settings in a TOML file or a run's spec.json. Raises StudyError."""
     try:
         text = path.read_text()
-        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        values = parse_json(text) if path.suffix == ".json" else parse_toml(text)
     except OSError as error:
         raise StudyError(f"--spec {path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+    except ValueError as error:
         raise StudyError(f"--spec {path} is not valid {path.suffix.lstrip('.') or 'TOML'}: {error}") from None
     if not isinstance(values, dict):
         raise StudyError(f"--spec {path} must hold settings by name")
     task = values.pop("task", study.name)
     if task != study.name:
         raise StudyError(f"--spec {path} is of the task {task!r}, not {study.name!r}")
-    # A run's name and numerics are not those of a new run; what a range test suggested is in its start.
+    # A run's name, numerics and cut are not those of a new run; what a range test suggested is in its start.
     if path.name == "spec.json":
         values.pop("name", None)
         values.pop("start_from_lr_range", None)
-    values.pop("numerics", None)
+    for chosen in ("numerics", "validation_cut"):
+        values.pop(chosen, None)
     return {name.replace("-", "_"): value for name, value in values.items()}
 
 
@@ -243,12 +243,12 @@ def _reader(annotation: Any) -> Callable[[str], Any]:
             try:
                 return int(text)
             except ValueError:
-                raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
+                raise argparse.ArgumentTypeError(f"must be a whole number, got {shown(text)}") from None
         if base is float:
             try:
                 return float(text)
             except ValueError:
-                raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+                raise argparse.ArgumentTypeError(f"must be a number, got {shown(text)}") from None
         return text
 
     return read

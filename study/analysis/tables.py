@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from study.core.parsing import parse_json, readable
 from study.core.stage import TUNE, Group, retests_of
 from study.records import tables as records
 
@@ -130,7 +130,7 @@ def load_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path.parent} is not a run directory: it has no {path.name}")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = readable(parse_json(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(value, dict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import filelock
 
 from study.core.errors import StudyError
 from study.core.ledger import LEDGER
+from study.core.parsing import parse_json
 from study.core.spec import RunSpec
 from trainables.common.files import write_json
 
@@ -84,7 +84,7 @@ def locked(run_dir: Path) -> Iterator[None]:
 def task_of(run_dir: Path) -> str | None:
     """The task named in a run directory's spec.json; None if it cannot be read."""
     try:
-        values = json.loads((run_dir / SPEC).read_text())
+        values = parse_json((run_dir / SPEC).read_text())
     except (OSError, ValueError):
         return None
     return values.get("task") if isinstance(values, dict) else None
@@ -99,7 +99,7 @@ def settings_of(run_dir: Path) -> dict[str, Any]:
     if not path.is_file() or not (run_dir / LEDGER).is_file():
         raise StudyError(f"{run_dir} is not a run directory (it lacks {SPEC} or {LEDGER})")
     try:
-        values = json.loads(path.read_text())
+        values = parse_json(path.read_text())
     except ValueError:
         values = None
     if not isinstance(values, dict):

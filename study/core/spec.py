@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from study.core.errors import StudyError, nearest
+from study.core.parsing import shown
 from trainables.common.paths import user_path
 from trainables.data.sources import SOURCES
+from trainables.data.splits import ValidationCut
 from trainables.hparams import Numerics
 
 Searcher = Literal["tpe", "random", "gp", "cmaes", "qmc", "grid"]
@@ -113,6 +115,14 @@ class RunSpec(BaseModel):
         is_repeated=True,
     )
 
+    drop_duplicates: bool = option(
+        False,
+        "data",
+        "train on one of the images that are the same pixel by pixel, and on none that is also a test image",
+        scope="training",
+        is_repeated=True,
+    )
+
     seed: int = option(0, "search", "the study's seed: all others follow from it", ge=0, le=MAX_SEED, scope="training")
 
     cpus_per_trial: float | None = option(
@@ -192,6 +202,9 @@ class StudySpec(RunSpec):
         reads_text=True,
     )
 
+    # Chosen once per run and kept through resume and retest; not an option. Runs that do not say were cut equally.
+    validation_cut: ValidationCut = "equally"
+
     searcher: Searcher = option("tpe", "search", "how configurations are proposed")
     start: dict[str, str] | None = option(
         None,
@@ -213,6 +226,13 @@ class StudySpec(RunSpec):
     def _split_arms(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(","))
+        return value
+
+    @field_validator("arms")
+    @classmethod
+    def _any_arm(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value == ():
+            raise ValueError("must name an arm, got none")
         return value
 
     @field_validator("start", mode="before")
@@ -272,11 +292,11 @@ def _sentence(spec_type: type[RunSpec], error: ValidationError) -> str:
     value = first["input"]
     if first["type"] == "literal_error":
         allowed = _choices(spec_type, name)
-        return f"{option} must be one of {', '.join(allowed)}, got {value!r}{nearest(str(value), allowed)}"
+        return f"{option} must be one of {', '.join(allowed)}, got {shown(value)}{nearest(shown(value), allowed)}"
     if first["type"] == "value_error":
         return f"{option} {message}"
     rule = message.removeprefix("Input should be ")
-    return f"{option} must be {rule}, got {value!r}"
+    return f"{option} must be {rule}, got {shown(value)}"
 
 
 def _choices(spec_type: type[RunSpec], name: str) -> list[str]:

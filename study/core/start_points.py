@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from study.core.errors import StudyError
+from study.core.parsing import parse_json
 from study.core.spec import StudySpec
 from study.core.stage import TUNE
 
@@ -51,12 +51,12 @@ def start_refused(spec: StudySpec, sentence: str) -> str:
 
 def _suggested(folder: Path, task: str) -> tuple[str, str]:
     try:
-        facts = json.loads((folder / FACTS).read_text())
+        facts = parse_json((folder / FACTS).read_text())
         of_task, knob = facts["task"], start_knob(facts["stage"], facts["arm"])
         learning_rate = facts["suggestions"]["steepest_descent"]
     except OSError:
         raise StudyError(f"{OPTION} {folder} is not a folder that study.lr_range wrote (it lacks {FACTS})") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise StudyError(f"{OPTION}: {folder / FACTS} is damaged") from None
     if of_task != task:
         raise StudyError(f"{OPTION} {folder} is of the task {of_task!r}, not {task!r}")

@@ -31,6 +31,7 @@ from study.page.task import TaskPage
 from study.records.provenance import data_lines, describe_dataset
 from study.records.summary import State, write_summary
 from study.records.tables import write_records
+from study.records.validation import coarse_remark
 from study.tasks.resolve import checked, resolved
 from study.tasks.study import Study, load_data
 from trainables.data.splits import retest_data, test_data
@@ -179,6 +180,8 @@ class StudySession(Session):
         each = ", ".join(map(str, counts)) if len(counts) <= 10 else f"{counts.min()} to {counts.max()}"
         say(f"      training {data.num_train} images ({each} a class)")
         say(f"      validation {len(data.val_indices)}, final test {len(self._dataset.test_labels)}")
+        if coarse := coarse_remark(describe_dataset(self._dataset, data)):
+            say(f"note: {coarse}")
         for stage in self._stages:
             rungs = ", ".join(map(str, stage.rungs(stage.arms[0])))
             say(

@@ -14,6 +14,7 @@ from study.core.text import listed
 from study.page.task import TaskPage
 from study.page.text import adjusted_text, distance_text, level_text, paired_text, percent, score_text
 from study.page.words import metric_name, optimizer_name, origin_text
+from study.records.validation import coarse_remark
 
 
 def not_covered(tables: Tables) -> str:
@@ -171,8 +172,9 @@ def data_sentences(page: TaskPage, summary: Mapping[str, Any]) -> list[str]:
         f"validation and {int(dataset['num_test']):,} test images of {dataset['image_size']} × "
         f"{dataset['image_size']} pixels."
     )
+    coarse = coarse_remark(dataset)
     remarks = dataset.get("remarks", [])  # runs made before there were any have none
-    return [facts, *page.data_notes(summary), *remarks]
+    return [facts, *page.data_notes(summary), *remarks, *([coarse] if coarse else [])]
 
 
 def state_sentence(state: str, what: str = "study") -> str | None:

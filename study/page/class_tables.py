@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 from study.analysis.classes import compared_arms, confused_pairs, hardest_classes
 from study.analysis.tables import Tables
+from study.page.figures.labels import are_by_index
 from study.page.table import Table
 from study.page.text import percent
+
+KEY_COLUMNS = 4
 
 
 def hardest_table(tables: Tables) -> Table | None:
@@ -58,6 +61,21 @@ def confused_table(tables: Tables) -> Table | None:
             )
             for row in pairs.to_dict("records")
         ),
+    )
+
+
+def key_table(tables: Tables) -> Table | None:
+    """The classes by their index, in KEY_COLUMNS columns read downwards; None if the figures name them."""
+    names = [str(name) for name in tables.summary["dataset"]["class_names"]]
+    if tables.main_retests.empty or not are_by_index(names):
+        return None
+    num_rows = -(-len(names) // KEY_COLUMNS)
+    cells = [(str(index), name) for index, name in enumerate(names)]
+    padded = [*cells, *[("", "")] * (num_rows * KEY_COLUMNS - len(cells))]
+    return Table(
+        caption="The classes by their index in the figures above.",
+        columns=("Index", "Class") * KEY_COLUMNS,
+        rows=tuple(tuple(cell for pair in padded[row::num_rows] for cell in pair) for row in range(num_rows)),
     )
 
 

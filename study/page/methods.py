@@ -13,18 +13,19 @@ from study.core.text import NOTHING, duration, plural
 from study.page.task import TaskPage
 from study.page.text import config_value, is_missing
 from study.page.words import metric_name
+from study.records.validation import split_sentence, step_sentence
 
 
 def methods(page: TaskPage, tables: Tables) -> list[str]:
     budget, dataset = tables.summary["budget"], tables.summary["dataset"]
+    step = step_sentence(dataset)
     return [
-        f"Split. {int(dataset['num_val']):,} validation images were cut from the training set, balanced over the "
-        f"classes. {page.split}",
+        f"Split. {split_sentence(dataset)} {page.split}",
         f"Tuning. {_trials_an_arm(tables)} of at most {_epochs_a_trial(tables)}, its own searcher "
         f"({budget['searcher']}) and its own early stopping (ASHA, first rung at epoch {budget['grace_epochs']}, "
         f"reduction factor {budget['reduction_factor']}). {page.epoch}",
         f"Objective. {metric_name(tables.objective).capitalize()} at a trial's last epoch; the winner of an "
-        "arm is its best completed trial, ties going to the earlier one.",
+        f"arm is its best completed trial, ties going to the earlier one.{f' {step}' if step else ''}",
         f"Retest. Each winner was retrained on {plural(int(budget['retest_seeds']), 'fresh seed')} on {page.retest}; "
         f"the same seeds in all arms, so that differences are paired. {page.test}",
         "Intervals. Two-sided 95 % Student t-intervals over seeds, n − 1 degrees of freedom; differences are taken "

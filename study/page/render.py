@@ -12,11 +12,12 @@ from typing import Any
 import jinja2
 
 from study.analysis.tables import Tables, load_tables
-from study.page import answers
+from study.page import answers, class_tables
 from study.page import methods as page_methods
 from study.page import tables as page_tables
 from study.page.figures import base as figures_base
 from study.page.figures.base import Figure
+from study.page.figures.classes import OF_CLASSES
 from study.page.task import TaskPage
 from study.page.text import typeset
 from trainables.common.files import write_durably
@@ -73,7 +74,7 @@ def write_files(run_dir: Path, drawn: Sequence[PageFigure], html: str) -> Path:
         else:
             write_durably(path, figure.png)
     path = run_dir / "report.html"
-    write_durably(path, html.encode("utf-8"))
+    write_durably(path, html.encode("utf-8", errors="backslashreplace"))
     return path
 
 
@@ -113,6 +114,7 @@ def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> 
         resume_command=summary.get("resume_command") if summary["state"] != "complete" else None,
         first_table=page.first_table(tables),
         arms_table=page_tables.arms_table(page, tables),
+        class_key=class_tables.key_table(tables) if any(figure.name in OF_CLASSES for figure in drawn) else None,
         not_retested=page_tables.not_retested(tables),
         descriptions=page_tables.descriptions(summary),
         sections=[

@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from study.page.figures.base import BLACK, GREY, MAX_LABELLED_CLASSES, PALE, WIDTH, heat_map, plain
+from study.page.figures.base import BLACK, GREY, PALE, WIDTH, heat_map
+from study.page.figures.labels import MAX_LABELLED_CLASSES, by_index, class_labels, plain
 from trainables.probes.inspection import scaled_by_filter
 
 MAX_MAPS = 64
@@ -154,16 +155,15 @@ def confusion_data(*, title: str, counts: np.ndarray, class_names: Sequence[str]
 
 def draw_confusion(data: Confusion) -> Canvas:
     num_classes = len(data.class_names)
-    is_labelled = num_classes <= MAX_LABELLED_CLASSES
+    names = class_labels(data.class_names, 16)
     canvas = Canvas(figsize=(WIDTH, 6.2), layout="constrained")
     ax = canvas.subplots()
     image = heat_map(ax, data.matrix, num_classes <= MAX_LABELLED_CLASSES, 8.5 if num_classes <= 12 else 6)
     ax.set_aspect("equal")
     ax.set_title(plain(data.title, 90), loc="left", fontweight="bold", fontsize=10)
-    ax.set_xlabel("Predicted class" if is_labelled else "Predicted class, by its index")
-    ax.set_ylabel("True class" if is_labelled else "True class, by its index")
-    if is_labelled:
-        names = [plain(name, 16) for name in data.class_names]
+    ax.set_xlabel(f"Predicted class{by_index(data.class_names)}")
+    ax.set_ylabel(f"True class{by_index(data.class_names)}")
+    if names is not None:
         slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
         ax.set_xticks(range(num_classes), names, **(slanted if max(map(len, names)) > 4 else {}))
         ax.set_yticks(range(num_classes), names)
@@ -234,8 +234,8 @@ def draw_embedding(data: Embedding) -> Canvas:
             points = data.points[data.groups == group]
             ax.scatter(points[:, 0], points[:, 1], color=colour, marker=shape, s=size, linewidth=0, alpha=0.85)
         handles = [
-            Line2D([], [], linestyle="", color=colour, marker=shape, markersize=6, label=plain(name, 22))
-            for name, (colour, shape) in zip(data.names, marks, strict=True)
+            Line2D([], [], linestyle="", color=colour, marker=shape, markersize=6, label=name)
+            for name, (colour, shape) in zip(class_labels(data.names, 22) or data.names, marks, strict=True)
         ]
         canvas.legend(handles=handles, loc="outside right center", fontsize=9, labelspacing=0.7, handletextpad=0.3)
     ax.set_title(plain(data.title, 90), loc="left", fontweight="bold", fontsize=10, pad=22)

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullFormatter
 
 from study.core.start_points import rate_text
-from study.page.figures.base import BLACK, BLUE, GREY, SKY, VERMILLION, WIDTH, plain
+from study.page.figures.base import BLACK, BLUE, GREY, SKY, VERMILLION, WIDTH
+from study.page.figures.labels import plain
 from trainables.probes.lr_range import LrRange
 
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from trainables.data.types import ImageDataset, TuningData
@@ -27,6 +28,8 @@ def describe_dataset(dataset: ImageDataset, data: TuningData) -> dict[str, Any]:
         "class_counts": data.class_counts.tolist(),
         "num_train": data.num_train,
         "num_val": len(data.val_indices),
+        "val_counts": np.bincount(data.labels[data.val_indices], minlength=data.num_classes).tolist(),
+        "val_is_own": dataset.val_indices is not None,
         "num_test": len(dataset.test_labels),
         "image_size": dataset.train_images.shape[1],
         "channels": dataset.train_images.shape[3],

@@ -29,10 +29,10 @@ from study.page.figures.base import (
     Figure,
     legend,
     panels,
-    plain,
     set_epoch_axis,
     set_title,
 )
+from study.page.figures.labels import class_labels, plain
 from study.page.words import dataset_title
 from study.reproduction import comparisons, results
 from study.reproduction.records import RecipeRecord, TunedRecord
@@ -271,7 +271,7 @@ def classes_data(dataset: str, reproduction: Reproduction) -> ClassPanels | None
 
 def draw_classes(data: ClassPanels) -> Canvas:
     canvas, axes = panels(len(data.panels), min(2, len(data.panels)), 1.4, sharex=True, sharey=True)
-    names = [plain(name, 14) for name in data.class_names]
+    names = class_labels(data.class_names, 14) or tuple(map(str, range(len(data.class_names))))
     overhanging = axes[-2] if len(axes) > 2 and len(axes) % 2 else None  # the place below it is empty
     for ax, panel in zip(axes, data.panels, strict=True):
         mean, lowest, highest = panel.recall

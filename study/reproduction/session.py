@@ -120,7 +120,11 @@ def _runs_and_data(spec: ReproductionSpec) -> tuple[list[Run], dict[str, ImageDa
     for name in dict.fromkeys(run.dataset for run in runs):
         try:
             datasets[name] = load_dataset(
-                name, data_root=spec.data_root, download=spec.download, image_size=spec.image_size
+                name,
+                data_root=spec.data_root,
+                download=spec.download,
+                image_size=spec.image_size,
+                drop_duplicates=spec.drop_duplicates,
             )
         except DataError as error:
             if spec.dataset != OWN_DATASET:

@@ -17,12 +17,13 @@ from study.tasks.registry import find_study
 from study.tasks.study import Study, chosen_arms
 from trainables.hparams import Numerics, Precision
 
+NEW_RUN: Mapping[str, Any] = {"validation_cut": "by_share"}  # what a run made earlier may have otherwise
 GPU_SHARE = 0.25  # of a GPU per trial: these models leave most of a GPU idle
 
 
 def checked(study: Study, values: Mapping[str, Any]) -> StudySpec:
     """Check whatever can be checked before data and cluster are touched. Raises StudyError."""
-    spec = validated(study.spec, values)
+    spec = validated(study.spec, {**values, **NEW_RUN})
     if spec.arms is not None:
         chosen_arms(study, spec.arms)
     model = getattr(spec, "model", None)
@@ -52,6 +53,7 @@ def resolved(study: Study, values: Mapping[str, Any], *, dataset: str, num_gpus:
         "dataset": dataset if spec.dataset == "auto" else spec.dataset,
         "name": spec.name or dated_name(study.name, dataset),
         **machine_settings(spec, num_gpus),
+        **NEW_RUN,
     }
     return validated(study.spec, settings)
 

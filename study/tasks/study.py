@@ -119,9 +119,11 @@ def load_data(study: Study, spec: StudySpec) -> tuple[ImageDataset, TuningData, 
         "image_size": spec.image_size,
     }
     found = resolve_dataset(spec.dataset, **options)
-    dataset = load_dataset(spec.dataset, **options)
+    dataset = load_dataset(spec.dataset, **options, drop_duplicates=spec.drop_duplicates)
     try:
-        data = tuning_data(dataset, thinned=study.thinned(spec), subset_seed=spec.seed)
+        data = tuning_data(
+            dataset, thinned=study.thinned(spec), subset_seed=spec.seed, validation_cut=spec.validation_cut
+        )
     except ValueError as error:
         raise StudyError(f"{dataset.name}: {error}") from None
     return dataset, data, found.name or str(found.path)

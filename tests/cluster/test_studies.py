@@ -205,16 +205,17 @@ def test_the_retest_of_cifar100_is_followed_on_training_and_test_images():
 
 
 def test_satellite_images_with_a_long_tail(tmp_path):
-    """EuroSAT's layout; 60 images a class: 48 to train and validate on, 43 and more of the frequent, 1 of the rare."""
+    """EuroSAT's images by class; 60 a class: 48 to train and validate on, 44 of the frequent, 1 of the rare."""
     generator = np.random.default_rng(0)
     for label in range(10):
-        folder = tmp_path / "data" / "eurosat" / "2750" / f"Class{label}"
-        folder.mkdir(parents=True)
+        for split in ("train", "test"):
+            (tmp_path / "satellite" / split / f"Class{label}").mkdir(parents=True)
         for number in range(60):
+            folder = tmp_path / "satellite" / ("train" if number < 48 else "test") / f"Class{label}"
             pixels = generator.normal(20 + 24 * label, 12, (64, 64, 3)).clip(0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"Class{label}_{number + 1}.jpg")
     status, stdout, stderr = run_to_end(
-        "study.run", "imbalance", "--dataset", "eurosat", "--data-root", str(tmp_path / "data"), "--imbalance",
+        "study.run", "imbalance", "--dataset", str(tmp_path / "satellite"), "--imbalance",
         "exponential", "--imbalance-ratio", "100", "--imbalance-classes", "last", "--model", "ultranet18", "--arms",
         "crt", "--trials-per-arm", "1", "--max-epochs", "2", "--retest-seeds", "1", "--output-dir", str(tmp_path),
         "--name", "eurosat",

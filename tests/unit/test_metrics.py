@@ -2,15 +2,18 @@
 
 import math
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import sklearn.metrics
 import torch
 
+from trainables.training import evaluation
 from trainables.training.metrics import (
     accuracy,
     balanced_accuracy,
     confusion_matrix,
+    equal_class_weights,
     expected_calibration_error,
     macro_f1,
     nll,
@@ -134,3 +137,35 @@ def test_impossible_classes_and_bins_are_refused():
         confusion_matrix(torch.tensor([0, 1, 2]), torch.tensor([0, 2]), 3)
     with pytest.raises(ValueError, match="num_bins must be at least 1, got 0"):
         expected_calibration_error(torch.zeros(1, 2), torch.tensor([0]), num_bins=0)
+
+
+def test_images_of_rarer_classes_weigh_more_and_equal_classes_change_no_bit():
+    """Rows of 4, 2, 0 and 1 images: accuracy with these weights is the mean of 3/4, 1/2 and 1."""
+    confusion = torch.tensor([[3, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]])
+    weights = equal_class_weights(confusion)
+    assert weights.tolist() == [1, 2, 0, 4]
+    assert accuracy(confusion * weights[:, None]).item() == pytest.approx(balanced_accuracy(confusion).item())
+    assert balanced_accuracy(confusion).item() == pytest.approx(0.75)
+    logits = torch.randn(999, 3, generator=torch.Generator().manual_seed(0))
+    targets = torch.arange(999) % 3
+    equal = confusion_matrix(logits, targets, 3)
+    assert equal_class_weights(equal).tolist() == [1, 1, 1]
+    assert accuracy(equal * equal_class_weights(equal)[:, None]).item() == accuracy(equal).item()
+    assert nll(logits, targets, equal_class_weights(equal)).item() == nll(logits, targets).item()
+
+
+def test_weighted_nll_by_hand():
+    """Two images of class 0 at 1/2 and one of class 1, weighing twice, at 3/4."""
+    logits = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, math.log(3)]])
+    value = nll(logits, torch.tensor([0, 0, 1]), torch.tensor([1.0, 2.0], dtype=torch.float64))
+    assert value.item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
+
+
+def test_a_validation_score_weighs_classes_equally_whatever_their_number_of_images(monkeypatch):
+    """Three of four right in class 0 and none of one in class 1: accuracy 3/8, not 3/5."""
+    logits = torch.tensor([[2.0, 0.0]] * 3 + [[0.0, 2.0], [2.0, 0.0]])
+    monkeypatch.setattr(evaluation, "_validation", lambda learner, data: (logits, torch.tensor([0, 0, 0, 0, 1])))
+    judged = evaluation.validate_classifier(None, SimpleNamespace(num_classes=2))
+    assert judged["accuracy"] == judged["balanced_accuracy"] == pytest.approx(3 / 8)
+    right, wrong = math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))
+    assert judged["loss"] == pytest.approx(((3 * right + wrong) / 4 + wrong) / 2)

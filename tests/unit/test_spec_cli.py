@@ -166,6 +166,21 @@ def test_a_run_s_spec_json_gives_its_settings_but_not_its_name_and_numerics(tmp_
     assert second.model_dump(exclude={"name"}) == first.model_dump(exclude={"name"})
 
 
+def test_a_run_keeps_the_validation_cut_that_it_was_made_with(tmp_path):
+    """Runs from before there was a choice do not name one; a new run made of such a spec.json is a new run."""
+    values = spec_of("--name it --seed 3").model_dump(mode="json")
+    assert values.pop("validation_cut") == "by_share"
+    assert ImbalanceSpec.model_validate(values).validation_cut == "equally"
+    (tmp_path / "spec.json").write_text(json.dumps(values | {"validation_cut": "equally"}))
+    assert spec_of("--spec spec.json").validation_cut == "by_share"
+    assert checked(STUDY, parsed("--spec spec.json")).validation_cut == "by_share"
+
+
+def test_duplicates_are_dropped_where_that_is_asked_for():
+    assert not spec_of("").drop_duplicates
+    assert spec_of("--drop-duplicates").drop_duplicates
+
+
 def test_a_spec_survives_its_json():
     spec = spec_of("--name it --time-budget 2h --start momentum=0.8 --arms none,copy")
     assert ImbalanceSpec.model_validate(json.loads(json.dumps(spec.model_dump(mode="json")))) == spec
@@ -375,7 +390,7 @@ def test_a_command_line_gives_the_values_that_it_was_made_of(line):
 
 def test_a_command_line_of_a_whole_spec_gives_that_spec():
     spec = spec_of("--name it --seed 3 --start momentum=0.8,schedule=linear --time-budget 90 --precision float32")
-    values = spec.model_dump(mode="json", exclude_none=True, exclude={"task", "numerics"})
+    values = spec.model_dump(mode="json", exclude_none=True, exclude={"task", "numerics", "validation_cut"})
     words = shlex.split(command_line(STUDY.name, values))
     assert resolved(STUDY, parse_study(words[3:])[1], dataset="digits", num_gpus=0) == spec
 
@@ -394,7 +409,11 @@ def test_help_names_every_setting_of_the_task_and_no_other(capsys, task):
     assert not ended.value.code
     text = capsys.readouterr().out
     named = set(text.replace(",", " ").split())
-    own = {option_name(field) for field in STUDIES[task].spec.model_fields} - {"--task", "--numerics"}
+    own = {option_name(field) for field in STUDIES[task].spec.model_fields} - {
+        "--task",
+        "--numerics",
+        "--validation-cut",
+    }
     others = {option_name(field) for study in STUDIES.values() for field in study.spec.model_fields} - own
     assert own <= named
     assert not others & named

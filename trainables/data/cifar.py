@@ -13,7 +13,9 @@ import numpy as np
 from trainables.common.paths import real_name
 from trainables.data.assemble import assemble_dataset
 from trainables.data.decoded import Decoded, make_decoded
-from trainables.data.parquet import LABEL_COLUMNS, has_parquet_files, read_parquet_folder
+from trainables.data.known import require_whole
+from trainables.data.parquet import LABEL_COLUMNS, read_parquet_folder
+from trainables.data.shards import has_shards
 from trainables.data.superclasses import nest_classes
 from trainables.data.types import DataError, ImageDataset
 
@@ -57,6 +59,7 @@ class Cifar:
                     f"{self.torchvision_folder}): add --download to fetch it, or give its place with --data-root"
                 )
             decoded, layout = self._read_torchvision(data_root, folder, download), "torchvision's layout"
+        require_whole(decoded, self.name, str(folder))
         origin = f"{self.title}, read from {folder} ({layout})"
         return assemble_dataset(decoded, name=self.name, origin=origin, where=str(folder))
 
@@ -64,7 +67,7 @@ class Cifar:
         folders = [data_root / name for name in self.folder_names]
         if real_name(data_root) in self.folder_names:
             folders.append(data_root)
-        return next((folder for folder in folders if has_parquet_files(folder)), None)
+        return next((folder for folder in folders if has_shards(folder)), None)
 
     def _read_torchvision(self, data_root: Path, folder: Path, download: bool) -> Decoded:
         from torchvision import datasets  # slow to import, and not needed for Parquet

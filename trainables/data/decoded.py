@@ -19,13 +19,22 @@ from typing import Any
 import numpy as np
 
 from trainables.common.files import sync_folder
+from trainables.data.class_names import normalised_names
 from trainables.data.memory import require_memory
 
 ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 # Part of every cache key: increase it when decoding, resizing or a source's own split changes.
 CACHE_VERSION = 2
 META_NAME = "meta.json"
-META_FIELDS = ("fingerprint", "class_names", "superclass_of", "superclass_names", "own_size", "remarks")
+META_FIELDS = (
+    "fingerprint",
+    "class_names",
+    "superclass_of",
+    "superclass_names",
+    "own_size",
+    "remarks",
+    "num_val",
+)
 TEMPORARY_PREFIX = ".tmp-"
 STALE_SECONDS = 24 * 3600
 
@@ -36,7 +45,8 @@ class Decoded:
 
     superclass_of: class -> superclass, a position in superclass_names; None if there are none. fingerprint: hex
     SHA-256 over the arrays (type, shape, contents), the class names and the superclasses, if any. own_size: the side
-    that the images would have had, None if it is theirs. remarks: as in ImageDataset, of the decoding.
+    that the images would have had, None if it is theirs. remarks: as in ImageDataset, of the decoding. num_val: how
+    many of the last training images are a validation split.
     """
 
     train_images: np.ndarray
@@ -49,6 +59,7 @@ class Decoded:
     superclass_names: tuple[str, ...] | None = None
     own_size: int | None = None
     remarks: tuple[str, ...] = ()
+    num_val: int = 0
 
 
 def make_decoded(
@@ -62,6 +73,7 @@ def make_decoded(
     superclass_names: Sequence[str] | None = None,
     own_size: int | None = None,
     remarks: Sequence[str] = (),
+    num_val: int = 0,
 ) -> Decoded:
     """Convert the arrays to their dtypes, contiguous, and compute the fingerprint."""
     arrays: dict[str, np.ndarray] = {
@@ -70,7 +82,45 @@ def make_decoded(
         "test_images": np.ascontiguousarray(test_images, dtype=np.uint8),
         "test_labels": np.ascontiguousarray(test_labels, dtype=np.int64),
     }
-    return _from_arrays(arrays, class_names, superclass_of, superclass_names, own_size, remarks)
+    return _from_arrays(arrays, class_names, superclass_of, superclass_names, own_size, remarks, num_val)
+
+
+def decoded_of_splits(
+    *,
+    images: np.ndarray,
+    labels: np.ndarray,
+    num_train: int,
+    num_val: int,
+    class_names: Sequence[str],
+    remarks: Sequence[str] = (),
+    **nested: Any,
+) -> Decoded:
+    """Make a data set of images that are in the order train, validation, test. nested: further of make_decoded's.
+
+    Validation images that lack a class cannot judge all classes: they are left out, and a remark says so.
+    """
+    end = num_train + num_val
+    missing = np.setdiff1d(np.arange(len(class_names)), labels[num_train:end])
+    is_used = num_val > 0 and not len(missing)
+    if is_used:
+        remarks = (*remarks, f"The validation split's {num_val:,} images are validated on; none is cut from training.")
+    elif num_val:
+        remarks = (
+            *remarks,
+            f"The validation split's {num_val:,} images are not used, because none is of class "
+            f"{class_names[missing[0]]!r}; validation is cut from training instead.",
+        )
+    last = end if is_used else num_train
+    return make_decoded(
+        train_images=images[:last],
+        train_labels=labels[:last],
+        test_images=images[end:],
+        test_labels=labels[end:],
+        class_names=class_names,
+        remarks=remarks,
+        num_val=num_val if is_used else 0,
+        **nested,
+    )
 
 
 def load_or_decode(folder: Path, key: str, decode: Callable[[], Decoded]) -> Decoded:
@@ -133,18 +183,21 @@ def _from_arrays(
     superclass_names: Sequence[str] | None,
     own_size: int | None,
     remarks: Sequence[str],
+    num_val: int,
 ) -> Decoded:
+    class_names = normalised_names(class_names)
     contents: list[Any] = [[[name, _array_sha256(arrays[name])] for name in ARRAY_NAMES], class_names]
     if superclass_of is not None:
         contents += [superclass_of, superclass_names]
     return Decoded(
         **arrays,
-        class_names=tuple(class_names),
+        class_names=class_names,
         fingerprint=hashlib.sha256(json.dumps(contents).encode()).hexdigest(),
         superclass_of=None if superclass_of is None else tuple(superclass_of),
         superclass_names=None if superclass_names is None else tuple(superclass_names),
         own_size=own_size,
         remarks=tuple(remarks),
+        num_val=num_val,
     )
 
 
@@ -168,9 +221,8 @@ def _read(directory: Path) -> Decoded | None:
         require_memory(sum(shape[0] for shape in shapes), shapes[0][1], shapes[0][3])
         arrays = {name: np.load(directory / f"{name}.npy", mmap_mode=None, allow_pickle=False) for name in ARRAY_NAMES}
         names = meta["class_names"]
-        decoded = _from_arrays(
-            arrays, names, meta["superclass_of"], meta["superclass_names"], meta["own_size"], meta["remarks"]
-        )
+        nested = meta["superclass_of"], meta["superclass_names"]
+        decoded = _from_arrays(arrays, names, *nested, meta["own_size"], meta["remarks"], meta["num_val"])
     # NumPy raises MemoryError for a flipped bit in a header, and EOFError for an empty file. What does not fit into
     # memory is refused when it is to be decoded.
     except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, MemoryError):

@@ -59,7 +59,7 @@ def load_digit_pairs() -> ImageDataset:
     validation would say little about the test. Everything is drawn with seed 0.
     """
     digits, labels, train, test = _split_digits(DIGIT_SIZE)
-    known, held_out = (train[part] for part in split_validation(labels[train], NUM_VAL_PER_CLASS, 10))
+    known, held_out = (train[part] for part in split_validation(labels[train], np.full(10, NUM_VAL_PER_CLASS)))
     generator = np.random.default_rng(PAIR_SEED)
     train_images, train_labels = _pair(digits, labels, known, NUM_TRAIN_PER_PAIR, generator)
     val_images, val_labels = _pair(digits, labels, held_out, NUM_VAL_PER_PAIR, generator)

@@ -9,7 +9,9 @@ import numpy as np
 from trainables.data.assemble import assemble_dataset
 from trainables.data.decoded import Decoded, listing_key, load_or_decode, make_decoded
 from trainables.data.images import EncodedImage, decode_images
-from trainables.data.parquet import has_parquet_files, read_parquet_folder
+from trainables.data.known import require_whole
+from trainables.data.parquet import read_parquet_folder
+from trainables.data.shards import has_shards
 from trainables.data.splits import thin
 from trainables.data.types import DataError, ImageDataset
 
@@ -19,7 +21,7 @@ TEST_SEED = 0
 
 def eurosat_lies_under(data_root: Path) -> bool:
     """Whether EuroSAT is there in either layout; no file is read."""
-    return has_parquet_files(data_root / "eurosat") or (data_root / "eurosat" / "2750").is_dir()
+    return has_shards(data_root / "eurosat") or (data_root / "eurosat" / "2750").is_dir()
 
 
 def load_eurosat(data_root: Path, download: bool) -> ImageDataset:
@@ -30,7 +32,7 @@ def load_eurosat(data_root: Path, download: bool) -> ImageDataset:
     (rounded), drawn with seed 0 from the sorted file names. Raises DataError.
     """
     folder = data_root / "eurosat"
-    if has_parquet_files(folder):
+    if has_shards(folder):
         decoded, layout = read_parquet_folder(folder), "Parquet"
     elif download or eurosat_lies_under(data_root):
         decoded, layout = _read_torchvision(data_root, download), "torchvision's layout"
@@ -39,6 +41,7 @@ def load_eurosat(data_root: Path, download: bool) -> ImageDataset:
             f"EuroSAT is not under the data root {data_root} (neither eurosat/*.parquet nor eurosat/2750): "
             "add --download to fetch it, or give its place with --data-root"
         )
+    require_whole(decoded, "eurosat", str(folder))
     origin = f"EuroSAT, read from {folder} ({layout})"
     return assemble_dataset(decoded, name="eurosat", origin=origin, where=str(folder))
 

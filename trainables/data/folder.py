@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 
 from trainables.common.paths import real_name
 from trainables.data.assemble import assemble_dataset
-from trainables.data.decoded import Decoded, listing_key, load_or_decode, make_decoded, sized
+from trainables.data.class_names import normalised_names
+from trainables.data.decoded import Decoded, decoded_of_splits, listing_key, load_or_decode, sized
 from trainables.data.images import EncodedImage, decode_images
 from trainables.data.listing import list_files, list_folder, natural_key
-from trainables.data.parquet import has_parquet_files, read_parquet_folder
+from trainables.data.parquet import read_parquet_folder
+from trainables.data.shards import SPLIT_NAMES, has_shards
 from trainables.data.types import DataError, ImageDataset
 
 
@@ -36,7 +39,7 @@ def load_folder(folder: Path, image_size: int | None = None) -> ImageDataset:
     is not hidden or foreign must be an image. Raises DataError naming the file, or what is missing.
     """
     list_folder(folder)  # names a folder that cannot be read; to look for files in it would find none
-    if has_parquet_files(folder):
+    if has_shards(folder):
         decoded, layout = read_parquet_folder(folder, image_size=image_size), "Parquet"
     else:
         decoded, layout = _read_image_folder(folder, image_size), "images by class"
@@ -59,30 +62,54 @@ def _read_image_folder(folder: Path, image_size: int | None) -> Decoded:
         odd = sorted(set(train.class_names) ^ set(test.class_names))[0]
         present, missing = ("train", "test") if odd in train.class_names else ("test", "train")
         raise DataError(f"class {odd!r} of {folder} is in {present} and not in {missing}, and both need all classes")
-    paths = [*train.paths, *test.paths]
+    validation, unused = _list_validation(folder, train.class_names)
+    parts = [train, *([validation] if validation else []), test]
+    paths = [path for part in parts for path in part.paths]
 
     def decode() -> Decoded:
         encoded = [EncodedImage(contents=path, where=str(path)) for path in paths]
         images = decode_images(encoded, folder=folder, image_size=image_size)
-        return make_decoded(
-            train_images=images.pixels[: len(train.paths)],
-            train_labels=train.labels,
-            test_images=images.pixels[len(train.paths) :],
-            test_labels=test.labels,
+        return decoded_of_splits(
+            images=images.pixels,
+            labels=np.concatenate([part.labels for part in parts]),
+            num_train=len(train.paths),
+            num_val=len(validation.paths) if validation else 0,
             class_names=train.class_names,
             own_size=images.own_size,
             remarks=images.remarks,
         )
 
     decoded = load_or_decode(folder, listing_key(sized("folder", image_size), paths, folder), decode)
-    return replace(decoded, remarks=(*_remarks(folder, [train, test]), *decoded.remarks))
+    return replace(decoded, remarks=(*_remarks(folder, parts), *unused, *decoded.remarks))
+
+
+def _list_validation(folder: Path, class_names: Sequence[str]) -> tuple[_Split | None, list[str]]:
+    """The validation images, labelled as the classes are, if there are any; and why there are none where they lie."""
+    present = [folder / name for name in SPLIT_NAMES["validation"] if (folder / name).is_dir()]
+    if len(present) > 1:
+        raise DataError(f"{present[0]} and {present[1]} are both called like a validation split: keep one of them")
+    if not present:
+        return None, []
+    if not any(entry.is_dir() for entry in list_folder(present[0])[0]):
+        return None, [
+            f"The images in {present[0].name} are not used, because they lie in no class folders; validation is cut "
+            "from training instead."
+        ]
+    validation = _list_images(present[0])
+    unknown = sorted(set(validation.class_names) - set(class_names))
+    if unknown:
+        raise DataError(f"class {unknown[0]!r} of {folder} is in {present[0].name} and not in train")
+    number_of = np.array([class_names.index(name) for name in validation.class_names])
+    return replace(validation, labels=number_of[validation.labels]), []
 
 
 def _list_images(split: Path) -> _Split:
     entries, passed_over = list_folder(split)
-    folders = sorted((Path(entry.path) for entry in entries if entry.is_dir()), key=lambda path: natural_key(path.name))
-    if not folders:
+    names = [entry.name for entry in entries if entry.is_dir()]
+    if not names:
         raise DataError(f"{split} has no class folders")
+    named = sorted(zip(normalised_names(names), names, strict=True), key=lambda pair: natural_key(pair[0]))
+    folders = [split / name for _, name in named]
     listings = [list_files(folder) for folder in folders]
     for folder, listing in zip(folders, listings, strict=True):
         if not listing.files:
@@ -90,7 +117,7 @@ def _list_images(split: Path) -> _Split:
     return _Split(
         paths=[path for listing in listings for path in listing.files],
         labels=np.repeat(np.arange(len(folders)), [len(listing.files) for listing in listings]),
-        class_names=[folder.name for folder in folders],
+        class_names=[name for name, _ in named],
         passed_over=[*passed_over, *(path for listing in listings for path in listing.passed_over)],
         beside=[Path(entry.path) for entry in entries if not entry.is_dir()],
     )

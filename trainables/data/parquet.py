@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +12,37 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainables.data.decoded import Decoded, contents_key, load_or_decode, make_decoded, sized
+from trainables.data.class_names import normalised_names
+from trainables.data.decoded import Decoded, contents_key, decoded_of_splits, load_or_decode, sized
 from trainables.data.images import EncodedImage, decode_images
-from trainables.data.listing import list_folder
+from trainables.data.shards import find_shards
 from trainables.data.superclasses import nest_classes
 from trainables.data.types import DataError
 
 IMAGE_COLUMNS = ("img", "image")
 # Label column -> the column of its superclasses, which a file may lack; None: never one.
 LABEL_COLUMNS: dict[str, str | None] = {"label": None, "fine_label": "coarse_label"}
-SPLITS = ("train", "test")
-
-
-def has_parquet_files(folder: Path) -> bool:
-    """Whether the folder holds a Parquet file of a split. Hidden files and others, say metadata.parquet, are none."""
-    return folder.is_dir() and any(_split_paths(folder, split) for split in SPLITS)
+SPLITS = ("train", "validation", "test")
+# A row group is read in pieces of about this size: PyArrow reads none as a whole that holds 2 GB of images or more.
+PIECE_BYTES = 2**26
 
 
 def read_parquet_folder(
     folder: Path, label_columns: Sequence[str] = tuple(LABEL_COLUMNS), *, image_size: int | None = None
 ) -> Decoded:
-    """Decode a folder of train-*.parquet and test-*.parquet, or take it from the decoded cache.
+    """Decode a folder of train-*.parquet and test-*.parquet (see `find_shards`), or take it from the decoded cache.
 
     image_size: as in `decode_images`. label_columns: keys of LABEL_COLUMNS; the first that a file has is its label
     column. Superclasses are read if all files have them. Class names come from the schema's "huggingface" metadata,
     else they are "0", "1", ... up to the largest label. Raises DataError naming the file and the row (counted from 0).
     """
-    files = {split: _split_files(folder, split) for split in SPLITS}
+    shards = find_shards(folder)
+    files = shards.files
     # The key for the default columns is unchanged, so that data decoded before there was a choice stays valid.
     kind = "parquet" if tuple(label_columns) == tuple(LABEL_COLUMNS) else " ".join(("parquet", *label_columns))
     key = contents_key(sized(kind, image_size), [path for split in SPLITS for path in files[split]])
-    return load_or_decode(folder, key, lambda: _decode_folder(folder, files, label_columns, image_size))
-
-
-def _split_files(folder: Path, split: str) -> list[Path]:
-    files = _split_paths(folder, split)
-    if not files:
-        raise DataError(
-            f"the {split} split is missing: {folder} has no file {split}-*.parquet, and both "
-            "train-*.parquet and test-*.parquet are needed"
-        )
-    return files
-
-
-def _split_paths(folder: Path, split: str) -> list[Path]:
-    paths = [Path(entry.path) for entry in list_folder(folder)[0] if entry.name.endswith(".parquet")]
-    return [path for path in paths if path.stem == split or path.stem.startswith(f"{split}-")]
+    decoded = load_or_decode(folder, key, lambda: _decode_folder(folder, files, label_columns, image_size))
+    return replace(decoded, remarks=(*shards.remarks, *decoded.remarks))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +79,11 @@ def _decode_folder(
         nested = {"superclass_of": superclass_of, "superclass_names": superclass_names}
     encoded = [image for file in everything for image in file.images]
     images = decode_images(encoded, folder=folder, image_size=image_size)
-    return make_decoded(
-        train_images=images.pixels[:num_train],
-        train_labels=labels[:num_train],
-        test_images=images.pixels[num_train:],
-        test_labels=labels[num_train:],
+    return decoded_of_splits(
+        images=images.pixels,
+        labels=labels,
+        num_train=num_train,
+        num_val=sum(len(file.images) for file in contents["validation"]),
         class_names=class_names,
         own_size=images.own_size,
         remarks=images.remarks,
@@ -129,7 +114,12 @@ def _read_file(path: Path, label_columns: Sequence[str]) -> _File:
             image_column = _first_of(IMAGE_COLUMNS, names, path)
             label_column = _first_of(label_columns, names, path)
             superclass_column = next((name for name in names if name == LABEL_COLUMNS[label_column]), None)
-            table = file.read(columns=[name for name in (image_column, label_column, superclass_column) if name])
+            columns = [name for name in (image_column, label_column, superclass_column) if name]
+            for name in columns:
+                if names.count(name) > 1:
+                    raise DataError(f"{path} has {names.count(name)} columns called {name}, and one is needed")
+            batches = file.iter_batches(batch_size=_piece_rows(file.metadata), columns=columns)
+            table = pa.Table.from_batches(batches, file.schema_arrow.empty_table().select(columns).schema)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is truncated, damaged or no Parquet file ({_first_line(error)})") from error
     if table.num_rows == 0:
@@ -139,6 +129,11 @@ def _read_file(path: Path, label_columns: Sequence[str]) -> _File:
         labels=_read_labels(path, table, label_column),
         superclasses=None if superclass_column is None else _read_labels(path, table, superclass_column),
     )
+
+
+def _piece_rows(metadata: pq.FileMetaData) -> int:
+    num_bytes = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    return max(1, PIECE_BYTES * metadata.num_rows // max(1, num_bytes))
 
 
 def _first_of(columns: Sequence[str], names: Sequence[str], path: Path) -> str:
@@ -156,9 +151,11 @@ def _first_line(error: Exception) -> str:
 def _metadata_class_names(table: Any, column: str) -> tuple[str, ...] | None:
     try:
         info = json.loads((table.schema.metadata or {})[b"huggingface"])
-        return tuple(str(name) for name in info["info"]["features"][column]["names"])
-    except (KeyError, TypeError, ValueError):  # written by another tool: classes are called by their numbers
+        names = [str(name) for name in info["info"]["features"][column]["names"]]
+    # Written by another tool: classes are called by their numbers.
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
+    return normalised_names(names)
 
 
 def _read_labels(path: Path, table: Any, column: str) -> _Labels:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trainables.common.nearest import nearest
 from trainables.common.paths import user_path
+from trainables.data.assemble import without_duplicates
 from trainables.data.cifar import CIFAR10, CIFAR100
 from trainables.data.digits import load_digit_pairs, load_digits
 from trainables.data.eurosat import eurosat_lies_under, load_eurosat
@@ -104,10 +105,12 @@ def load_dataset(
     default: str = "cifar10",
     embedded: str = "digits",
     image_size: int | None = None,
+    drop_duplicates: bool = False,
 ) -> ImageDataset:
     """Load a data set by name, by path to a folder, or by "auto" (see `resolve_dataset`).
 
-    image_size: the side to resize the images to, in pixels; None keeps their size. The result's `name` and `origin`
+    image_size: the side to resize the images to, in pixels; None keeps their size. drop_duplicates: whether
+    `without_duplicates` is applied. The result's `name` and `origin`
     say which data set was taken and, if "auto" fell back to the embedded one, how to get the real one. Raises
     DataError, one sentence for the user, for anything wrong with the data or its place.
     """
@@ -125,6 +128,8 @@ def load_dataset(
         else:
             assert resolved.name is not None
             dataset = SOURCES[resolved.name].load(data_root, download)
+    if drop_duplicates:
+        dataset = without_duplicates(dataset)
     if image_size is not None:
         dataset = resize_dataset(dataset, image_size)
     return replace(dataset, origin=f"{dataset.origin}; {resolved.hint}") if resolved.hint else dataset

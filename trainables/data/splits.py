@@ -6,10 +6,11 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
-from trainables.data.types import ImageDataset, TestData, TuningData
+from trainables.data.types import DataError, ImageDataset, TestData, TuningData
 
 # Separate random streams: with a single one, thinning a class with seed 0 in the retest could pick the very images
 # that the validation split with seed 0 picked in tuning.
@@ -27,22 +28,49 @@ MINORITIES = ("first", "last")
 
 
 def split_validation(
-    labels: np.ndarray, num_val_per_class: int, num_classes: int, seed: int = 0
+    labels: np.ndarray, val_counts: np.ndarray, *, copy_of: np.ndarray | None = None, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split off a balanced validation set. Returns (pool_indices, val_indices), sorted int64, a partition of all.
+    """Split off val_counts[j] images of each class j. Returns (pool_indices, val_indices), sorted int64, of all.
 
-    labels: int64[N]. Raises ValueError if num_val_per_class is below 1 or a class has no more images than that.
+    labels: int64[N]; val_counts: int64[C]; copy_of: as in ImageDataset. Copies stay together: where some would be
+    drawn and others not, all are drawn if the counts allow it and none otherwise, so that a class of which little
+    but copies is left gets fewer than its count. Raises ValueError unless each count is at least 1 and below the
+    class's own.
     """
-    class_counts = np.bincount(labels, minlength=num_classes)
-    if num_val_per_class < 1 or class_counts.min() <= num_val_per_class:
+    class_counts = np.bincount(labels, minlength=len(val_counts))
+    wrong = np.flatnonzero((val_counts < 1) | (val_counts >= class_counts))
+    if len(wrong):
+        label = wrong[0]
         raise ValueError(
-            f"num_val_per_class must be at least 1 and below the smallest class count {class_counts.min()}, "
-            f"got {num_val_per_class}"
+            f"val_counts[{label}] must be at least 1 and below the class's count {class_counts[label]}, "
+            f"got {val_counts[label]}"
         )
     indices = np.arange(len(labels), dtype=np.int64)
-    counts = np.full(num_classes, num_val_per_class, dtype=np.int64)
-    val_indices = _draw_per_class(labels, indices, counts, VALIDATION_STREAM, seed)
+    if copy_of is None:
+        val_indices = _draw_per_class(labels, indices, val_counts, VALIDATION_STREAM, seed)
+    else:
+        val_indices = _draw_with_copies(labels, val_counts, copy_of, seed)
     return np.setdiff1d(indices, val_indices), val_indices
+
+
+def _draw_with_copies(labels: np.ndarray, val_counts: np.ndarray, copy_of: np.ndarray, seed: int) -> np.ndarray:
+    """As _draw_per_class from all images, which it equals where no copies would be torn apart."""
+    by_first = np.argsort(copy_of, kind="stable")
+    firsts, starts = np.unique(copy_of[by_first], return_index=True)
+    copies = dict(zip(firsts.tolist(), np.split(by_first, starts[1:]), strict=True))
+    wanted, drawn = np.array(val_counts, dtype=np.int64), []
+    for label in range(len(val_counts)):
+        for index in _shuffled(np.flatnonzero(labels == label), VALIDATION_STREAM, seed, label):
+            if wanted[label] == 0:
+                break
+            group = copies.pop(int(copy_of[index]), None)  # None: settled when another of its copies was met
+            if group is None:
+                continue
+            of_each_class = np.bincount(labels[group], minlength=len(wanted))
+            if (of_each_class <= wanted).all():
+                wanted -= of_each_class
+                drawn.append(group)
+    return np.sort(np.concatenate(drawn)).astype(np.int64)
 
 
 def _step_counts(class_counts: np.ndarray, ratio: float) -> np.ndarray:
@@ -106,24 +134,82 @@ def _draw_per_class(labels: np.ndarray, indices: np.ndarray, counts: np.ndarray,
         members = indices[labels[indices] == label]
         if not 0 <= count <= len(members):
             raise ValueError(f"counts[{label}] must be from 0 to {len(members)}, got {count}")
-        # One generator per class: which images it keeps does not depend on how many the others keep.
-        generator = np.random.default_rng([stream, seed, label])
-        drawn.append(generator.permutation(members)[:count])
+        drawn.append(_shuffled(members, stream, seed, label)[:count])
     return np.sort(np.concatenate(drawn)).astype(np.int64)
 
 
-def tuning_data(dataset: ImageDataset, *, thinned: Thinned, subset_seed: int) -> TuningData:
+def _shuffled(members: np.ndarray, stream: int, seed: int, label: int) -> np.ndarray:
+    # One generator per class: which images it keeps does not depend on how many the others keep.
+    return np.random.default_rng([stream, seed, label]).permutation(members)
+
+
+def cut_by_share(dataset: ImageDataset) -> tuple[np.ndarray, np.ndarray]:
+    """(pool_indices, val_indices): a tenth of each class, copies together; or the data set's own, copies left out.
+
+    Raises DataError if a class has nothing but copies, so that it cannot be validated or trained.
+    """
+    labels, num_classes = dataset.train_labels, len(dataset.class_names)
+    if dataset.val_indices is None:
+        counts = _val_counts(dataset, np.bincount(labels, minlength=num_classes))
+        pool_indices, val_indices = split_validation(labels, counts, copy_of=dataset.copy_of)
+    else:
+        pool_indices, val_indices = _without_own(dataset), dataset.val_indices
+        if dataset.copy_of is not None:
+            is_copied = np.isin(dataset.copy_of[pool_indices], dataset.copy_of[val_indices])
+            pool_indices = pool_indices[~is_copied]
+    for indices in (pool_indices, val_indices):
+        missing = np.flatnonzero(np.bincount(labels[indices], minlength=num_classes) == 0)
+        # Where a data set brings its own validation images, a class may have none; it is then left out of the score.
+        if len(missing) and (indices is pool_indices or dataset.val_indices is None):
+            raise DataError(
+                f"class {dataset.class_names[missing[0]]!r} has nothing but copies of the same images, which may not "
+                "be trained and validated on at once: give it other images, or try --drop-duplicates"
+            )
+    return pool_indices, val_indices
+
+
+def cut_equally(dataset: ImageDataset) -> tuple[np.ndarray, np.ndarray]:
+    """(pool_indices, val_indices): of each class a tenth of the smallest one's, or the data set's own.
+
+    Copies may lie on both sides; this is how runs were cut before `cut_by_share`.
+    """
+    labels, num_classes = dataset.train_labels, len(dataset.class_names)
+    if dataset.val_indices is not None:
+        return _without_own(dataset), dataset.val_indices
+    smallest = np.bincount(labels, minlength=num_classes).min()
+    return split_validation(labels, _val_counts(dataset, np.full(num_classes, smallest)))
+
+
+def _val_counts(dataset: ImageDataset, class_counts: np.ndarray) -> np.ndarray:
+    if dataset.num_val_per_class is None:
+        return np.maximum(1, class_counts // 10)
+    return np.full(len(class_counts), dataset.num_val_per_class, dtype=np.int64)
+
+
+def _without_own(dataset: ImageDataset) -> np.ndarray:
+    assert dataset.val_indices is not None
+    return np.setdiff1d(np.arange(len(dataset.train_labels), dtype=np.int64), dataset.val_indices)
+
+
+ValidationCut = Literal["by_share", "equally"]
+# How validation is cut from training; a run keeps the way it began with.
+VALIDATION_CUTS: dict[ValidationCut, Callable[[ImageDataset], tuple[np.ndarray, np.ndarray]]] = {
+    "by_share": cut_by_share,
+    "equally": cut_equally,
+}
+
+
+def tuning_data(
+    dataset: ImageDataset, *, thinned: Thinned, subset_seed: int, validation_cut: ValidationCut = "by_share"
+) -> TuningData:
     """Split off validation (the data set's own, else drawn with seed 0 in every study), then thin the rest.
 
-    thinned(class_counts): `whole`, or `thinned_counts` with its options. Raises ValueError as these and `thin` do.
+    thinned(class_counts): `whole`, or `thinned_counts` with its options. validation_cut: a key of VALIDATION_CUTS.
+    Raises ValueError as these and `thin` do.
     """
     num_classes = len(dataset.class_names)
     labels = dataset.train_labels
-    if dataset.val_indices is None:
-        pool_indices, val_indices = split_validation(labels, dataset.num_val_per_class, num_classes)
-    else:
-        pool_indices = np.setdiff1d(np.arange(len(labels), dtype=np.int64), dataset.val_indices)
-        val_indices = dataset.val_indices
+    pool_indices, val_indices = VALIDATION_CUTS[validation_cut](dataset)
     counts = thinned(np.bincount(labels[pool_indices], minlength=num_classes))
     train_indices = thin(labels, pool_indices, counts, subset_seed)
     return TuningData(

@@ -18,8 +18,9 @@ class ImageDataset:
     train_images: uint8[N, H, W, C] (C = 1 or 3); train_labels: int64[N]; test_images and test_labels likewise.
     origin: a phrase for the page's first line, e.g. "CIFAR-10, read from data/cifar10 (Parquet)".
     flip_keeps_label: whether a mirror image is of the same class (False for digits).
-    num_val_per_class: validation images to split off from each class, before thinning. val_indices: int64[V], these
-    images, num_val_per_class of each class, if the source chooses them; None if they are to be drawn.
+    num_val_per_class: validation images to split off from each class, before thinning; None: a tenth of the class's
+    own, at least 1. val_indices: int64[V], these images, if the source chooses them; None if they are to be drawn.
+    copy_of: int64[N], for each training image the first one with the same pixels; None if no two are alike.
     fingerprint: hex SHA-256 over the arrays, the class names and the superclasses, if any.
     superclass_of: class -> superclass, a position in superclass_names; both are None if there are no superclasses.
     remarks: what was repaired, passed over or found odd while loading, a sentence each, for console and page.
@@ -33,11 +34,12 @@ class ImageDataset:
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     flip_keeps_label: bool
-    num_val_per_class: int
+    num_val_per_class: int | None
     fingerprint: str
     superclass_of: tuple[int, ...] | None = None
     superclass_names: tuple[str, ...] | None = None
     val_indices: np.ndarray | None = None
+    copy_of: np.ndarray | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -46,8 +48,8 @@ class TuningData:
     """All the data that a tuning worker gets; holds no test image.
 
     images: uint8[N, H, W, C], the whole training pool; labels: int64[N].
-    train_indices: int64[M], thinned; val_indices: int64[V], balanced, disjoint from train_indices (empty in the
-    retest, which trains on both). class_counts: int64[C], the counts of labels[train_indices].
+    train_indices: int64[M], thinned; val_indices: int64[V], disjoint from train_indices (empty in the retest,
+    which trains on both). class_counts: int64[C], the counts of labels[train_indices].
     fingerprint: hex SHA-256 of the data set's fingerprint and both index sets. superclass_of, superclass_names:
     as in ImageDataset. subset_seed: the seed of the thinning and of `label_subset`.
     """

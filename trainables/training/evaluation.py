@@ -24,13 +24,17 @@ FOLLOWED_TRAIN_IMAGES = 5000  # at most, evenly spaced, so that following a rete
 
 
 def validate_classifier(learner: Learner, data: TuningData) -> dict[str, float]:
-    """Balanced accuracy, accuracy (0-1) and loss (nats) on the validation images."""
+    """Balanced accuracy, accuracy (0-1) and loss (nats) on the validation images.
+
+    All classes weigh the same, however many validation images each has, so that accuracy is balanced accuracy.
+    """
     logits, targets = _validation(learner, data)
     confusion = metrics.confusion_matrix(logits, targets, data.num_classes)
+    weights = metrics.equal_class_weights(confusion)
     return {
         "balanced_accuracy": float(metrics.balanced_accuracy(confusion)),
-        "accuracy": float(metrics.accuracy(confusion)),
-        "loss": float(metrics.nll(logits, targets)),
+        "accuracy": float(metrics.accuracy(confusion * weights[:, None])),
+        "loss": float(metrics.nll(logits, targets, weights)),
     }
 
 

@@ -54,6 +54,18 @@ def balanced_accuracy(confusion: Tensor) -> Tensor:
     return per_class_recall(confusion).nanmean()
 
 
+def equal_class_weights(confusion: Tensor) -> Tensor:
+    """The weight of an image of each class with which all classes weigh the same; 1 where all have as many images.
+
+    confusion: int64[C, C]; returns float64[C], 0 for a class without images.
+
+    >>> equal_class_weights(torch.tensor([[3, 1], [1, 1]])).tolist()
+    [1.0, 2.0]
+    """
+    counts = confusion.sum(dim=1).double()
+    return torch.where(counts > 0, counts.max() / counts, 0.0)
+
+
 def worst_class_recall(confusion: Tensor) -> Tensor:
     """Lowest recall among classes with images. confusion: int64[C, C]; returns 0-dim float64, NaN if there is none."""
     recall = per_class_recall(confusion)
@@ -70,9 +82,12 @@ def macro_f1(confusion: Tensor) -> Tensor:
     return (2 * confusion.diagonal() / true_or_predicted).nanmean()
 
 
-def nll(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean negative log likelihood in nats. logits: floating [B, C]; targets: int64[B]; returns 0-dim float64."""
-    return F.cross_entropy(logits.double(), targets)
+def nll(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Mean negative log likelihood in nats.
+
+    logits: floating [B, C]; targets: int64[B]; class_weights: float64[C] or None; returns 0-dim float64.
+    """
+    return F.cross_entropy(logits.double(), targets, weight=class_weights)
 
 
 def expected_calibration_error(logits: Tensor, targets: Tensor, *, num_bins: int = 15) -> Tensor:

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from study.analysis import results
 from study.analysis.tables import Tables
+from study.page.figures.labels import font_names, plain
 
 DPI = 200
 WIDTH = 7.2  # inches; shown about 900 px wide, so that 9 pt looks like 16 px
@@ -25,9 +26,7 @@ BLACK, BLUE, SKY, ORANGE, VERMILLION = "#222222", "#0072B2", "#56B4E9", "#E69F00
 GREY, PALE = "#8A8A8A", "#D5D5D5"
 ROLE_COLORS = {"control": BLACK, "best": VERMILLION, "other": BLUE}
 ROLE_MARKERS = {"control": "s", "best": "D", "other": "o"}
-MAX_LABELLED_CLASSES = 20
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -71,7 +70,7 @@ class Figure:
 
 def png(draw: Callable[[Any], Canvas], data: Any) -> bytes:
     """Render draw(data) as PNG bytes in the common style; the same data give the same bytes."""
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context({**STYLE, "font.family": list(font_names())}):
         canvas = FigureCanvasAgg(draw(data))
         buffer = io.BytesIO()
         canvas.print_figure(buffer, format="png", dpi=DPI, metadata={"Software": None})
@@ -81,12 +80,6 @@ def png(draw: Callable[[Any], Canvas], data: Any) -> bytes:
 def render(figure: Figure, data: Any) -> bytes:
     """Render the figure of these data as PNG bytes."""
     return png(figure.draw, data)
-
-
-def plain(text: str, width: int = 28) -> str:
-    """A name as a label: without mathtext, and shortened to width characters."""
-    text = text if len(text) <= width else text[: width - 1] + "…"
-    return text.replace("$", r"\$")
 
 
 def panels(num_panels: int, num_columns: int, panel_height: float, **options: Any) -> tuple[Canvas, list[Axes]]:

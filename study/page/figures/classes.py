@@ -11,7 +11,11 @@ from matplotlib.figure import Figure as Canvas
 
 from study.analysis import classes, results
 from study.analysis.tables import Tables
-from study.page.figures.base import MAX_LABELLED_CLASSES, WIDTH, Figure, heat_map, plain, set_title
+from study.page.figures.base import WIDTH, Figure, heat_map, set_title
+from study.page.figures.labels import by_index, class_labels, plain
+
+OF_CLASSES = frozenset({"recall", "confusion"})
+"""The names of the figures whose axes are classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +39,16 @@ def recalls_data(tables: Tables, counted: str) -> Recalls | None:
 
 def draw_recalls(data: Recalls) -> Canvas:
     num_arms, num_classes = data.recall.shape
-    is_labelled = num_classes <= MAX_LABELLED_CLASSES
-    canvas = Canvas(figsize=(WIDTH, 0.34 * num_arms + (2.3 if is_labelled else 1.5)), layout="constrained")
+    names = class_labels(list(data.recall.columns), 22)
+    canvas = Canvas(figsize=(WIDTH, 0.34 * num_arms + (1.5 if names is None else 2.3)), layout="constrained")
     ax = canvas.subplots()
     values = data.recall.to_numpy()
-    image = heat_map(ax, values, is_labelled and num_classes <= 12)
+    image = heat_map(ax, values, num_classes <= 12)
     ax.set_yticks(range(num_arms), [plain(arm) for arm in data.recall.index])
-    if is_labelled:
-        labels = [
-            f"{plain(name, 22)} ({count:,})" for name, count in zip(data.recall.columns, data.class_counts, strict=True)
-        ]
+    if names is not None:
+        labels = [f"{name} ({count:,})" for name, count in zip(names, data.class_counts, strict=True)]
         ax.set_xticks(range(num_classes), labels, rotation=40, ha="right", rotation_mode="anchor")
-        ax.set_xlabel(f"Class ({data.counted})")
+        ax.set_xlabel(f"Class{by_index(list(data.recall.columns))} ({data.counted})")
     else:
         low, high = min(data.class_counts), max(data.class_counts)
         each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
@@ -77,8 +79,8 @@ def confusions_data(tables: Tables) -> Confusions | None:
 
 def draw_confusions(data: Confusions) -> Canvas:
     num_classes = len(data.class_names)
-    is_labelled = num_classes <= MAX_LABELLED_CLASSES
-    canvas = Canvas(figsize=(WIDTH, 4.55 if is_labelled else 4.25), layout="constrained")
+    names = class_labels(data.class_names, 16)
+    canvas = Canvas(figsize=(WIDTH, 4.25 if names is None else 4.55), layout="constrained")
     axes = list(canvas.subplots(1, max(2, len(data.matrices)), squeeze=False, sharey=True).flat)
     for ax in axes[len(data.matrices) :]:
         ax.remove()
@@ -86,9 +88,8 @@ def draw_confusions(data: Confusions) -> Canvas:
     for ax, (arm, matrix) in zip(axes, data.matrices.items(), strict=False):
         image = heat_map(ax, matrix, num_classes <= 12, 6.5)
         set_title(ax, arm)
-        ax.set_xlabel("Predicted class" if is_labelled else "Predicted class, by its index")
-        if is_labelled:
-            names = [plain(name, 16) for name in data.class_names]
+        ax.set_xlabel(f"Predicted class{by_index(data.class_names)}")
+        if names is not None:
             slanted: dict[str, Any] = {
                 "rotation": 50,
                 "ha": "right",
@@ -97,7 +98,7 @@ def draw_confusions(data: Confusions) -> Canvas:
             }
             ax.set_xticks(range(num_classes), names, **slanted)
             ax.set_yticks(range(num_classes), names, fontsize=7.5)
-    axes[0].set_ylabel("True class" if is_labelled else "True class, by its index")
+    axes[0].set_ylabel(f"True class{by_index(data.class_names)}")
     bar = canvas.colorbar(
         image, ax=axes[: len(data.matrices)], label="Share of the true class (%)",
         location="top", pad=0.03, aspect=40, shrink=0.5, fraction=0.04,

@@ -16,7 +16,8 @@ from matplotlib.lines import Line2D
 from study.analysis import results
 from study.analysis.tables import Tables, row_tuples
 from study.core.stage import Group
-from study.page.figures.base import BLACK, BLUE, GREY, ROLE_COLORS, ROLE_MARKERS, WIDTH, Figure, legend, plain, roles
+from study.page.figures.base import BLACK, BLUE, GREY, ROLE_COLORS, ROLE_MARKERS, WIDTH, Figure, legend, roles
+from study.page.figures.labels import plain
 from study.page.words import axis_label, metric_name
 
 _Reference = Callable[[pd.DataFrame, Group], pd.Series]  # a group's arms -> where its reference line is, if any

@@ -15,7 +15,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from study.analysis import results
 from study.analysis.tables import Tables
-from study.page.figures.base import BLACK, BLUE, PALE, VERMILLION, Figure, legend, panels, plain, set_title
+from study.page.figures.base import BLACK, BLUE, PALE, VERMILLION, Figure, legend, panels, set_title
+from study.page.figures.labels import plain
 from study.page.words import axis_label
 
 SHARED_KNOBS = ("learning_rate", "momentum", "weight_decay")

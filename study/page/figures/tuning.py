@@ -30,10 +30,10 @@ from study.page.figures.base import (
     Figure,
     legend,
     panels,
-    plain,
     set_epoch_axis,
     set_title,
 )
+from study.page.figures.labels import plain
 from study.page.words import axis_label
 
 CHANCE_LINE: dict[str, Any] = {"color": BLACK, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1}

@@ -36,6 +36,7 @@ from study.page.text import (
     score_text,
 )
 from study.page.words import metric_name
+from study.records.validation import images_a_class
 from study.tasks.jigsaw import PRETEXT
 
 _COUNTED = "training images, labelled or not"
@@ -86,11 +87,11 @@ def _remarks(page: TaskPage, tables: Tables) -> list[str]:
             sentences.append(
                 f"Adjusted for all {num_comparisons} comparisons of all shares (Bonferroni): {'; '.join(judged)}."
             )
-    num_val, num_classes = int(tables.summary["dataset"]["num_val"]), int(tables.summary["dataset"]["num_classes"])
+    dataset = tables.summary["dataset"]
     sentences.append(
         "A share of the labels is what the classifiers train on. Their configurations were chosen, in every arm alike, "
-        f"by {num_val:,} labelled validation images ({num_val // num_classes:,} a class): whoever has no more labels "
-        "than that share could not tune so."
+        f"by {int(dataset['num_val']):,} labelled validation images ({images_a_class(dataset)} a class): whoever has "
+        "no more labels than that share could not tune so."
     )
     sentences.append(
         "“Helps” is said only where both paired intervals, to scratch and to scratch trained for as many epochs, "

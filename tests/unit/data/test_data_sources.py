@@ -30,6 +30,8 @@ from trainables.data import SOURCES, DataError, ImageDataset, cifar, load_datase
 from trainables.data.resize import resize_dataset
 from trainables.data.splits import tuning_data, whole
 
+pytestmark = pytest.mark.usefixtures("parts_of_known_data_sets")
+
 
 def load(name_or_path: str | Path, data_root: Path = Path("nowhere"), download: bool = False) -> ImageDataset:
     return load_dataset(str(name_or_path), data_root=data_root, download=download)
@@ -64,7 +66,6 @@ def test_cifar10_is_read_from_parquet(tmp_path: Path, folder_name: str) -> None:
         assert dataset.test_images[:, 0, 0, 0].tolist() == [10, 1]
         assert dataset.train_images.dtype == np.uint8
         assert dataset.train_labels.dtype == np.int64
-        assert dataset.num_val_per_class == 1
         assert dataset.flip_keeps_label
 
 
@@ -83,13 +84,6 @@ def test_jpeg_bytes_are_decoded(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", [0, 0, 1, 1], blobs=blobs)
     write_parquet(tmp_path / "test.parquet", [0, 1], blobs=blobs[:2])
     assert load(tmp_path).train_images[:, 3, 3, 0].tolist() == [10, 20, 30, 40]
-
-
-def test_validation_is_a_tenth_of_the_smallest_class(tmp_path: Path) -> None:
-    blob = encoded(picture(1, 16))
-    write_parquet(tmp_path / "train-0.parquet", [0] * 50 + [1] * 39, blobs=[blob] * 89)
-    write_parquet(tmp_path / "test-0.parquet", [0, 1], blobs=[blob] * 2)
-    assert load(tmp_path).num_val_per_class == 3
 
 
 def test_empty_parquet_files_are_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from trainables.data.splits import (
+    ValidationCut,
     index_sha256,
     label_subset,
     retest_data,
@@ -46,7 +47,7 @@ def dataset() -> ImageDataset:
 
 
 def test_validation_is_balanced_sorted_and_disjoint_from_the_pool() -> None:
-    pool, val = split_validation(LABELS, 4, 3)
+    pool, val = split_validation(LABELS, np.full(3, 4))
     assert np.bincount(LABELS[val]).tolist() == [4, 4, 4]
     assert np.bincount(LABELS[pool]).tolist() == [16, 16, 20]
     assert sorted([*pool, *val]) == list(range(64))
@@ -55,15 +56,31 @@ def test_validation_is_balanced_sorted_and_disjoint_from_the_pool() -> None:
     assert pool.dtype == val.dtype == np.int64
 
 
+@pytest.mark.parametrize(("cut", "expected"), [("by_share", [90, 30, 20, 1]), ("equally", [1, 1, 1, 1])])
+def test_a_small_class_takes_no_validation_images_from_the_others(cut: ValidationCut, expected: list[int]) -> None:
+    """A tenth of each class, at least 1; runs from before took a tenth of the smallest class from each."""
+    labels = np.repeat([0, 1, 2, 3], [900, 300, 200, 15])
+    images = np.zeros((len(labels), 1, 1, 1), dtype=np.uint8)
+    uneven = replace(
+        dataset(), train_images=images, train_labels=labels, class_names=("a", "b", "c", "d"), num_val_per_class=None
+    )
+    data = tuning_data(uneven, thinned=whole, subset_seed=0, validation_cut=cut)
+    assert np.bincount(labels[data.val_indices]).tolist() == expected
+
+
 def test_validation_depends_on_the_seed_alone() -> None:
-    assert (split_validation(LABELS, 4, 3, seed=5)[1] == split_validation(LABELS, 4, 3, seed=5)[1]).all()
-    assert (split_validation(LABELS, 4, 3, seed=5)[1] != split_validation(LABELS, 4, 3, seed=6)[1]).any()
+    assert (
+        split_validation(LABELS, np.full(3, 4), seed=5)[1] == split_validation(LABELS, np.full(3, 4), seed=5)[1]
+    ).all()
+    assert (
+        split_validation(LABELS, np.full(3, 4), seed=5)[1] != split_validation(LABELS, np.full(3, 4), seed=6)[1]
+    ).any()
 
 
-@pytest.mark.parametrize("num_val_per_class", [0, 20, 21])
-def test_validation_must_leave_images_to_train_on(num_val_per_class: int) -> None:
-    with pytest.raises(ValueError, match=f"num_val_per_class .* 20, got {num_val_per_class}"):
-        split_validation(LABELS, num_val_per_class, 3)
+@pytest.mark.parametrize("count", [0, 20, 21])
+def test_validation_must_leave_images_to_train_on(count: int) -> None:
+    with pytest.raises(ValueError, match=rf"val_counts\[1\] must be at least 1 and below .* 20, got {count}"):
+        split_validation(LABELS, np.array([4, count, 4]))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +197,7 @@ def test_retest_joins_train_and_validation() -> None:
 
 def test_a_thinned_class_of_the_retest_is_not_the_validation_set_of_the_same_seed() -> None:
     labels = np.repeat([0, 1], 100)
-    val = split_validation(labels, 10, 2, seed=0)[1]
+    val = split_validation(labels, np.full(2, 10))[1]
     assert thin(labels, np.arange(200), np.array([10, 10]), seed=0).tolist() != val.tolist()
 
 
@@ -253,7 +270,7 @@ def test_a_label_subset_depends_on_the_subset_seed_and_is_no_thinning_and_no_val
     assert subset == label_subset(everything, 0.1).tolist()
     assert subset != label_subset(replace(everything, subset_seed=1), 0.1).tolist()
     assert subset != thin(labels, np.arange(300), np.array([10, 10, 10]), 0).tolist()
-    assert subset != split_validation(labels, 10, 3, 0)[1].tolist()
+    assert subset != split_validation(labels, np.full(3, 10))[1].tolist()
 
 
 @pytest.mark.parametrize("fraction", [0.0, -0.1, 1.01, float("nan")])
