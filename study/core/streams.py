@@ -60,8 +60,8 @@ def make_unfailing() -> None:
 
 
 def _unfailing(stream: io.TextIOWrapper) -> io.TextIOWrapper:
-    raw = getattr(stream.buffer, "raw", None)
-    if raw is None or isinstance(raw, _Forgiving):  # in memory, or done already
+    raw = getattr(stream.buffer, "raw", stream.buffer)  # there is no buffer between under PYTHONUNBUFFERED
+    if not isinstance(raw, io.RawIOBase) or isinstance(raw, _Forgiving):  # in memory, or done already
         return stream
     with contextlib.suppress(OSError, ValueError):
         stream.flush()

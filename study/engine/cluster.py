@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import socket
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -21,13 +22,9 @@ from study.core.spec import RunSpec
 from study.engine.signals import hang_ups_ignored
 from trainables.common.machine import usable_cpus
 
+REACH_SECONDS = 10.0
 _QUIETLY = {"logging_level": logging.ERROR, "log_to_driver": False}
-_ADVICE = {
-    # What Ray says of it -> what to do.
-    "AF_UNIX path length": "set RAY_TMPDIR to a folder with a short path",
-    "Permission denied": "set RAY_TMPDIR to a folder of your own with a short path",
-    "No space left": "set RAY_TMPDIR to a folder on a disk with space",
-}
+_ELSEWHERE = "set RAY_TMPDIR to a folder of your own with a short path and some space"
 
 
 class Cluster:
@@ -72,16 +69,26 @@ def connected(address: str | None) -> Iterator[Cluster]:
         if was_initialised:
             yield _joined(None)
         elif address is not None:
+            failure = f"the Ray cluster at {address} did not answer"
+            _require_reachable(address, failure)
             # Nodes of a cluster may not have the project, so it is sent with the job.
-            context = _init(
-                f"the Ray cluster at {address} did not answer", address=address, runtime_env={"py_modules": _packages()}
-            )
-            yield _joined(context)
+            yield _joined(_init(failure, address=address, runtime_env={"py_modules": _packages()}))
         else:
             yield Cluster(cpus=usable_cpus(), gpus=torch.cuda.device_count())
     finally:
         if not was_initialised:
             ray.shutdown()
+
+
+def _require_reachable(address: str, failure: str) -> None:
+    """Raise StudyError if nothing listens at HOST:PORT, which Ray would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():  # "auto", or what Ray refuses by itself
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise StudyError(f"{failure}: {error}") from None
 
 
 def _joined(context: Any) -> Cluster:
@@ -99,10 +106,11 @@ def _init(failure: str, **options: Any) -> Any:
             return ray.init(**_QUIETLY, **options)
     except Exception as error:  # of any type: of the operating system, of Ray's, or of its dependencies
         said = " ".join(str(error).split())[:500] or type(error).__name__
-        advice = [advice for part, advice in _ADVICE.items() if part in said]
         if options["address"] != "local":
-            advice.append("where it asks for a token, set RAY_AUTH_MODE=token")
-        raise StudyError("; ".join([f"{failure}: {said}", *advice])) from None
+            said += "; where it asks for a token, set RAY_AUTH_MODE=token"
+        elif isinstance(error, OSError) and not isinstance(error, ConnectionError):  # of its files
+            said += f"; {_ELSEWHERE}"
+        raise StudyError(f"{failure}: {said}") from None
 
 
 def _url(context: Any) -> str | None:

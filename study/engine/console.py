@@ -13,7 +13,7 @@ from rich.text import Text
 
 from study.core.ledger import Book, TrialRecord
 from study.core.stage import Stage
-from study.core.text import duration
+from study.core.text import duration, plural
 
 HEARTBEAT_SECONDS = 60.0
 
@@ -88,7 +88,7 @@ class StudyConsole:
             cutoff = trial.rungs[-1]["cutoff"]
             why = f" below {_percent(cutoff)}" if cutoff is not None else ""
             return f"{trial.trial_id} stopped early at epoch {trial.num_epochs}: {value}{why}; best of arm {best}"
-        return f"{trial.trial_id} completed {trial.num_epochs} epochs: {value}; best of arm {best}"
+        return f"{trial.trial_id} completed {plural(trial.num_epochs, 'epoch')}: {value}; best of arm {best}"
 
     def _best(self, arm: str) -> str:
         completed = [t for t in self._book.of_arm(arm) if t.status == "completed"]

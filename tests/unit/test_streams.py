@@ -32,10 +32,22 @@ def writes_to(descriptor: int, encoding: str = "utf-8") -> io.TextIOWrapper:
     return io.TextIOWrapper(open(descriptor, "wb"), encoding=encoding, errors="strict")
 
 
+def writes_unbuffered_to(descriptor: int, encoding: str = "utf-8") -> io.TextIOWrapper:
+    """As under PYTHONUNBUFFERED."""
+    raw = io.FileIO(descriptor, "w")
+    return io.TextIOWrapper(raw, encoding=encoding, errors="strict", write_through=True)  # type: ignore[arg-type]
+
+
 def closed_pipe() -> io.TextIOWrapper:
     reader, writer = os.pipe()
     os.close(reader)
     return writes_to(writer)
+
+
+def closed_unbuffered_pipe() -> io.TextIOWrapper:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writes_unbuffered_to(writer)
 
 
 def full_disk() -> io.TextIOWrapper:
@@ -63,7 +75,7 @@ def streams(monkeypatch):
     monkeypatch.setattr(sys, "stderr", sys.stderr)
 
 
-@pytest.mark.parametrize("broken", [closed_pipe, full_disk, full_pipe_that_does_not_wait])
+@pytest.mark.parametrize("broken", [closed_pipe, closed_unbuffered_pipe, full_disk, full_pipe_that_does_not_wait])
 def test_a_verb_that_nobody_hears_ends_as_it_would(monkeypatch, broken):
     said = []
 
@@ -109,9 +121,10 @@ def test_what_was_said_before_a_pipe_was_closed_has_arrived(monkeypatch):
         ("utf-8", "3 trials · 2 × 2: café 猫 \\udcff"),
     ],
 )
-def test_what_an_encoding_lacks_is_shown_in_its_plain_form_or_by_its_code(monkeypatch, encoding, shown):
+@pytest.mark.parametrize("stream", [writes_to, writes_unbuffered_to])
+def test_what_an_encoding_lacks_is_shown_in_its_plain_form_or_by_its_code(monkeypatch, stream, encoding, shown):
     reader, writer = os.pipe()
-    monkeypatch.setattr(sys, "stdout", writes_to(writer, encoding))
+    monkeypatch.setattr(sys, "stdout", stream(writer, encoding))
     make_unfailing()
     StudyConsole().say("3 trials · 2 × 2: café 猫 \udcff")
     print("3 trials · 2 × 2: café 猫 \udcff")
