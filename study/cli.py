@@ -15,6 +15,8 @@ from typing import Any, NoReturn, Union, get_args, get_origin
 from study.core.errors import StudyError, nearest
 from study.core.parsing import parse_json, parse_toml, shown
 from study.core.spec import Option, RunSpec, group_names, literal_choices, option_name, options_of
+from study.core.streams import make_unfailing
+from study.engine.signals import raise_interrupt, signals_to
 from study.tasks.registry import STUDIES, find_study
 from study.tasks.study import Study
 from trainables.common.paths import user_path
@@ -52,8 +54,10 @@ class Parser(argparse.ArgumentParser):
 
 def run_main(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a verb and exit; a StudyError or DataError becomes one sentence on stderr and exit status 2."""
+    make_unfailing()
     try:
-        status = main(sys.argv[1:])
+        with signals_to(raise_interrupt):
+            status = main(sys.argv[1:])
     except (StudyError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2

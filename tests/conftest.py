@@ -5,7 +5,6 @@ tests/unit and tests/page are the fast tier; tests/training trains, tests/cluste
 
 from __future__ import annotations
 
-import fcntl
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,11 @@ from typing import IO, Any
 import pytest
 import torch
 from xdist.scheduler import LoadFileScheduling
+
+try:
+    import fcntl
+except ImportError:  # Windows: there, run timed tests with -n 0
+    fcntl = None  # type: ignore[assignment]
 
 TESTS = Path(__file__).resolve().parent
 TIERS = ("training", "cluster")  # folders whose tests bear their name as a marker
@@ -52,6 +56,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # outside the time-out: waiting is not the test's time
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Tests marked alone hold a lock that the other process's tests share, and let no new one begin meanwhile."""
+    if fcntl is None:
+        return (yield)
     with _lock("turnstile") as turnstile, _lock("tests") as tests:
         fcntl.flock(turnstile, fcntl.LOCK_EX)
         fcntl.flock(tests, fcntl.LOCK_EX if _is_alone(item) else fcntl.LOCK_SH)

@@ -80,6 +80,11 @@ class StudyProcess:
         """What Ctrl-C in a terminal does: SIGINT to the driver and to all of its group."""
         os.killpg(self._process.pid, signal.SIGINT)
 
+    def hang_up(self) -> None:
+        """What the loss of its terminal does: SIGHUP to all of its group, by the shell and by the kernel."""
+        os.killpg(self._process.pid, signal.SIGHUP)
+        os.killpg(self._process.pid, signal.SIGHUP)
+
     def kill(self) -> None:
         """SIGKILL to the driver and to all that it started, as when a machine goes down."""
         self._kill_session()

@@ -1,6 +1,6 @@
 """The ledger of a run: an append-only table of events in SQLite, and the Book, the state that they add up to.
 
-Every event is committed (WAL, synchronous=FULL) before a decision based on it takes effect. Searcher, scheduler,
+Every event is committed (synchronous=FULL) before a decision based on it takes effect. Searcher, scheduler,
 console and records read only the Book and the events, so a resumed study sees what an uninterrupted one would.
 """
 
@@ -148,9 +148,7 @@ class Ledger:
         self.write_seconds = 0.0
         self._lock = threading.Lock()
         try:
-            self._connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection = _connected(self.path)
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT NULL, "
                 "trial_id TEXT, payload TEXT NOT NULL)"
@@ -205,6 +203,35 @@ class Ledger:
 
     def __exit__(self, *exception: object) -> None:
         self._connection.close()
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """A connection that has written: with a write-ahead log, or with a rollback journal where there can be none.
+
+    A write-ahead log needs memory that processes share, which network file systems lack. Both journals keep every
+    commit; the second one costs more, and lets nobody else read while the run goes on. Raises StudyError where the file
+    system takes neither, sqlite3.DatabaseError where path is no database.
+    """
+    for pragmas in (("journal_mode=WAL",), ("locking_mode=EXCLUSIVE", "journal_mode=DELETE")):
+        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        try:
+            for pragma in (*pragmas, "synchronous=FULL"):
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+            connection.execute("BEGIN IMMEDIATE")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            connection.execute(f"PRAGMA user_version={version}")  # a write that changes nothing
+            connection.execute("COMMIT")
+            return connection
+        except sqlite3.OperationalError as error:
+            refusal = error
+            connection.close()
+        except sqlite3.DatabaseError:
+            connection.close()
+            raise
+    raise StudyError(
+        f"{path} cannot be written ({refusal}): the ledger needs a file system with locks and some space, such as "
+        "another --output-dir on a local disk"
+    )
 
 
 def finished(trial_id: str, status: Status, message: str | None = None) -> Event:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from study.core.errors import StudyError
-from study.core.ledger import LEDGER
+from study.core.errors import StudyError, last_line
+from study.core.ledger import LEDGER, Ledger
 from study.core.parsing import parse_json
-from study.core.spec import RunSpec
+from study.core.spec import RunSpec, Spec
 from trainables.common.files import write_json
 
 SPEC = "spec.json"
@@ -53,18 +56,68 @@ def _lies_there(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def new_run(spec: RunSpec) -> Iterator[None]:
-    """Make the run directory, locked while the block lasts, with its spec.json. Raises StudyError."""
+def new_run(spec: Spec, names: Iterable[str]) -> Iterator[tuple[Spec, Ledger]]:
+    """Make a run directory of the first of these names that is free, locked while the block lasts.
+
+    Yields its spec, which is in its spec.json, and its ledger. It is removed if no session has begun when an error ends
+    the block. Raises StudyError.
+    """
+    with contextlib.ExitStack() as on_error:
+        for folder in _made(spec.output_dir):
+            on_error.callback(_remove_if_empty, folder)
+        try:
+            run_dir = first_made(spec.output_dir, names)
+        except FileExistsError as error:
+            raise _taken(Path(error.filename)) from None
+        spec = spec.model_copy(update={"name": run_dir.name})
+        on_error.callback(shutil.rmtree, run_dir, ignore_errors=True)
+        with locked(run_dir), Ledger(run_dir) as ledger:
+            write_json(run_dir / SPEC, spec.model_dump(mode="json"))
+            try:
+                yield spec, ledger
+            finally:
+                if ledger.book.sessions:
+                    on_error.pop_all()
+        on_error.pop_all()
+
+
+def numbered(name: str) -> Iterator[str]:
+    """name, name-2, name-3, ..., for a name that nobody chose: another run may have begun in the same second."""
+    yield name
+    yield from (f"{name}-{number}" for number in itertools.count(2))
+
+
+def first_made(output_dir: Path, names: Iterable[str]) -> Path:
+    """Make the first folder of these names in output_dir that does not exist yet, and those above it.
+
+    Raises FileExistsError if all exist, StudyError if none can be made.
+    """
+    _made(output_dir)
+    for name in names:
+        folder = output_dir / name
+        try:
+            folder.mkdir()  # atomic: only one of two processes can make it
+            return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _unwritable(output_dir, error) from None
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+
+
+def _made(folder: Path) -> list[Path]:
+    """Make a folder and those above it. Returns those that were not there, from the top. Raises StudyError."""
+    new = [path for path in (*reversed(folder.parents), folder) if not path.exists()]
     try:
-        spec.output_dir.mkdir(parents=True, exist_ok=True)
-        spec.run_dir.mkdir()  # atomic: only one of two processes can make it
-    except FileExistsError:
-        raise _taken(spec.run_dir) from None
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StudyError(f"--output-dir {spec.output_dir} cannot be written to: {error.strerror}") from None
-    with locked(spec.run_dir):
-        write_json(spec.run_dir / SPEC, spec.model_dump(mode="json"))
-        yield
+        raise _unwritable(folder, error) from None
+    return new
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # something else lies in it
+        folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -75,6 +128,11 @@ def locked(run_dir: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise StudyError(f"{run_dir} is being worked on by another process") from None
+    except (OSError, NotImplementedError) as error:  # as network file systems do without a lock daemon
+        raise StudyError(
+            f"{run_dir} cannot be locked ({last_line(error)}): a run needs a file system with locks, such as another "
+            "--output-dir on a local disk"
+        ) from None
     try:
         yield
     finally:
@@ -107,6 +165,10 @@ def settings_of(run_dir: Path) -> dict[str, Any]:
     # "." has no name, and a link's name is not that of the run directory.
     found = run_dir if run_dir.name and not run_dir.is_symlink() else run_dir.resolve()
     return {**values, "name": found.name, "output_dir": str(found.parent)}
+
+
+def _unwritable(output_dir: Path, error: OSError) -> StudyError:
+    return StudyError(f"--output-dir {output_dir} cannot be written to: {error.strerror}")
 
 
 def _taken(run_dir: Path) -> StudyError:

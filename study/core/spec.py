@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from trainables.hparams import Numerics
 Searcher = Literal["tpe", "random", "gp", "cmaes", "qmc", "grid"]
 Budget = Literal["quick", "standard", "full"]
 MAX_NAME_LENGTH = 100
+MAX_NAME_BYTES = 200  # file systems take 255, and a range test's folder adds to it
+MIN_SHARE = 0.0001  # of a CPU or GPU: Ray counts in ten-thousandths
 MAX_SEED = 2**32 - 1  # a retest's seeds are a thousand times as large, and must fit in 64 bits
 REPRODUCE: Literal["reproduce"] = "reproduce"
 Spec = TypeVar("Spec", bound="RunSpec")
@@ -161,13 +164,24 @@ class RunSpec(BaseModel):
             raise ValueError(f"must be at most {MAX_NAME_LENGTH} characters long, got {len(value)}")
         if not value.isprintable():
             raise ValueError(f"must be of printable characters, got {value!r}")
+        if (size := len(os.fsencode(value))) > MAX_NAME_BYTES:
+            raise ValueError(f"must be at most {MAX_NAME_BYTES} bytes long, got {size}")
         return value
 
     @field_validator("cpus_per_trial", "gpus_per_trial")
     @classmethod
-    def _finite(cls, value: float | None) -> float | None:
+    def _share_that_ray_takes(cls, value: float | None) -> float | None:
         if value is not None and not math.isfinite(value):
             raise ValueError(f"must be finite, got {value}")
+        if value and value < MIN_SHARE:
+            raise ValueError(f"must be at least {MIN_SHARE}, got {value}")
+        return value
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _whole_above_one(cls, value: float | None) -> float | None:
+        if value and value > 1 and not value.is_integer():
+            raise ValueError(f"must be up to 1, or a whole number, got {value}")
         return value
 
     @property

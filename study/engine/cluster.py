@@ -6,64 +6,115 @@ import contextlib
 import logging
 import math
 import os
+import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import ray
+import torch
 
 import search_spaces
 import study as study_package
 import trainables
 from study.core.errors import StudyError
 from study.core.spec import RunSpec
+from study.engine.signals import hang_ups_ignored
+from trainables.common.machine import usable_cpus
+
+REACH_SECONDS = 10.0
+_QUIETLY = {"logging_level": logging.ERROR, "log_to_driver": False}
+_ELSEWHERE = "set RAY_TMPDIR to a folder of your own with a short path and some space"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """A Ray cluster that this process is connected to."""
+    """A Ray cluster. cpus, gpus: what it has to give. dashboard_url: None before it has started, and without one.
 
-    cpus: float
-    gpus: float
-    dashboard_url: str | None
-    needs_token: bool
+    One of this machine has what this process may use, is known before it starts, and starts by start().
+    """
+
+    def __init__(self, *, cpus: float, gpus: float, dashboard_url: str | None = None) -> None:
+        self.cpus, self.gpus, self.dashboard_url = cpus, gpus, dashboard_url
+
+    @property
+    def needs_token(self) -> bool:
+        return os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
+
+    def start(self) -> None:
+        """Start Ray on this machine if no Ray is connected yet. Raises StudyError."""
+        if ray.is_initialized():
+            return
+        # Under "uv run", Ray would upload the current folder for its workers, and fail where it is large. They are on
+        # this machine and need nothing. Ray has read the variable of this name when it was imported.
+        ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
+        # Without "local", Ray would join the cluster that was last started on this machine.
+        context = _init(
+            "a Ray cluster on this machine did not start",
+            address="local",
+            num_cpus=int(self.cpus),
+            num_gpus=int(self.gpus),
+            include_dashboard=True,
+        )
+        self.dashboard_url = _url(context)
 
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[Cluster]:
-    """Connect to address, or start Ray here, while the block lasts. A Ray that is initialised already is used."""
-    started_here = not ray.is_initialized()
-    if started_here:
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-        if address is not None:
-            # Nodes of a cluster may not have the project, so it is sent with the job.
-            options |= {"address": address, "runtime_env": {"py_modules": _packages()}}
-        else:
-            # Without "local", Ray would join the cluster that was last started on this machine.
-            options |= {"address": "local", "include_dashboard": True}
-        try:
-            context = ray.init(**options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            hint = "; where it asks for a token, set RAY_AUTH_MODE=token" if address else ""
-            raise StudyError(f"{where} did not answer: {reason}{hint}") from None
-    else:
-        context = None
+    """The cluster at address, joined while the block lasts; without an address, one of this machine, not started yet.
+
+    A Ray that is initialised already is used. Raises StudyError.
+    """
+    was_initialised = ray.is_initialized()
     try:
-        resources = ray.cluster_resources()
-        url = context.dashboard_url if context is not None else None
-        yield Cluster(
-            cpus=resources.get("CPU", 0.0),
-            gpus=resources.get("GPU", 0.0),
-            dashboard_url=f"http://{url}" if url else None,
-            needs_token=os.environ.get("RAY_AUTH_MODE", "").lower() == "token",
-        )
+        if was_initialised:
+            yield _joined(None)
+        elif address is not None:
+            failure = f"the Ray cluster at {address} did not answer"
+            _require_reachable(address, failure)
+            # Nodes of a cluster may not have the project, so it is sent with the job.
+            yield _joined(_init(failure, address=address, runtime_env={"py_modules": _packages()}))
+        else:
+            yield Cluster(cpus=usable_cpus(), gpus=torch.cuda.device_count())
     finally:
-        if started_here:
+        if not was_initialised:
             ray.shutdown()
+
+
+def _require_reachable(address: str, failure: str) -> None:
+    """Raise StudyError if nothing listens at HOST:PORT, which Ray would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():  # "auto", or what Ray refuses by itself
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise StudyError(f"{failure}: {error}") from None
+
+
+def _joined(context: Any) -> Cluster:
+    resources = ray.cluster_resources()
+    return Cluster(
+        cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0), dashboard_url=context and _url(context)
+    )
+
+
+def _init(failure: str, **options: Any) -> Any:
+    """ray.init, of which everything that goes wrong is a StudyError."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        with hang_ups_ignored():
+            return ray.init(**_QUIETLY, **options)
+    except Exception as error:  # of any type: of the operating system, of Ray's, or of its dependencies
+        said = " ".join(str(error).split())[:500] or type(error).__name__
+        if options["address"] != "local":
+            said += "; where it asks for a token, set RAY_AUTH_MODE=token"
+        elif isinstance(error, OSError) and not isinstance(error, ConnectionError):  # of its files
+            said += f"; {_ELSEWHERE}"
+        raise StudyError(f"{failure}: {said}") from None
+
+
+def _url(context: Any) -> str | None:
+    return f"http://{context.dashboard_url}" if context.dashboard_url else None
 
 
 def num_slots(spec: RunSpec, cluster: Cluster) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Iterator
 
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from study.core.ledger import Book, TrialRecord
 from study.core.stage import Stage
-from study.core.text import duration
+from study.core.text import duration, plural
 
 HEARTBEAT_SECONDS = 60.0
 
@@ -23,12 +22,14 @@ class StudyConsole:
     """Reports progress: what is done, each arm's best so far, trials stopped early, and the time left."""
 
     def __init__(self, console: Console | None = None) -> None:
-        # Lines are wrapped between words on a terminal, and not wrapped in a pipe.
-        self._console = console or Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self._console = console or Console(highlight=False)
+        # FORCE_COLOR makes rich take anything for a terminal, on which it would draw the live table over and over.
+        self._is_terminal = self._console.file.isatty()
         self._live: Live | None = None
 
     def say(self, line: str) -> None:
-        self._console.print(Text(line))
+        # Lines are wrapped between words on a terminal, and not wrapped in a pipe.
+        self._console.print(Text(line), soft_wrap=not self._is_terminal)
 
     @contextlib.contextmanager
     def tuning(self, stage: Stage, book: Book, slots: int) -> Iterator[None]:
@@ -62,7 +63,7 @@ class StudyConsole:
 
     @contextlib.contextmanager
     def _live_display(self) -> Iterator[None]:
-        if not self._console.is_terminal:
+        if not self._is_terminal:
             yield
             return
         with Live(self._table(), console=self._console, refresh_per_second=4, transient=True) as self._live:
@@ -87,7 +88,7 @@ class StudyConsole:
             cutoff = trial.rungs[-1]["cutoff"]
             why = f" below {_percent(cutoff)}" if cutoff is not None else ""
             return f"{trial.trial_id} stopped early at epoch {trial.num_epochs}: {value}{why}; best of arm {best}"
-        return f"{trial.trial_id} completed {trial.num_epochs} epochs: {value}; best of arm {best}"
+        return f"{trial.trial_id} completed {plural(trial.num_epochs, 'epoch')}: {value}; best of arm {best}"
 
     def _best(self, arm: str) -> str:
         completed = [t for t in self._book.of_arm(arm) if t.status == "completed"]

@@ -15,6 +15,7 @@ from study.core.spec import RunSpec
 from study.core.text import duration
 from study.engine.cluster import Cluster
 from study.engine.console import StudyConsole
+from study.engine.signals import raise_interrupt, signals_to
 from study.records.provenance import describe_machine, describe_versions, git_commit
 from study.records.summary import State
 
@@ -35,19 +36,25 @@ class Session(ABC):
         self._run_dir = spec.run_dir
 
     def conduct(self, *, cluster: Cluster, slots: int, command: str) -> int:
-        """Do the whole session. Returns the exit status. An exception of work is raised again after the conclusion."""
+        """Do the whole session. Returns the exit status. An exception of work is raised again after the conclusion.
+
+        Raises StudyError, and records no session, if the cluster does not start.
+        """
         self.introduce(slots)
-        self._say_where(cluster)
-        started = time.monotonic()
-        self._open(cluster, command)
-        try:
-            is_interrupted = self.work(slots)
-        except KeyboardInterrupt:
-            is_interrupted = True
-        except Exception:
-            self._conclude("interrupted", time.monotonic() - started)
-            raise
-        return self._conclude("interrupted" if is_interrupted else "complete", time.monotonic() - started)
+        cluster.start()
+        with signals_to(raise_interrupt):  # Ray has put a handler of its own into the place of the command's
+            self._say_where(cluster)
+            started = time.monotonic()
+            self._open(cluster, command)
+            try:
+                self.write("running")
+                is_interrupted = self.work(slots)
+            except KeyboardInterrupt:
+                is_interrupted = True
+            except Exception:
+                self._conclude("interrupted", time.monotonic() - started)
+                raise
+            return self._conclude("interrupted" if is_interrupted else "complete", time.monotonic() - started)
 
     @abstractmethod
     def introduce(self, slots: int) -> None:
@@ -93,7 +100,6 @@ class Session(ABC):
             **self.facts(),
         }
         self._ledger.append(Event(kind=SESSION, payload=payload))
-        self.write("running")
 
     def _conclude(self, state: State, wall_seconds: float) -> int:
         payload = {"ended": _now(), "state": state, **self.seconds(), "wall_seconds": wall_seconds}

@@ -1,4 +1,4 @@
-"""Handling of Ctrl-C and SIGTERM while a study runs."""
+"""Handling of Ctrl-C, SIGTERM and a lost terminal (SIGHUP) while a study runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+Handler = Callable[[int, FrameType | None], None]
+_HANG_UP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+
 
 def raise_interrupt(number: int, frame: FrameType | None) -> None:
     """A signal handler that raises KeyboardInterrupt."""
@@ -14,10 +17,16 @@ def raise_interrupt(number: int, frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def signals_to(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Send Ctrl-C and SIGTERM to the handler while the block lasts."""
+def signals_to(handler: Handler) -> Iterator[None]:
+    """Send Ctrl-C, SIGTERM and the loss of the terminal to the handler while the block lasts.
+
+    The loss of the terminal comes once, and never where it is ignored, as under nohup.
+    """
+    handlers: dict[int, Handler] = {signal.SIGINT: handler, signal.SIGTERM: handler}
+    if _HANG_UP is not None and signal.getsignal(_HANG_UP) is not signal.SIG_IGN:
+        handlers[_HANG_UP] = _once(handler)
     try:
-        previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.signal(number, of_number) for number, of_number in handlers.items()}
     except ValueError:  # not the main thread, where signals cannot be handled
         yield
         return
@@ -25,4 +34,33 @@ def signals_to(handler: Callable[[int, FrameType | None], None]) -> Iterator[Non
         yield
     finally:
         for number, old in previous.items():
+            if number == _HANG_UP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # it has come, and is ignored from now on
             signal.signal(number, old)
+
+
+@contextlib.contextmanager
+def hang_ups_ignored() -> Iterator[None]:
+    """Ignore the loss of the terminal while the block lasts; so will the processes that are started in it."""
+    if _HANG_UP is None:
+        yield
+        return
+    try:
+        previous = signal.signal(_HANG_UP, signal.SIG_IGN)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(_HANG_UP, previous)
+
+
+def _once(handler: Handler) -> Handler:
+    """The handler for a signal that is ignored afterwards: shell and kernel both tell of a terminal that goes."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        handler(number, frame)
+
+    return handle

@@ -16,7 +16,7 @@ import torch
 from study.core.commands import command_line
 from study.core.errors import StudyError
 from study.core.ledger import Book, Ledger, TrialRecord
-from study.core.run_dir import CHECKPOINTS, locked, new_run, resume_command
+from study.core.run_dir import CHECKPOINTS, locked, new_run, numbered, resume_command
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.core.text import plural
@@ -24,7 +24,6 @@ from study.engine.cluster import connected, num_slots
 from study.engine.console import StudyConsole
 from study.engine.retest import retest, retest_seeds
 from study.engine.session import Session
-from study.engine.signals import raise_interrupt, signals_to
 from study.engine.tuning import tune_arms
 from study.page.render import write_page
 from study.page.task import TaskPage
@@ -45,11 +44,13 @@ def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: Stud
     spec = checked(study, values)
     dataset, data, found = load_data(study, spec)
     with connected(spec.address) as cluster:
+        given_name = spec.name
         spec = resolved(study, values, dataset=found, num_gpus=cluster.gpus)
         stages = study.stages(spec, data)
-        require_trainable(stages, data, spec)
         slots = num_slots(spec, cluster)
-        with new_run(spec), Ledger(spec.run_dir) as ledger:
+        require_trainable(stages, data, spec)
+        assert spec.name is not None
+        with new_run(spec, (given_name,) if given_name else numbered(spec.name)) as (spec, ledger):
             session = StudySession(
                 study=study,
                 page=page,
@@ -131,11 +132,7 @@ class StudySession(Session):
             return self._retest_stage(stage, slots)
         spec = self._spec
         left = None if spec.time_budget is None else spec.time_budget - self._seconds["tune_seconds"]
-        with (
-            signals_to(raise_interrupt),
-            _timed(self._seconds, "tune_seconds"),
-            self._console.tuning(stage, self._ledger.book, slots),
-        ):
+        with _timed(self._seconds, "tune_seconds"), self._console.tuning(stage, self._ledger.book, slots):
             interrupted = tune_arms(
                 spec=spec,
                 stage=stage,
@@ -150,7 +147,7 @@ class StudySession(Session):
         return interrupted or self._retest_stage(stage, slots)
 
     def _retest_stage(self, stage: Stage, slots: int) -> bool:
-        with signals_to(raise_interrupt), _timed(self._seconds, "retest_seconds"):
+        with _timed(self._seconds, "retest_seconds"):
             lost = self._retest(stage, slots)
         for line in lost:
             self._console.say(f"retest lost: {line}")

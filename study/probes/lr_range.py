@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from search_spaces.space import SearchSpace
 from study.core.commands import command_line
 from study.core.errors import StudyError, nearest
+from study.core.run_dir import first_made, numbered
 from study.core.spec import StudySpec, option_name, validated
 from study.core.stage import Stage
 from study.core.start_points import rate_text, start_knob
@@ -42,7 +43,6 @@ def run_range_test(study: Study, values: Mapping[str, Any], own: Mapping[str, An
     spec = checked(study, asked)
     dataset, data, found = load_data(study, spec)
     spec = resolved(study, asked, dataset=found, num_gpus=torch.cuda.device_count())
-    folder = spec.output_dir / (values.get("name") or f"lr-range-{spec.name}")
     stage, arm = _tested(study, study.stages(spec, data), own.get("arm"))
     learner = _learner(stage, arm, spec, data)
     print(*data_lines(dataset), sep="\n")
@@ -71,7 +71,7 @@ def run_range_test(study: Study, values: Mapping[str, Any], own: Mapping[str, An
         "commit": git_commit(),
     }
     figure = png(draw_lr_range, lr_range_data(result, f"Learning-rate range test: {arm} on {dataset.name}", searched))
-    _made(folder)
+    folder = _made(spec.output_dir, (values["name"],) if values.get("name") else numbered(f"lr-range-{spec.name}"))
     write_lr_range(folder, result, facts, figure)
     _say(study, values, folder, result, start_knob(stage.name, arm), searched)
     return 0
@@ -122,13 +122,11 @@ def _require_free(spec: StudySpec) -> None:
         raise StudyError(f"{spec.run_dir} exists already: choose another --name")
 
 
-def _made(folder: Path) -> None:
+def _made(output_dir: Path, names: Iterable[str]) -> Path:
     try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise StudyError(f"{folder} exists already: choose another --name") from None
-    except OSError as error:
-        raise StudyError(f"{folder} cannot be made: {error.strerror}") from None
+        return first_made(output_dir, names)
+    except FileExistsError as error:
+        raise StudyError(f"{error.filename} exists already: choose another --name") from None
 
 
 def _say(

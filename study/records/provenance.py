@@ -49,7 +49,7 @@ def describe_machine(*, cpus: float, gpus: float) -> dict[str, Any]:
         "cpu": _processor(),
         "cpus": cpus,
         "gpus": names or ([f"{gpus:g} (Ray's count)"] if gpus else []),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "memory_gb": _memory_gb(),
     }
 
 
@@ -58,12 +58,27 @@ def describe_versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The project's commit, followed by ' + changes' if tracked files differ from it; None outside a checkout."""
-    folder = Path(__file__).resolve().parent
+    """The project's commit, followed by ' + changes' if tracked files differ from it; None outside its own checkout.
+
+    Another project's repository may lie around an installed package, and another repository be named by GIT_DIR.
+    """
+    file = Path(__file__).resolve()
+    project = file.parents[2]
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        return commit + (" + changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+        if Path(_git(project, "rev-parse", "--show-toplevel")).resolve() != project:
+            return None
+        _git(project, "ls-files", "--error-unmatch", str(file))
+        commit = _git(project, "rev-parse", "HEAD")
+        return commit + (" + changes" if _git(project, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _memory_gb() -> float | None:
+    """The machine's memory; None where the system does not say, as Windows does not in this way."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (AttributeError, OSError, ValueError):  # no sysconf, or not these names
         return None
 
 
@@ -76,5 +91,8 @@ def _processor() -> str:
 
 
 def _git(folder: Path, *words: str) -> str:
-    result = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    result = subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, env=environment
+    )
     return result.stdout.strip()

@@ -15,7 +15,7 @@ import torch
 from study.core.commands import option_words
 from study.core.errors import StudyError, last_line
 from study.core.ledger import Book, Ledger
-from study.core.run_dir import CHECKPOINTS, locked, new_run, require_place, resume_command, settings_of
+from study.core.run_dir import CHECKPOINTS, locked, new_run, numbered, require_place, resume_command, settings_of
 from study.core.spec import validated
 from study.core.text import duration, plural
 from study.engine.cluster import connected, num_slots
@@ -23,7 +23,6 @@ from study.engine.console import StudyConsole
 from study.engine.jobs import Job, Outcome, run_jobs
 from study.engine.retest import fresh_seeds, record_outcome
 from study.engine.session import Session
-from study.engine.signals import raise_interrupt, signals_to
 from study.records.provenance import data_lines, describe_dataset
 from study.records.summary import State
 from study.reproduction.files import write_reproduction
@@ -47,12 +46,12 @@ def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
     tuned = _tuned(spec, runs)
     with connected(spec.address) as cluster:
         settings = {name: getattr(spec, name) for name in spec.model_fields_set}
-        name = spec.name or dated_name("reproduce", "-".join(spec.recipes[:3]) or "all")
-        spec = validated(ReproductionSpec, {**settings, "name": name, **machine_settings(spec, cluster.gpus)})
+        names = (spec.name,) if spec.name else numbered(dated_name("reproduce", "-".join(spec.recipes[:3]) or "all"))
+        spec = validated(ReproductionSpec, {**settings, **machine_settings(spec, cluster.gpus)})
         slots = num_slots(spec, cluster)
         options = {name: value for name, value in values.items() if name != "recipes"}
         command = " ".join(["python -m study.reproduce", *spec.recipes, *option_words(options)])
-        with new_run(spec), Ledger(spec.run_dir) as ledger:
+        with new_run(spec, names) as (spec, ledger):
             session = ReproductionSession(
                 spec=spec, runs=runs, datasets=datasets, tuned=tuned, ledger=ledger, console=console
             )
@@ -182,8 +181,7 @@ class ReproductionSession(Session):
         self._runs = {run.name: replace(run, not_run=run.not_run or self._reason_not_to_run(run)) for run in runs}
 
     def work(self, slots: int) -> bool:
-        with signals_to(raise_interrupt):
-            lost = self._train(slots)
+        lost = self._train(slots)
         for line in lost:
             self._console.say(f"lost: {line}")
         return bool(lost)

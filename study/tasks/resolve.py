@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import torch
 
 from study.core.errors import StudyError, nearest
 from study.core.run_dir import SPEC, require_place, settings_of
-from study.core.spec import REPRODUCE, RunSpec, StudySpec, validated
+from study.core.spec import MAX_NAME_LENGTH, REPRODUCE, RunSpec, StudySpec, validated
 from study.core.start_points import starting_from_lr_range
 from study.tasks.registry import find_study
 from study.tasks.study import Study, chosen_arms
 from trainables.hparams import Numerics, Precision
 
 NEW_RUN: Mapping[str, Any] = {"validation_cut": "by_share"}  # what a run made earlier may have otherwise
+MAX_DATED_LENGTH = MAX_NAME_LENGTH - 10  # characters and bytes; run_dir.numbered may add to it
 GPU_SHARE = 0.25  # of a GPU per trial: these models leave most of a GPU idle
 
 
@@ -75,12 +77,17 @@ def _precision(spec: RunSpec, gpus: float) -> Precision:
     if gpus and torch.cuda.is_available():
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     # With tile units (AMX) bfloat16 trains small_cnn about twice as fast (docs/performance.md).
-    return "bfloat16" if not gpus and torch.cpu._is_amx_tile_supported() else "float32"
+    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)  # not in every build
+    return "bfloat16" if not gpus and has_tiles() else "float32"
 
 
 def dated_name(task: str, dataset: str) -> str:
-    stem = Path(dataset).name if "/" in dataset else dataset
-    return f"{task}-{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    """TASK-DATASET-DATE-TIME, which --name would accept; of a long name or path of a data set, its beginning."""
+    stem = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in Path(dataset).name or "data")
+    date = f"{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    while len(name := f"{task}-{stem}-{date}") > MAX_DATED_LENGTH or len(os.fsencode(name)) > MAX_DATED_LENGTH:
+        stem = stem[:-1]
+    return name
 
 
 def read_spec(run_dir: Path) -> tuple[Study, StudySpec]:

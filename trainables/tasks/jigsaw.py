@@ -31,7 +31,7 @@ from trainables.puzzles import (
 )
 from trainables.training.build import build_classifier, build_learner_of
 from trainables.training.evaluation import judge_classifier, validate_classifier
-from trainables.training.learner import EVAL_BATCH_SIZE, Learner
+from trainables.training.learner import EVAL_BATCH_SIZE, Learner, eval_batch_size
 from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
 
@@ -230,7 +230,7 @@ def _estimate_statistics(learner: Learner, model: nn.Module) -> None:
     stride = math.ceil(len(indices) / NUM_STATISTICS_IMAGES)
     images = learner.batches.images[indices[::stride].to(learner.device)]
     with torch.no_grad():
-        update_bn([learner.batches.normalised(part) for part in images.split(EVAL_BATCH_SIZE)], model)
+        update_bn([learner.batches.normalised(part) for part in images.split(eval_batch_size(images))], model)
 
 
 def tiles_in_place(learner: Learner, images: Tensor) -> tuple[Tensor, int]:
@@ -250,9 +250,10 @@ def _solved(learner: Learner, images: Tensor) -> tuple[Tensor, Tensor]:
     puzzles = _puzzles(learner)
     generator = torch.Generator().manual_seed(derive_seed(0, "posed puzzles"))
     parts = []
-    for part in images.split(EVAL_BATCH_SIZE):
+    for part in images.split(EVAL_BATCH_SIZE):  # of any size: which puzzles are drawn hangs on it
         tiles, permutations = puzzles.posed(learner.batches.normalised(part.to(learner.device)), generator)
-        parts.append((puzzles.solved(learner.infer(tiles)).cpu(), permutations.cpu()))
+        outputs = torch.cat([learner.infer(few) for few in tiles.split(eval_batch_size(images))])
+        parts.append((puzzles.solved(outputs).cpu(), permutations.cpu()))
     return torch.cat([log_y for log_y, _ in parts]), torch.cat([permutations for _, permutations in parts])
 
 

@@ -19,6 +19,15 @@ from trainables.parts.mixing import Prepare, as_they_are
 from trainables.parts.samplers import EpochPlan
 
 EVAL_BATCH_SIZE = 1000
+"""Images judged at once, at most: as many of 32 x 32 pixels. A larger image counts for more."""
+
+
+def eval_batch_size(images: Tensor) -> int:
+    """How many images, uint8[N, H, W, C], a model judges at once, so that its activations take bounded memory."""
+    _, height, width, channels = images.shape
+    # A grey image counts as one in colour: after the first layer they are alike.
+    values = height * width * max(3, channels)
+    return max(1, min(EVAL_BATCH_SIZE, EVAL_BATCH_SIZE * 32 * 32 * 3 // values))
 
 
 class NonFiniteLossError(RuntimeError):
@@ -169,7 +178,7 @@ class Learner:
         """The logits of images[indices], without augmentation: float32[len(indices), C] on the learner's device."""
         parts = [
             self.infer(self.batches.normalised(images[part.to(images.device)].to(self.device)))
-            for part in indices.split(EVAL_BATCH_SIZE)
+            for part in indices.split(eval_batch_size(images))
         ]
         return self._adjust_logits(torch.cat(parts))
 

@@ -1,0 +1,188 @@
+"""Where a run is kept: a place and a name of its own, a lock, and a ledger on whatever file system lies there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import json
+import os
+import sqlite3
+from pathlib import Path
+
+import filelock
+import pytest
+
+from study.core import ledger as ledger_module
+from study.core.errors import StudyError
+from study.core.ledger import LEDGER, SESSION, Event, Ledger
+from study.core.run_dir import first_made, locked, new_run, numbered
+from study.tasks.imbalance import ImbalanceSpec
+from study.tasks.resolve import dated_name
+
+BEGUN = Event(kind=SESSION, payload={"command": "first"})
+
+
+def spec_in(folder: Path) -> ImbalanceSpec:
+    return ImbalanceSpec(task="imbalance", dataset="digits", output_dir=folder)
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    ["/data/" + "x" * 250, "/data/" + "猫" * 80, "a\tb", "C:\\images\\cats", "/", ".", "/data/birds/", "/data/-x"],
+)
+def test_a_name_that_nobody_chose_is_one_that_may_be_chosen(dataset):
+    name = dated_name("imbalance", dataset)
+    last = next(itertools.islice(numbered(name), 98, None))
+    assert last == f"{name}-99"
+    assert ImbalanceSpec(task="imbalance", name=last).name == last
+    assert len(os.fsencode(f"lr-range-{last}")) < 255
+
+
+def test_a_dated_name_says_task_and_data():
+    assert dated_name("imbalance", "digits").startswith("imbalance-digits-20")
+    assert dated_name("imbalance", "/data/birds/").startswith("imbalance-birds-20")
+    assert dated_name("imbalance", "/data/" + "x" * 250).startswith("imbalance-" + "x" * 50)
+
+
+def test_runs_that_begin_in_the_same_second_have_names_of_their_own(tmp_path):
+    names = []
+    for _ in range(3):
+        with new_run(spec_in(tmp_path), numbered("it")) as (spec, ledger):
+            ledger.append(BEGUN)
+            names.append(spec.name)
+            assert json.loads((spec.run_dir / "spec.json").read_text())["name"] == spec.name
+    assert names == ["it", "it-2", "it-3"]
+
+
+def test_a_name_that_was_chosen_is_taken_once(tmp_path):
+    with new_run(spec_in(tmp_path), ("it",)) as (_, ledger):
+        ledger.append(BEGUN)
+    with (
+        pytest.raises(StudyError, match="it exists already: choose another --name"),
+        new_run(spec_in(tmp_path), ("it",)),
+    ):
+        pass
+    with pytest.raises(FileExistsError):
+        first_made(tmp_path, ("it",))
+
+
+def test_a_name_longer_than_a_file_system_takes_is_refused():
+    with pytest.raises(ValueError, match="must be at most 200 bytes long, got 300"):
+        ImbalanceSpec(task="imbalance", name="猫" * 100)
+
+
+# --- what is left behind
+
+
+def test_a_run_in_which_no_session_began_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt), new_run(spec_in(tmp_path / "a/b"), ("it",)):
+        raise KeyboardInterrupt
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_run_in_which_one_began_stays_and_so_does_what_lay_there(tmp_path):
+    (tmp_path / "a").mkdir()
+    with contextlib.suppress(ZeroDivisionError), new_run(spec_in(tmp_path / "a"), ("it",)) as (_, ledger):
+        ledger.append(BEGUN)
+        raise ZeroDivisionError
+    assert {"spec.json", LEDGER} <= set(os.listdir(tmp_path / "a/it"))
+    with pytest.raises(ZeroDivisionError), new_run(spec_in(tmp_path / "a"), ("other",)):
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path / "a") == ["it"]
+
+
+# --- locks that a file system refuses
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_without_locks_is_refused_in_one_sentence_and_nothing_is_left(tmp_path, monkeypatch, number):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StudyError, match=rf"it cannot be locked \(.*{os.strerror(number)}.*another --output-dir"):  # noqa: SIM117
+        with new_run(spec_in(tmp_path / "reports"), ("it",)):
+            pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_so_is_a_library_that_says_so_itself(tmp_path, monkeypatch):
+    def acquire(self: object, timeout: float) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock; use SoftFileLock instead")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    with pytest.raises(StudyError, match="cannot be locked"), locked(tmp_path):
+        pass
+
+
+# --- file systems on which SQLite has no write-ahead log
+
+
+@pytest.fixture
+def no_shared_memory(monkeypatch):
+    """SQLite on a file system of which processes cannot share memory, by its own driver for such: vfs=unix-dotfile."""
+    if os.name != "posix":
+        pytest.skip("SQLite has this driver on POSIX alone")
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        ledger_module.sqlite3,
+        "connect",
+        lambda path, **options: connect(f"file:{path}?vfs=unix-dotfile", uri=True, **options),
+    )
+
+
+def journal_mode(path: Path) -> str:
+    connection = sqlite3.connect(path)
+    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    connection.close()
+    return mode
+
+
+def test_a_ledger_has_a_write_ahead_log_where_there_can_be_one(tmp_path):
+    with Ledger(tmp_path):
+        pass
+    assert journal_mode(tmp_path / LEDGER) == "wal"
+
+
+def test_a_ledger_takes_another_journal_where_there_can_be_none(tmp_path, no_shared_memory):
+    with Ledger(tmp_path) as ledger:
+        ledger.append(BEGUN)
+    with Ledger(tmp_path) as ledger:
+        assert list(ledger.events()) == [BEGUN]
+        assert ledger._connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
+        assert ledger._connection.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+
+
+def test_a_run_begun_with_a_write_ahead_log_goes_on_without(tmp_path, request):
+    """A run directory that was moved to a network file system."""
+    with Ledger(tmp_path) as ledger:
+        ledger.append(BEGUN)
+    assert journal_mode(tmp_path / LEDGER) == "wal"
+    request.getfixturevalue("no_shared_memory")
+    with Ledger(tmp_path) as ledger:
+        assert list(ledger.events()) == [BEGUN]
+        ledger.append(BEGUN)
+        assert ledger._connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
+
+
+def test_where_sqlite_can_write_in_no_way_a_sentence_says_so_and_nothing_is_left(tmp_path, monkeypatch):
+    class Refused(sqlite3.Connection):
+        def execute(self, statement, *values):
+            if statement.startswith("BEGIN"):
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().execute(statement, *values)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        ledger_module.sqlite3, "connect", lambda path, **options: connect(path, factory=Refused, **options)
+    )
+    with pytest.raises(StudyError, match=r"ledger.db cannot be written \(disk I/O error\): .*another --output-dir"):  # noqa: SIM117
+        with new_run(spec_in(tmp_path / "reports"), ("it",)):
+            pass
+    assert os.listdir(tmp_path) == []
