@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import json
+import logging
 import os
 import signal
 import sqlite3
@@ -20,6 +21,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 from study.cli import run_main
 
@@ -33,6 +35,7 @@ SETTINGS = (
     "--max-epochs", str(MAX_EPOCHS), "--grace-epochs", "1", "--reduction-factor", "2",
     "--retest-seeds", str(RETEST_SEEDS), "--precision", "float32",
 )  # fmt: skip
+SOONER = "--no-dashboard"  # a dozen processes fewer to start
 SECONDS_TO_WAIT = 240.0
 # A worker that was speaking to Ray's GCS when the driver was killed waits 60 s for it to come back; on a loaded
 # machine it then takes its time to leave.
@@ -159,7 +162,7 @@ def run_to_end(verb: str, *arguments: str) -> tuple[int, str, str]:
 
 
 def run_here(verb: str, *arguments: str) -> tuple[int, str, str]:
-    """As run_to_end, but in this process, for what ends before it needs Ray: a new one imports torch for seconds."""
+    """As run_to_end, but in this process: a new one imports torch for seconds. Needs ray_here where it needs Ray."""
     main = importlib.import_module(verb).main
     said, complained = io.StringIO(), io.StringIO()
     with (
@@ -172,6 +175,25 @@ def run_here(verb: str, *arguments: str) -> tuple[int, str, str]:
             run_main(main)
     assert isinstance(ended.value.code, int)
     return ended.value.code, said.getvalue(), complained.getvalue()
+
+
+@contextlib.contextmanager
+def ray_here(*, num_cpus: int, num_gpus: int = 0) -> Iterator[None]:
+    """Ray in this process, for all studies in the block that are run by run_here."""
+    if ray.is_initialized():
+        ray.shutdown()
+    ray.init(
+        address="local",
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 @cache

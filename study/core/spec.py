@@ -144,6 +144,7 @@ class RunSpec(BaseModel):
         "auto", "machine", "auto takes bfloat16 where the processor has units for it", scope="training"
     )
     address: str | None = option(None, "machine", "an existing Ray cluster, e.g. auto or HOST:6379")
+    dashboard: bool = option(True, "machine", "start Ray's dashboard with Ray, a dozen processes that take seconds")
 
     name: str | None = option(None, "output", "name of the run; default what it runs and the date", scope="training")
     output_dir: UserPath = option(Path("reports"), "output", "folder for runs", scope="training")

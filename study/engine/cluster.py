@@ -33,8 +33,11 @@ class Cluster:
     One of this machine has what this process may use, is known before it starts, and starts by start().
     """
 
-    def __init__(self, *, cpus: float, gpus: float, dashboard_url: str | None = None) -> None:
+    def __init__(
+        self, *, cpus: float, gpus: float, dashboard_url: str | None = None, wants_dashboard: bool = True
+    ) -> None:
         self.cpus, self.gpus, self.dashboard_url = cpus, gpus, dashboard_url
+        self._wants_dashboard = wants_dashboard
 
     @property
     def needs_token(self) -> bool:
@@ -53,16 +56,16 @@ class Cluster:
             address="local",
             num_cpus=int(self.cpus),
             num_gpus=int(self.gpus),
-            include_dashboard=True,
+            include_dashboard=self._wants_dashboard,
         )
         self.dashboard_url = _url(context)
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[Cluster]:
+def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluster]:
     """The cluster at address, joined while the block lasts; without an address, one of this machine, not started yet.
 
-    A Ray that is initialised already is used. Raises StudyError.
+    A Ray that is initialised already is used. dashboard: whether a Ray that is started here has one. Raises StudyError.
     """
     was_initialised = ray.is_initialized()
     try:
@@ -74,7 +77,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
             # Nodes of a cluster may not have the project, so it is sent with the job.
             yield _joined(_init(failure, address=address, runtime_env={"py_modules": _packages()}))
         else:
-            yield Cluster(cpus=usable_cpus(), gpus=torch.cuda.device_count())
+            yield Cluster(cpus=usable_cpus(), gpus=torch.cuda.device_count(), wants_dashboard=dashboard)
     finally:
         if not was_initialised:
             ray.shutdown()

@@ -43,7 +43,7 @@ def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: Stud
     """Make a run directory and work on it. Returns the exit status. Raises StudyError or DataError before that."""
     spec = checked(study, values)
     dataset, data, found = load_data(study, spec)
-    with connected(spec.address) as cluster:
+    with connected(spec.address, dashboard=spec.dashboard) as cluster:
         given_name = spec.name
         spec = resolved(study, values, dataset=found, num_gpus=cluster.gpus)
         stages = study.stages(spec, data)
@@ -70,7 +70,7 @@ def resume(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole)
     with locked(run_dir), Ledger(run_dir) as ledger:
         dataset, data, _ = load_data(study, spec)
         require_same_data(run_dir, data, ledger.book)
-        with connected(spec.address) as cluster:
+        with connected(spec.address, dashboard=spec.dashboard) as cluster:
             stages = study.stages(spec, data)
             session = StudySession(
                 study=study,

@@ -21,6 +21,7 @@ from study_process import (
     RETEST_SEEDS,
     RUN_FILES,
     SETTINGS,
+    SOONER,
     TABLES,
     TRIALS_PER_ARM,
     assert_one_sentence,
@@ -209,7 +210,7 @@ def test_a_gpu_that_is_not_there_is_refused_and_nothing_is_made(tmp_path, monkey
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     output_dir = tmp_path / "reports"
     status, stdout, stderr = run_to_end(
-        "study.run", "imbalance", *SETTINGS, "--gpus-per-trial", "1", "--output-dir", str(output_dir)
+        "study.run", "imbalance", *SETTINGS, SOONER, "--gpus-per-trial", "1", "--output-dir", str(output_dir)
     )
     assert status == 2
     assert stdout == ""
@@ -236,7 +237,7 @@ def test_a_study_of_ones_own_images_by_path(tmp_path):
     write_coloured_classes(folder)
     status, stdout, stderr = run_to_end(
         "study.run", "imbalance", "--dataset", str(folder), "--arms", "none,class_balanced", "--trials-per-arm", "1",
-        "--max-epochs", "3", "--retest-seeds", "2", "--imbalance-ratio", "5", "--imbalance-classes", "last",
+        "--max-epochs", "3", "--retest-seeds", "2", SOONER, "--imbalance-ratio", "5", "--imbalance-classes", "last",
         "--output-dir", str(tmp_path / "reports"), "--name", "own",
     )  # fmt: skip
     assert status == 0, stdout + stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import signal
 import time
@@ -25,6 +24,7 @@ from study_process import (
     finished_trials,
     ledger_events,
     of_kind,
+    ray_here,
     read_rows,
     read_summary,
 )
@@ -84,18 +84,8 @@ class Observed:
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    if ray.is_initialized():
-        ray.shutdown()
-    ray.init(
-        address="local",
-        num_cpus=4,
-        num_gpus=2,
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
+    with ray_here(num_cpus=4, num_gpus=2):
+        yield
 
 
 def tuned(

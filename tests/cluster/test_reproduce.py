@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from learner_cases import setup_of
 from study_process import (
+    SOONER,
     assert_one_sentence,
     ledger_events,
     of_kind,
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.timeout(600)
 RECIPE_NAMES = ["s1_jigsaw2x2", "s1_jigsaw_init", "s2_taskA_adam"]
 ARGUMENTS = (
     "s1_jigsaw_init", "s2_taskA_adam", "--dataset", "digits", "--image-size", "16", "--seeds", "2", "--no-variants",
-    "--scale", "0.5,s2=0.01", "--precision", "float32", "--name", "cut",
+    "--scale", "0.5,s2=0.01", "--precision", "float32", "--name", "cut", SOONER,
 )  # fmt: skip
 SEEDS = (1000, 1001)
 

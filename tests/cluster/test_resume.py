@@ -14,6 +14,7 @@ from study_process import (
     MAX_EPOCHS,
     RETEST_SEEDS,
     SETTINGS,
+    SOONER,
     TABLES,
     TRIALS_PER_ARM,
     assert_one_sentence,
@@ -67,7 +68,17 @@ def killed_twice(tmp_path_factory) -> History:
     """
     output_dir = tmp_path_factory.mktemp("killed-twice")
     history = History(output_dir / "cut")
-    arguments = ["imbalance", *SETTINGS, "--max-concurrent", "1", "--output-dir", str(output_dir), "--name", "cut"]
+    arguments = [
+        "imbalance",
+        *SETTINGS,
+        SOONER,
+        "--max-concurrent",
+        "1",
+        "--output-dir",
+        str(output_dir),
+        "--name",
+        "cut",
+    ]
     with started("study.run", *arguments) as process:
         process.wait_until(lambda: mid_trial(history.run_dir, finished=4), "killed in the middle of a trial")
         process.kill_driver()
@@ -87,7 +98,17 @@ def two_slots(tmp_path_factory) -> History:
     """With two slots: begun twice under one name, Ctrl-C, resumed (twice at once), killed, resumed."""
     output_dir = tmp_path_factory.mktemp("two-slots")
     history = History(output_dir / "cut")
-    arguments = ["imbalance", *SETTINGS, "--max-concurrent", "2", "--output-dir", str(output_dir), "--name", "cut"]
+    arguments = [
+        "imbalance",
+        *SETTINGS,
+        SOONER,
+        "--max-concurrent",
+        "2",
+        "--output-dir",
+        str(output_dir),
+        "--name",
+        "cut",
+    ]
     with ExitStack() as stack:
         processes = [stack.enter_context(started("study.run", *arguments)) for _ in range(2)]
         wait_until(lambda: not all(process.is_running for process in processes), "both work", seconds=120)

@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from study_process import (
+    SOONER,
     TABLES,
     assert_one_sentence,
     ledger_events,
     of_kind,
+    ray_here,
     read_rows,
     read_summary,
+    run_here,
     run_to_end,
     shared_folder,
     started,
@@ -33,7 +36,7 @@ from study.tasks.study import load_data
 
 pytestmark = pytest.mark.timeout(600)
 
-COMMON = ("--max-epochs", "2", "--grace-epochs", "1", "--reduction-factor", "2", "--precision", "float32")
+COMMON = (SOONER, "--max-epochs", "2", "--grace-epochs", "1", "--reduction-factor", "2", "--precision", "float32")
 OPTIONS = {
     "baseline": ("--arms", "lenet,small_cnn", "--trials-per-arm", "2", "--retest-seeds", "2"),
     "cifar100": ("--arms", "memorise,both", "--trials-per-arm", "1", "--retest-seeds", "2"),
@@ -44,11 +47,17 @@ OPTIONS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    with ray_here(num_cpus=2):
+        yield
+
+
 @cache
 def study_of(task: str) -> tuple[Path, str]:
     """(run directory, what it said) of the task's study on its embedded data."""
     arguments = (task, *OPTIONS[task], *COMMON, "--output-dir", str(shared_folder()), "--name", task)
-    status, stdout, stderr = run_to_end("study.run", *arguments)
+    status, stdout, stderr = run_here("study.run", *arguments)
     assert status == 0, stdout + stderr
     assert stderr == ""
     return shared_folder() / task, stdout
@@ -179,7 +188,7 @@ def test_a_checkpoint_of_one_s_own_takes_the_place_of_the_puzzles(tmp_path):
         "jigsaw", "--arms", "jigsaw", "--label-fractions", "0.5", "--trials-per-arm", "1", "--retest-seeds", "1",
         "--image-size", "16", *COMMON, "--output-dir", str(tmp_path),
     )  # fmt: skip
-    status, stdout, stderr = run_to_end(
+    status, stdout, stderr = run_here(
         "study.run", *arguments, "--pretext-checkpoint", str(checkpoints), "--name", "given"
     )
     assert (status, stderr) == (0, ""), stdout + stderr
@@ -214,7 +223,7 @@ def test_satellite_images_with_a_long_tail(tmp_path):
             folder = tmp_path / "satellite" / ("train" if number < 48 else "test") / f"Class{label}"
             pixels = generator.normal(20 + 24 * label, 12, (64, 64, 3)).clip(0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"Class{label}_{number + 1}.jpg")
-    status, stdout, stderr = run_to_end(
+    status, stdout, stderr = run_here(
         "study.run", "imbalance", "--dataset", str(tmp_path / "satellite"), "--imbalance",
         "exponential", "--imbalance-ratio", "100", "--imbalance-classes", "last", "--model", "ultranet18", "--arms",
         "crt", "--trials-per-arm", "1", "--max-epochs", "2", "--retest-seeds", "1", "--output-dir", str(tmp_path),
@@ -233,7 +242,7 @@ def test_satellite_images_with_a_long_tail(tmp_path):
 
 def test_what_would_fail_in_every_trial_is_refused_before_the_first(tmp_path):
     words = ("jigsaw", "--label-fractions", "0.001,1", "--dataset", "digits", "--output-dir", str(tmp_path / "r"))
-    status, stdout, stderr = run_to_end("study.run", *words)
+    status, stdout, stderr = run_here("study.run", *words)
     assert (status, stdout) == (2, "")
     assert_one_sentence(stderr)
     assert "label fraction 0.001 leaves class" in stderr
