@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from study_process import epochs_so_far, ledger_events, of_kind, read_rows, read_summary, started
+from study_process import SOONER, epochs_so_far, ledger_events, of_kind, read_rows, read_summary, started
 
 pytestmark = pytest.mark.timeout(400)
 
 LONG = (
     "--dataset", "digits", "--arms", "none", "--trials-per-arm", "1", "--max-epochs", "500", "--retest-seeds", "1",
-    "--precision", "float32",
+    "--precision", "float32", SOONER,
 )  # fmt: skip
 
 

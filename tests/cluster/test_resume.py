@@ -79,7 +79,7 @@ def killed_twice(tmp_path_factory) -> History:
         "--name",
         "cut",
     ]
-    with started("study.run", *arguments) as process:
+    with started("study.run", *map(str, arguments)) as process:
         process.wait_until(lambda: mid_trial(history.run_dir, finished=4), "killed in the middle of a trial")
         process.kill_driver()
         history.cut()
@@ -110,7 +110,7 @@ def two_slots(tmp_path_factory) -> History:
         "cut",
     ]
     with ExitStack() as stack:
-        processes = [stack.enter_context(started("study.run", *arguments)) for _ in range(2)]
+        processes = [stack.enter_context(started("study.run", *map(str, arguments))) for _ in range(2)]
         wait_until(lambda: not all(process.is_running for process in processes), "both work", seconds=120)
         [winner] = [process for process in processes if process.is_running]
         [loser] = [process for process in processes if process is not winner]

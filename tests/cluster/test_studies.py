@@ -39,7 +39,7 @@ pytestmark = pytest.mark.timeout(600)
 COMMON = (SOONER, "--max-epochs", "2", "--grace-epochs", "1", "--reduction-factor", "2", "--precision", "float32")
 OPTIONS = {
     "baseline": ("--arms", "lenet,small_cnn", "--trials-per-arm", "2", "--retest-seeds", "2"),
-    "cifar100": ("--arms", "memorise,both", "--trials-per-arm", "1", "--retest-seeds", "2"),
+    "cifar100": ("--arms", "memorise,both", "--trials-per-arm", "1", "--retest-seeds", "2", "--image-size", "16"),
     "jigsaw": (
         "--trials-per-arm", "1", "--retest-seeds", "2", "--pretext-trials", "2", "--pretext-epochs", "2",
         "--label-fractions", "0.1,0.5", "--max-concurrent", "1", "--image-size", "16",
