@@ -237,7 +237,7 @@ def test_satellite_images_with_a_long_tail(tmp_path):
     for row in read_rows(tmp_path / "eurosat", "retests"):
         assert len(row["test_balanced_accuracy_by_tau"]) == 21
         assert row["test_balanced_accuracy_by_tau"][0] == row["test_balanced_accuracy"]
-    assert "EuroSAT" in page_of(tmp_path / "eurosat")
+    assert "On satellite" in page_of(tmp_path / "eurosat")
 
 
 def test_what_would_fail_in_every_trial_is_refused_before_the_first(tmp_path):
