@@ -36,6 +36,7 @@ SETTINGS = (
     "--retest-seeds", str(RETEST_SEEDS), "--precision", "float32",
 )  # fmt: skip
 SOONER = "--no-dashboard"  # a dozen processes fewer to start
+PROCESSES = Path("/proc")
 SECONDS_TO_WAIT = 240.0
 # A worker that was speaking to Ray's GCS when the driver was killed waits 60 s for it to come back; on a loaded
 # machine it then takes its time to leave.
@@ -127,23 +128,35 @@ class StudyProcess:
             time.sleep(0.01)
 
     def _workers(self) -> list[int]:
-        workers = []
-        for pid in self._session():
-            with contextlib.suppress(OSError):
-                command = Path(f"/proc/{pid}/cmdline").read_text()
-                if command.startswith("ray::") and "Agent" not in command:
-                    workers.append(pid)
-        return workers
+        commands = _commands()
+        named = {pid: commands.get(pid, "") for pid in self._session()}
+        return [pid for pid, command in named.items() if command.startswith("ray::") and "Agent" not in command]
 
     def _session(self) -> list[int]:
         """The processes of the driver's session that are alive: its own and Ray's."""
         members = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
+        for pid in _commands():
             with contextlib.suppress(OSError):
-                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
-                if int(session) == self._process.pid and state not in "ZX":
-                    members.append(int(stat.parent.name))
+                if os.getsid(pid) == self._process.pid:
+                    members.append(pid)
         return members
+
+
+def _commands() -> dict[int, str]:
+    """The command of every process that is alive, by its number."""
+    commands = {}
+    for folder in PROCESSES.glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                commands[int(folder.name)] = (folder / "cmdline").read_text()
+    return commands or _commands_by_ps()
+
+
+def _commands_by_ps() -> dict[int, str]:
+    """As _commands, where there is no /proc, as on macOS."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,stat=,command="], capture_output=True, text=True, check=True)
+    rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
+    return {int(pid): "".join(command) for pid, state, *command in rows if state[0] not in "ZX"}
 
 
 @contextlib.contextmanager

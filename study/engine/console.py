@@ -25,6 +25,8 @@ class StudyConsole:
         self._console = console or Console(highlight=False)
         # FORCE_COLOR makes rich take anything for a terminal, on which it would draw the live table over and over.
         self._is_terminal = self._console.file.isatty()
+        if self._console.width < 1:  # as COLUMNS=0 says, in which nothing would be shown
+            self._console.width = 80
         self._live: Live | None = None
 
     def say(self, line: str) -> None:

@@ -131,6 +131,17 @@ def test_what_an_encoding_lacks_is_shown_in_its_plain_form_or_by_its_code(monkey
     assert os.read(reader, 1000).decode(encoding).splitlines() == [shown, shown]
 
 
+@pytest.mark.parametrize("columns", ["0", "1"])
+def test_no_width_of_the_console_loses_a_line(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    reader, writer = os.pipe()
+    monkeypatch.setattr(sys, "stdout", writes_to(writer))
+    make_unfailing()
+    StudyConsole().say("data: digits")
+    print("end")
+    assert os.read(reader, 100) == b"data: digits\nend\n"
+
+
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE"])
 def test_nothing_draws_a_live_table_in_a_pipe(monkeypatch, variable):
     monkeypatch.setenv(variable, "1")
