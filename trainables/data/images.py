@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from trainables.common.machine import usable_cpus
 from trainables.data.memory import gigabytes, require_memory
 from trainables.data.resize import resize_images
 from trainables.data.types import DataError
@@ -131,8 +132,7 @@ def _size_remarks(shorter: np.ndarray, own_size: int, *, num_bytes: int) -> list
 
 def _in_threads(function: Callable[[Item], object], items: Sequence[Item]) -> list:
     """The results in order. Raises the error of the first item that has one."""
-    num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    executor = ThreadPoolExecutor(num_threads)
+    executor = ThreadPoolExecutor(usable_cpus())
     chunks = [items[start : start + CHUNK_SIZE] for start in range(0, len(items), CHUNK_SIZE)]
     try:
         # map keeps the order, so the error names the first bad image
