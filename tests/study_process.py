@@ -60,8 +60,7 @@ class StudyProcess:
             stdout=self._stdout,
             stderr=self._stderr,
             start_new_session=True,
-            # A test run that was started in the background would hand down that Ctrl-C is to be ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=_with_usual_signals,
         )
 
     @property
@@ -157,6 +156,12 @@ def _commands_by_ps() -> dict[int, str]:
     listed = subprocess.run(["ps", "-A", "-o", "pid=,stat=,command="], capture_output=True, text=True, check=True)
     rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
     return {int(pid): "".join(command) for pid, state, *command in rows if state[0] not in "ZX"}
+
+
+def _with_usual_signals() -> None:
+    """A test run that was started in the background, or by nohup, would hand down what is to be ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
