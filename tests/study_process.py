@@ -33,13 +33,14 @@ ARMS, TRIALS_PER_ARM, MAX_EPOCHS, RETEST_SEEDS = ("none", "weighted_sampler", "l
 SETTINGS = (
     "--dataset", "digits", "--arms", ",".join(ARMS), "--trials-per-arm", str(TRIALS_PER_ARM),
     "--max-epochs", str(MAX_EPOCHS), "--grace-epochs", "1", "--reduction-factor", "2",
-    "--retest-seeds", str(RETEST_SEEDS), "--precision", "float32",
+    "--retest-seeds", str(RETEST_SEEDS), "--precision", "float32", "--image-size", "16",
 )  # fmt: skip
 SOONER = "--no-dashboard"  # a dozen processes fewer to start
 PROCESSES = Path("/proc")
 SECONDS_TO_WAIT = 240.0
-# A worker that was speaking to Ray's GCS when the driver was killed waits 60 s for it to come back; on a loaded
-# machine it then takes its time to leave.
+# A worker that was speaking to Ray's GCS when the driver was killed waits for it to come back, 60 s if one lets it; on
+# a loaded machine it then takes its time to leave.
+GCS_SECONDS = 10
 WORKERS_LEAVE_SECONDS = 150.0
 
 
@@ -49,6 +50,7 @@ class StudyProcess:
     def __init__(self, verb: str, *arguments: str) -> None:
         words = [sys.executable, "-m", verb, *arguments]
         environment = {name: value for name, value in os.environ.items() if name not in {"FORCE_COLOR", "RAY_ADDRESS"}}
+        environment["RAY_gcs_rpc_server_reconnect_timeout_s"] = str(GCS_SECONDS)
         self._files = contextlib.ExitStack()
         self._stdout = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         self._stderr = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
@@ -94,7 +96,7 @@ class StudyProcess:
         self._process.wait()
 
     def kill_driver(self) -> None:
-        """SIGKILL to the driver alone; returns when its workers have noticed and are gone, which takes a minute.
+        """SIGKILL to the driver alone; returns when its workers have noticed and are gone.
 
         Two agents of Ray's (dashboard, runtime environments) stay for a minute and do nothing: they are not waited for.
         """

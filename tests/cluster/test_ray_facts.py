@@ -101,7 +101,7 @@ def tuned(
     spec = resolved(
         STUDY, {"dataset": "digits", "precision": "float32", "name": "facts", **values}, dataset="digits", num_gpus=2.0
     )
-    dataset = load_dataset("digits", data_root=folder, download=False)
+    dataset = load_dataset("digits", data_root=folder, download=False, image_size=16)
     data = tuning_data(dataset, thinned=STUDY.thinned(spec), subset_seed=spec.seed)
     (stage,) = STUDY.stages(spec, data)
     searchers: list[ArmSearcher] = []
@@ -349,7 +349,8 @@ def begin(output_dir: Path, **values: Any) -> tuple[int, str]:
     """(exit status, what the console said) of a study in this process and cluster."""
     said = io.StringIO()
     settings = {
-        "dataset": "digits", "arms": ("none",), "trials_per_arm": 200, "max_epochs": 1, "retest_seeds": 1,
+        "dataset": "digits", "image_size": 16, "arms": ("none",), "trials_per_arm": 200, "max_epochs": 1,
+        "retest_seeds": 1,
         "gpus_per_trial": 0.0, "max_concurrent": 1, "output_dir": output_dir, "name": "timed", "time_budget": "1",
     }  # fmt: skip
     status = study_session.begin(

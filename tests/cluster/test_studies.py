@@ -38,7 +38,7 @@ pytestmark = pytest.mark.timeout(600)
 
 COMMON = (SOONER, "--max-epochs", "2", "--grace-epochs", "1", "--reduction-factor", "2", "--precision", "float32")
 OPTIONS = {
-    "baseline": ("--arms", "lenet,small_cnn", "--trials-per-arm", "2", "--retest-seeds", "2"),
+    "baseline": ("--arms", "lenet,small_cnn", "--trials-per-arm", "2", "--retest-seeds", "2", "--image-size", "16"),
     "cifar100": ("--arms", "memorise,both", "--trials-per-arm", "1", "--retest-seeds", "2", "--image-size", "16"),
     "jigsaw": (
         "--trials-per-arm", "1", "--retest-seeds", "2", "--pretext-trials", "2", "--pretext-epochs", "2",
@@ -226,7 +226,8 @@ def test_satellite_images_with_a_long_tail(tmp_path):
     status, stdout, stderr = run_here(
         "study.run", "imbalance", "--dataset", str(tmp_path / "satellite"), "--imbalance",
         "exponential", "--imbalance-ratio", "100", "--imbalance-classes", "last", "--model", "ultranet18", "--arms",
-        "crt", "--trials-per-arm", "1", "--max-epochs", "2", "--retest-seeds", "1", "--output-dir", str(tmp_path),
+        "crt", "--trials-per-arm", "1", "--max-epochs", "2", "--retest-seeds", "1", "--image-size", "32",
+        "--output-dir", str(tmp_path),
         "--name", "eurosat",
     )  # fmt: skip
     assert (status, stderr) == (0, ""), stdout + stderr

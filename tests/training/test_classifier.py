@@ -22,7 +22,7 @@ def classifier(data=None, *, num_epochs=4, seed=1, options=None, **hparams):
     hparams = {"batch_size": 32, "augmentation": "crop", "learning_rate": 0.01} | hparams
     return build_classifier(
         ClassifierHparams(**hparams),
-        data or few_digits(),
+        data or few_digits(32),
         setup_of(num_epochs=num_epochs, seed=seed),
         **options or {},
     )
@@ -98,7 +98,7 @@ def test_every_optimizer_learns_three_times_chance_in_five_epochs(model, optimiz
 
 
 def test_the_images_to_train_on_can_be_chosen_and_each_is_drawn_once():
-    chosen = few_digits().train_indices[::3]
+    chosen = few_digits(32).train_indices[::3]
     learner = classifier(options={"train_indices": chosen})
     plan = learner.batches.epoch_plan(1)
     assert learner.batches.train_indices[plan.positions].sort().values.tolist() == chosen.tolist()
@@ -198,7 +198,7 @@ def test_a_learner_can_be_made_of_any_model_loss_and_preparation():
             torch.nn.Flatten(), torch.nn.Linear(in_channels * image_size, 1)
         ),
         Hparams(learning_rate=1e-3, augmentation="none", batch_size=32),
-        few_digits(),
+        few_digits(32),
         setup_of(num_epochs=2),
         loss=lambda outputs, targets, epoch: (outputs[:, 0] - targets).square().mean(),
         prepare=lambda images, labels, generator: (images[:, :, 0], images.mean(dim=(1, 2, 3))),
