@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95
 LEAST_SD_STEPS = 0.5  # of a score that moves in steps of one test image: what lies between two steps is not seen
@@ -62,7 +62,7 @@ def t_interval(values: Sequence[float] | pd.Series, *, num_comparisons: int = 1,
 
 def half_widths(sd: Any, n: Any, *, num_comparisons: int, least_sd: float) -> Any:
     """Half the width of t-intervals, from standard deviations and numbers of values, at least 2: numbers or arrays."""
-    quantile = stats.t.ppf(1 - (1 - LEVEL) / num_comparisons / 2, n - 1)
+    quantile = special.stdtrit(n - 1, 1 - (1 - LEVEL) / num_comparisons / 2)  # scipy.stats takes seconds to import
     return quantile * np.maximum(sd, least_sd) / np.sqrt(n)
 
 
@@ -83,7 +83,7 @@ def paired_difference(
 
 def test_images_half_width(score: float, num_images: int) -> float:
     """Half the width of the 95 % interval of a share of right answers over the choice of test images (normal)."""
-    return float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt(score * (1 - score) / num_images)
+    return float(special.ndtri((1 + LEVEL) / 2)) * math.sqrt(score * (1 - score) / num_images)
 
 
 def interval_columns(interval: Interval) -> dict[str, float | int]:

@@ -25,10 +25,10 @@ from study_process import (
     TABLES,
     TRIALS_PER_ARM,
     assert_one_sentence,
+    ray_here,
     read_rows,
     read_summary,
     run_here,
-    run_to_end,
     shared_folder,
     uninterrupted_study,
 )
@@ -209,7 +209,7 @@ def test_a_name_is_taken_only_once(run_dir):
 def test_a_gpu_that_is_not_there_is_refused_and_nothing_is_made(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     output_dir = tmp_path / "reports"
-    status, stdout, stderr = run_to_end(
+    status, stdout, stderr = run_here(
         "study.run", "imbalance", *SETTINGS, SOONER, "--gpus-per-trial", "1", "--output-dir", str(output_dir)
     )
     assert status == 2
@@ -224,7 +224,7 @@ def test_the_page_is_rebuilt_from_the_tables_alone(run_dir, tmp_path):
     copy.mkdir()
     for name in ("spec.json", "summary.json", *(f"{table}.parquet" for table in TABLES)):
         shutil.copy(run_dir / name, copy)
-    status, stdout, stderr = run_to_end("study.report", str(copy))
+    status, stdout, stderr = run_here("study.report", str(copy))
     assert (status, stderr) == (0, "")
     assert stdout.strip() == str(copy / "report.html")
     assert page_text(copy) == page_text(run_dir)
@@ -235,12 +235,12 @@ def test_a_study_of_ones_own_images_by_path(tmp_path):
     """A folder of Parquet files in the Hugging Face layout, 10 classes told apart by colour."""
     folder = tmp_path / "my-images"
     write_coloured_classes(folder)
-    status, stdout, stderr = run_to_end(
-        "study.run", "imbalance", "--dataset", str(folder), "--arms", "none,class_balanced", "--trials-per-arm", "1",
-        "--max-epochs", "3", "--retest-seeds", "2", "--image-size", "16", SOONER, "--imbalance-ratio", "5",
-        "--imbalance-classes", "last",
-        "--output-dir", str(tmp_path / "reports"), "--name", "own",
-    )  # fmt: skip
+    with ray_here(num_cpus=2):
+        status, stdout, stderr = run_here(
+            "study.run", "imbalance", "--dataset", str(folder), "--arms", "none,class_balanced",
+            "--trials-per-arm", "1", "--max-epochs", "3", "--retest-seeds", "2", "--image-size", "16", "--imbalance-ratio", "5",
+            "--imbalance-classes", "last", "--output-dir", str(tmp_path / "reports"), "--name", "own",
+        )  # fmt: skip
     assert status == 0, stdout + stderr
     assert stderr == ""
     run_dir = tmp_path / "reports" / "own"

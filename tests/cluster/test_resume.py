@@ -22,6 +22,7 @@ from study_process import (
     finished_trials,
     ledger_events,
     of_kind,
+    ray_here,
     read_rows,
     read_summary,
     run_here,
@@ -214,7 +215,8 @@ def test_resuming_a_complete_study_trains_nothing_and_leaves_the_tables_equal(ki
     run_dir = killed_twice.run_dir
     events = ledger_events(run_dir)
     before = {table: (run_dir / f"{table}.parquet").read_bytes() for table in TABLES}
-    status, stdout, stderr = run_to_end("study.resume", str(run_dir))
+    with ray_here(num_cpus=1):
+        status, stdout, stderr = run_here("study.resume", str(run_dir))
     assert status == 0, stdout + stderr
     added = ledger_events(run_dir)[len(events) :]
     assert {event["kind"] for event in added} <= {"session", "session_end"}
