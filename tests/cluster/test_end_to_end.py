@@ -239,7 +239,8 @@ def test_a_study_of_ones_own_images_by_path(tmp_path):
         status, stdout, stderr = run_here(
             "study.run", "imbalance", "--dataset", str(folder), "--arms", "none,class_balanced",
             "--trials-per-arm", "1", "--max-epochs", "3", "--retest-seeds", "2", "--image-size", "16",
-            "--imbalance-ratio", "5", "--imbalance-classes", "last", "--output-dir", str(tmp_path / "reports"), "--name", "own",
+            "--imbalance-ratio", "5", "--imbalance-classes", "last", "--output-dir",
+            str(tmp_path / "reports"), "--name", "own",
         )  # fmt: skip
     assert status == 0, stdout + stderr
     assert stderr == ""
