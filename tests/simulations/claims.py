@@ -1,6 +1,6 @@
 """How often a page claims a gain where all arms are equal, by the page's own functions.
 
-    python tests/simulations/claims.py [--studies 2000]
+    python tests/simulations/claims.py [--studies 2000] [--arms 2,6,19] [--seeds 3,5,10]
 
 Each study has k arms of the same true score; a seed moves all arms alike (training subset) and each arm by itself. A
 score is a number of right answers among the test images. Printed are the shares of studies in which a sentence claims
@@ -63,10 +63,12 @@ def claims(tables: Tables) -> Counter[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=2000)
+    parser.add_argument("--arms", default="2,6,19")
+    parser.add_argument("--seeds", default="3,5,10")
     options = parser.parse_args()
     print("arms  n   test images  spreads   headline  above control  one best  a best one ruled out   (%)")
-    for num_arms in (2, 6, 19):
-        for num_seeds in (3, 5, 10):
+    for num_arms in map(int, options.arms.split(",")):
+        for num_seeds in map(int, options.seeds.split(",")):
             for num_test, uneven in ((10_000, False), (10_000, True), (100, False)):
                 rng = np.random.default_rng(0)
                 spread = 0.005 * (np.geomspace(0.3, 3, num_arms) if uneven else np.ones(num_arms))
