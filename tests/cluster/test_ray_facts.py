@@ -95,13 +95,14 @@ def tuned(
     wait_for: int = 1,
     space_of: Callable[[Any], Any] = lambda space: space,
     on_event: Callable[[TrialRecord, Callable[[], list[dict[str, Any]]]], None] = lambda trial, starts: None,
+    image_size: int = 16,
     **values: Any,
 ) -> Observed:
     """Tune on digits and watch. wait_for: the first trials wait until so many have started (at most a minute)."""
     spec = resolved(
         STUDY, {"dataset": "digits", "precision": "float32", "name": "facts", **values}, dataset="digits", num_gpus=2.0
     )
-    dataset = load_dataset("digits", data_root=folder, download=False, image_size=16)
+    dataset = load_dataset("digits", data_root=folder, download=False, image_size=image_size)
     data = tuning_data(dataset, thinned=STUDY.thinned(spec), subset_seed=spec.seed)
     (stage,) = STUDY.stages(spec, data)
     searchers: list[ArmSearcher] = []
@@ -336,7 +337,7 @@ def test_the_slots_are_kept_busy(tmp_path, monkeypatch):
     """24 trials of one epoch on 2 slots: at most 1.2 x their own seconds / 2, and 15 s to start two workers."""
     observed = tuned(
         tmp_path, monkeypatch, arms=("none",), trials_per_arm=24, max_epochs=1, max_concurrent=2,
-        gpus_per_trial=0.0, searcher="random", imbalance_ratio=1.5,
+        gpus_per_trial=0.0, searcher="random", imbalance_ratio=1.5, image_size=32,
     )  # fmt: skip
     epochs = of_kind(observed.events, "epoch")
     assert len(epochs) == 24
