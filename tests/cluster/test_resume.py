@@ -70,17 +70,9 @@ def killed_twice(tmp_path_factory) -> History:
     output_dir = tmp_path_factory.mktemp("killed-twice")
     history = History(output_dir / "cut")
     arguments = [
-        "imbalance",
-        *SETTINGS,
-        SOONER,
-        "--max-concurrent",
-        "1",
-        "--output-dir",
-        str(output_dir),
-        "--name",
-        "cut",
-    ]
-    with started("study.run", *map(str, arguments)) as process:
+        "imbalance", *SETTINGS, SOONER, "--max-concurrent", "1", "--output-dir", str(output_dir), "--name", "cut",
+    ]  # fmt: skip
+    with started("study.run", *arguments) as process:
         process.wait_until(lambda: mid_trial(history.run_dir, finished=4), "killed in the middle of a trial")
         process.kill_driver()
         history.cut()
@@ -100,18 +92,10 @@ def two_slots(tmp_path_factory) -> History:
     output_dir = tmp_path_factory.mktemp("two-slots")
     history = History(output_dir / "cut")
     arguments = [
-        "imbalance",
-        *SETTINGS,
-        SOONER,
-        "--max-concurrent",
-        "2",
-        "--output-dir",
-        str(output_dir),
-        "--name",
-        "cut",
-    ]
+        "imbalance", *SETTINGS, SOONER, "--max-concurrent", "2", "--output-dir", str(output_dir), "--name", "cut",
+    ]  # fmt: skip
     with ExitStack() as stack:
-        processes = [stack.enter_context(started("study.run", *map(str, arguments))) for _ in range(2)]
+        processes = [stack.enter_context(started("study.run", *arguments)) for _ in range(2)]
         wait_until(lambda: not all(process.is_running for process in processes), "both work", seconds=120)
         [winner] = [process for process in processes if process.is_running]
         [loser] = [process for process in processes if process is not winner]
