@@ -307,7 +307,8 @@ def _sentence(spec_type: type[RunSpec], error: ValidationError) -> str:
     value = first["input"]
     if first["type"] == "literal_error":
         allowed = _choices(spec_type, name)
-        return f"{option} must be one of {', '.join(allowed)}, got {shown(value)}{nearest(shown(value), allowed)}"
+        meant = nearest(value if isinstance(value, str) else shown(value), allowed)
+        return f"{option} must be one of {', '.join(allowed)}, got {shown(value)}{meant}"
     if first["type"] == "value_error":
         return f"{option} {message}"
     rule = message.removeprefix("Input should be ")

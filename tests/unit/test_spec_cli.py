@@ -246,6 +246,7 @@ REFUSALS = [
     ("--time-budget inf", "--time-budget must be seconds or a number with s, m or h such as 20m, got 'inf'"),
     ("--time-budget -5", "--time-budget must be seconds or a number with s, m or h such as 20m, got '-5'"),
     ("--searcher tpee", "--searcher must be one of tpe, random, gp, cmaes, qmc, grid, got 'tpee'; did you mean 'tpe'?"),
+    ("--searcher gq", "--searcher must be one of tpe, random, gp, cmaes, qmc, grid, got 'gq'; did you mean 'gp'?"),
     ("--imbalance stp", "--imbalance must be one of step, exponential, got 'stp'; did you mean 'step'?"),
     ("--budget tiny", "--budget must be one of quick, standard, full, got 'tiny'"),
     (
