@@ -17,7 +17,6 @@ from study_process import (
     read_rows,
     read_summary,
     run_here,
-    run_to_end,
     started,
 )
 
@@ -68,7 +67,7 @@ def cut(tmp_path_factory) -> Cut:
     cut.notes["folders"] = [path.name for path in (cut.run_dir / "checkpoints").iterdir()]
     cut.notes["page"] = (cut.run_dir / "report.html").read_text()
     cut.notes["ledger"] = ledger_events(cut.run_dir)
-    cut.notes["end"] = run_to_end("study.resume", str(cut.run_dir))
+    cut.notes["end"] = run_here("study.resume", str(cut.run_dir))
     return cut
 
 

@@ -80,7 +80,7 @@ def killed_twice(tmp_path_factory) -> History:
         process.wait_until(lambda: mid_retest(history.run_dir), "killed in the middle of the retest")
         process.kill()
         history.cut()
-    status, stdout, stderr = run_to_end("study.resume", str(history.run_dir))
+    status, stdout, stderr = run_here("study.resume", str(history.run_dir))
     assert status == 0, stdout + stderr
     assert stderr == ""
     return history

@@ -21,7 +21,6 @@ from study_process import (
     read_rows,
     read_summary,
     run_here,
-    run_to_end,
     shared_folder,
     started,
     trials_in_their_middle,
@@ -174,7 +173,7 @@ def test_a_study_killed_in_its_second_stage_ends_as_one_that_was_not(tmp_path):
         )
         process.kill()
     assert not [event for event in of_kind(ledger_events(cut), "retest") if event["arm"] == "scratch_10pct"]
-    status, stdout, stderr = run_to_end("study.resume", str(cut))
+    status, stdout, stderr = run_here("study.resume", str(cut))
     assert (status, stderr) == (0, ""), stdout + stderr
     for table in (*TABLES, "puzzles"):
         ours, theirs = (without(read_rows(run_dir, table), "seconds", "time") for run_dir in (cut, whole))
