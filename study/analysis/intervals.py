@@ -19,7 +19,8 @@ LEAST_SD_STEPS = 0.5  # of a score that moves in steps of one test image: what l
 class Interval:
     """A mean and its two-sided t-interval. low and high are None if n < 2: one value has no spread.
 
-    num_comparisons: the number of intervals, this one included, that hold together at LEVEL.
+    num_comparisons: the number of intervals, this one included, that hold together at LEVEL; num_looks: at how many
+    numbers of seeds they do.
     """
 
     mean: float
@@ -27,6 +28,7 @@ class Interval:
     high: float | None
     n: int
     num_comparisons: int = 1
+    num_looks: int = 1
 
     @property
     def half_width(self) -> float | None:
@@ -38,11 +40,14 @@ class Interval:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def t_interval(values: Sequence[float] | pd.Series, *, num_comparisons: int = 1, least_sd: float = 0.0) -> Interval:
+def t_interval(
+    values: Sequence[float] | pd.Series, *, num_comparisons: int = 1, num_looks: int = 1, least_sd: float = 0.0
+) -> Interval:
     """Mean and two-sided Student t-interval, n - 1 degrees of freedom. Raises ValueError for none or missing values.
 
-    num_comparisons: how many such intervals are to hold together at LEVEL (Bonferroni). least_sd: what the standard
-    deviation counts at least.
+    num_comparisons: how many such intervals are to hold together at LEVEL (Bonferroni); num_looks: at how many numbers
+    of values they are to hold, each with an equal share of the error. least_sd: what the standard deviation counts at
+    least.
 
     Example: for 1, 2 and 3, s = 1 and the quantile with 2 degrees of freedom is 4.3027, so ± 4.3027 / √3 = 2.4841.
 
@@ -54,20 +59,25 @@ def t_interval(values: Sequence[float] | pd.Series, *, num_comparisons: int = 1,
     if sample.size == 0 or np.isnan(sample).any():
         raise ValueError(f"values must be one or more numbers, got {list(sample)}")
     n, mean = len(sample), float(sample.mean())
-    if n < 2:
-        return Interval(mean=mean, low=None, high=None, n=n, num_comparisons=num_comparisons)
-    half_width = float(half_widths(sample.std(ddof=1), n, num_comparisons=num_comparisons, least_sd=least_sd))
-    return Interval(mean=mean, low=mean - half_width, high=mean + half_width, n=n, num_comparisons=num_comparisons)
+    low = high = None
+    if n >= 2:
+        num_intervals = num_comparisons * num_looks
+        half_width = float(half_widths(sample.std(ddof=1), n, num_intervals=num_intervals, least_sd=least_sd))
+        low, high = mean - half_width, mean + half_width
+    return Interval(mean=mean, low=low, high=high, n=n, num_comparisons=num_comparisons, num_looks=num_looks)
 
 
-def half_widths(sd: Any, n: Any, *, num_comparisons: int, least_sd: float) -> Any:
-    """Half the width of t-intervals, from standard deviations and numbers of values, at least 2: numbers or arrays."""
-    quantile = special.stdtrit(n - 1, 1 - (1 - LEVEL) / num_comparisons / 2)  # scipy.stats takes seconds to import
+def half_widths(sd: Any, n: Any, *, num_intervals: int, least_sd: float) -> Any:
+    """Half the width of t-intervals, from standard deviations and numbers of values, at least 2: numbers or arrays.
+
+    num_intervals: how many of them hold together at LEVEL.
+    """
+    quantile = special.stdtrit(n - 1, 1 - (1 - LEVEL) / num_intervals / 2)  # scipy.stats takes seconds to import
     return quantile * np.maximum(sd, least_sd) / np.sqrt(n)
 
 
 def paired_difference(
-    treated: pd.Series, control: pd.Series, *, num_comparisons: int = 1, step: float = 0.0
+    treated: pd.Series, control: pd.Series, *, num_comparisons: int = 1, num_looks: int = 1, step: float = 0.0
 ) -> Interval | None:
     """The t-interval of treated - control over the seeds that both have; None if they share none.
 
@@ -78,7 +88,7 @@ def paired_difference(
     differences = (treated - control).dropna()
     if not len(differences):
         return None
-    return t_interval(differences, num_comparisons=num_comparisons, least_sd=LEAST_SD_STEPS * step)
+    return t_interval(differences, num_comparisons=num_comparisons, num_looks=num_looks, least_sd=LEAST_SD_STEPS * step)
 
 
 def test_images_half_width(score: float, num_images: int) -> float:

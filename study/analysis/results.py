@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from study.analysis.intervals import (
-    LEAST_SD_STEPS,
-    Interval,
-    half_widths,
-    interval_columns,
-    paired_difference,
-    t_interval,
-)
+from study.analysis.contenders import may_be_best, paired_to_control
+from study.analysis.intervals import Interval, interval_columns, t_interval
 from study.analysis.once import once
+from study.analysis.selection import Selection, selection
 from study.analysis.tables import Tables, knob
 from study.core.stage import TUNE, Group
 
@@ -41,12 +33,13 @@ class Verdict:
     group: Group
     best: str | None  # the arm with the highest mean test score; None: nothing was retested
     score: Interval | None  # of the best arm
+    selection: Selection | None  # what picking it by these scores did to its number
     num_arms: int  # retested
     is_control_retested: bool
     challenger: str | None  # the best arm that is not the control
     difference: Interval | None  # challenger - control, paired, one of those of `differences_to_control`
     above_control: tuple[str, ...]  # by the same intervals, which hold together
-    may_be_best: tuple[str, ...]  # a 95 % confidence set for the best arm, see `_may_be_best`
+    may_be_best: tuple[str, ...]  # a 95 % confidence set for the best arm, see `may_be_best`
     chosen_on_validation: str | None  # the retested arm with the best validation score: no test value chose it
     chosen_on_validation_score: Interval | None
 
@@ -128,37 +121,9 @@ def differences_to_control(tables: Tables, group: Group) -> dict[str, Interval]:
     The intervals hold together at 95 % (Bonferroni), so that of arms that are all equal one is called better in at most
     5 % of studies, however many they are. An arm that shares no seed with the control is absent.
     """
-    scores = scores_by_arm(tables, group)
-    if group.control not in scores:
-        return {}
-    control = scores[group.control]
-    comparable = [arm for arm in scores if arm != group.control and len(scores[arm].index.intersection(control.index))]
-    return {
-        arm: difference
-        for arm in comparable
-        if (
-            difference := paired_difference(
-                scores[arm], control, num_comparisons=len(comparable), step=tables.score_step
-            )
-        )
-    }
-
-
-def _may_be_best(scores: Mapping[str, pd.Series], step: float) -> tuple[str, ...]:
-    """The arms that no other arm is measurably above: a 95 % confidence set for the best arm, as in Gupta (1965).
-
-    Each arm is compared with all others, paired, at the Bonferroni level for these. So the best arm is in the set in
-    at least 95 % of studies; and of arms that are all equal one remains alone in at most 5 %.
-    """
-    by_seed = pd.DataFrame(dict(scores)).to_numpy()  # NaN where an arm lacks a seed
-    differences = by_seed[:, :, None] - by_seed[:, None, :]
-    n = np.isfinite(differences).sum(axis=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of pairs that share no seed, or one
-        means, sds = np.nanmean(differences, axis=0), np.nanstd(differences, axis=0, ddof=1)
-    half = half_widths(sds, np.maximum(n, 2), num_comparisons=max(len(scores) - 1, 1), least_sd=LEAST_SD_STEPS * step)
-    is_above = (n >= 2) & (means - half > 0)
-    return tuple(arm for arm, is_below in zip(scores, is_above.any(axis=0), strict=True) if not is_below)
+    return paired_to_control(
+        scores_by_arm(tables, group), group.control, step=tables.score_step, num_looks=tables.num_looks
+    )
 
 
 @once
@@ -210,12 +175,13 @@ def verdict(tables: Tables, group: Group) -> Verdict:
         group=group,
         best=order[0] if order else None,
         score=t_interval(scores[order[0]]) if order else None,
+        selection=selection(scores),
         num_arms=len(order),
         is_control_retested=control in scores,
         challenger=challenger,
         difference=differences.get(challenger) if challenger else None,
         above_control=tuple(arm for arm, value in differences.items() if value.excludes_zero and value.mean > 0),
-        may_be_best=_may_be_best(scores, tables.score_step),
+        may_be_best=may_be_best(scores, step=tables.score_step, num_looks=tables.num_looks),
         chosen_on_validation=chosen,
         chosen_on_validation_score=t_interval(scores[chosen]) if chosen else None,
     )

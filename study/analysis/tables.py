@@ -63,6 +63,11 @@ class Tables:
         return 1 / int(self.summary["dataset"]["num_test"])
 
     @property
+    def num_looks(self) -> int:
+        """At how many numbers of seeds the retest may have ended, depending on what it had found."""
+        return len(self.summary["budget"].get("looks") or [None])
+
+    @property
     def objective(self) -> str:
         """The column of epochs that the main stage optimised, 0-1."""
         return str(self.summary["objective"])

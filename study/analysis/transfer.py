@@ -79,7 +79,11 @@ def transfers(tables: Tables, num_comparisons: int = 2) -> list[Transfer]:
         if len(jigsaw):
             to_scratch, to_equal_epochs = (
                 intervals.paired_difference(
-                    jigsaw, scores[other], num_comparisons=num_comparisons, step=tables.score_step
+                    jigsaw,
+                    scores[other],
+                    num_comparisons=num_comparisons,
+                    num_looks=tables.num_looks,
+                    step=tables.score_step,
                 )
                 if other in scores
                 else None

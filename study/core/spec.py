@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from study.core.errors import StudyError, nearest
+from study.core.looks import look_sizes
 from study.core.parsing import shown
 from trainables.common.paths import user_path
 from trainables.data.sources import SOURCES
@@ -23,6 +24,7 @@ Searcher = Literal["tpe", "random", "gp", "cmaes", "qmc", "grid"]
 Budget = Literal["quick", "standard", "full"]
 MAX_NAME_LENGTH = 100
 MAX_NAME_BYTES = 200  # file systems take 255, and a range test's folder adds to it
+MOST_RETEST_SEEDS = 20
 MIN_SHARE = 0.0001  # of a CPU or GPU: Ray counts in ten-thousandths
 MAX_SEED = 2**32 - 1  # a retest's seeds are a thousand times as large, and must fit in 64 bits
 REPRODUCE: Literal["reproduce"] = "reproduce"
@@ -207,6 +209,20 @@ class StudySpec(RunSpec):
     retest_seeds: Count | None = option(
         None, "budget", "fresh seeds on which each arm's winner is retrained", unit="seeds"
     )
+    retest_until: float | None = option(
+        None,
+        "budget",
+        "retrain the best arms and the control on more seeds than --retest-seeds, until the intervals of their "
+        "differences are narrower than this or exclude 0; decide: until they exclude 0",
+        unit="points",
+        metavar="POINTS",
+        ge=0,
+        allow_inf_nan=False,
+        reads_text=True,
+    )
+    max_retest_seeds: Count | None = option(
+        None, "budget", f"with --retest-until, on so many seeds at most; default {MOST_RETEST_SEEDS}", unit="seeds"
+    )
     time_budget: float | None = option(
         None,
         "budget",
@@ -262,6 +278,11 @@ class StudySpec(RunSpec):
             raise ValueError(f"must be KNOB=VALUE,KNOB=VALUE, got {value!r}")
         return {name: text for name, _, text in pairs}
 
+    @field_validator("retest_until", mode="before")
+    @classmethod
+    def _decide(cls, value: Any) -> Any:
+        return 0.0 if value == "decide" else value
+
     @field_validator("time_budget", mode="before")
     @classmethod
     def _parse_duration(cls, value: Any) -> Any:
@@ -284,6 +305,22 @@ class StudySpec(RunSpec):
         if self.grace_epochs is not None and self.max_epochs is not None and self.grace_epochs > self.max_epochs:
             raise ValueError(f"grace_epochs must be at most max_epochs ({self.max_epochs}), got {self.grace_epochs}")
         return self
+
+    @model_validator(mode="after")
+    def _seeds_beyond_the_first(self) -> StudySpec:
+        most = self.max_retest_seeds
+        if most is not None and self.retest_until is None:
+            raise ValueError("max_retest_seeds belongs to retest_until, which is not given")
+        if most is not None and self.retest_seeds is not None and most < self.retest_seeds:
+            raise ValueError(f"max_retest_seeds must be at least retest_seeds ({self.retest_seeds}), got {most}")
+        return self
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of seeds after which the retest may end; one where --retest-until is not given."""
+        first = self.retest_seeds or 0
+        most = self.max_retest_seeds or max(first, MOST_RETEST_SEEDS)
+        return (first,) if self.retest_until is None else look_sizes(first, most)
 
 
 def validated(spec_type: type[Spec], values: Mapping[str, Any]) -> Spec:
@@ -335,4 +372,8 @@ def option_name(field: str) -> str:
 
 
 def _as_options(message: str) -> str:
-    return re.sub(r"\b(grace_epochs|max_epochs)\b", lambda match: option_name(match[0]), message)
+    return re.sub(
+        r"\b(grace_epochs|max_epochs|max_retest_seeds|retest_seeds|retest_until)\b",
+        lambda match: option_name(match[0]),
+        message,
+    )

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 import ray
 
-from study.core.ledger import RETEST, RETEST_FAILED, Event, Ledger, TrialRecord
+from study.analysis.contenders import needing_seeds
+from study.core.ledger import RETEST, RETEST_FAILED, Book, Event, Ledger, TrialRecord
 from study.core.run_dir import CHECKPOINTS
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.engine.jobs import Job, Outcome, run_jobs
 from study.engine.tuning import retest_folder, start_folder
 from trainables.data.types import TestData, TuningData
-
-
-def retest_seeds(spec: StudySpec) -> list[int]:
-    """The retest's seeds, the same in all arms: they determine subset, initial weights and order."""
-    return fresh_seeds(spec.seed, spec.retest_seeds or 0)
 
 
 def fresh_seeds(seed: int, number: int) -> list[int]:
@@ -30,6 +27,8 @@ def retest(
     *,
     spec: StudySpec,
     stage: Stage,
+    looks: Sequence[int],
+    on_look: Callable[[Sequence[str], int], list[str]],
     training_data: Callable[[int], Callable[[TuningData], TuningData]],
     ledger: Ledger,
     data: TuningData,
@@ -38,17 +37,77 @@ def retest(
     num_slots: int,
     on_done: Callable[[str, int], None],
 ) -> list[str]:
-    """Retrain every arm's winner on every seed that the ledger does not have yet, num_slots at a time.
+    """Retrain every arm's winner on the first seeds, those that need it on further ones, where the ledger lacks them.
 
-    training_data(seed)(data): what a retest trains on, made in its worker of the tuning data. A stage before another
-    one keeps its checkpoints. Returns a line for each retest that was lost (see run_jobs): the ledger does not have it,
-    and a resume repeats it.
+    The seeds are the same in all arms: they determine subset, initial weights and order. looks: numbers of seeds; after
+    each but the last, `needing_seeds` says which arms go on to the next. on_look(arms, number of seeds) is called
+    before these arms are retrained on so many seeds; what it returns counts as lost. training_data(seed)(data): what a
+    retest trains on, made in its worker of the tuning data. A stage before another one keeps its checkpoints. Returns a
+    line for each retest that was lost (see run_jobs): the ledger does not have it, and a resume repeats it.
     """
-    best = stage.winners(ledger.book)
-    _fail_without_weights(stage, ledger, best)
+    arms = tuple(stage.winners(ledger.book))
+    for number in looks:
+        seeds = fresh_seeds(spec.seed, number)
+        lost = on_look(arms, number) or _retest_on(
+            seeds,
+            arms,
+            spec=spec,
+            stage=stage,
+            training_data=training_data,
+            ledger=ledger,
+            data=data,
+            test=test,
+            run_dir=run_dir,
+            num_slots=num_slots,
+            on_done=on_done,
+        )
+        if lost:
+            return lost
+        arms = _arms_that_go_on(spec, stage, ledger.book, seeds, step=1 / len(test.labels), num_looks=len(looks))
+        if not arms:
+            break
+    return []
+
+
+def _arms_that_go_on(
+    spec: StudySpec, stage: Stage, book: Book, seeds: Sequence[int], *, step: float, num_looks: int
+) -> tuple[str, ...]:
+    """Judged by the retests on these seeds alone, so that a resume decides as the session before it did."""
+    if num_looks == 1:
+        return ()
+    assert spec.retest_until is not None
+    rows = [row for row in book.retested(stage.winners(book)) if row["seed"] in seeds]
+    go_on: set[str] = set()
+    for group in stage.groups:
+        scores = {
+            arm: pd.Series({row["seed"]: row[stage.task.score] for row in rows if row["arm"] == arm}, dtype="float64")
+            for arm in group.arms
+        }
+        tested = {arm: values for arm, values in scores.items() if len(values)}
+        narrow = spec.retest_until / 100
+        go_on.update(needing_seeds(tested, group.control, step=step, num_looks=num_looks, narrow=narrow))
+    return tuple(arm for arm in stage.arms if arm in go_on)
+
+
+def _retest_on(
+    seeds: Sequence[int],
+    arms: Sequence[str],
+    *,
+    spec: StudySpec,
+    stage: Stage,
+    training_data: Callable[[int], Callable[[TuningData], TuningData]],
+    ledger: Ledger,
+    data: TuningData,
+    test: TestData,
+    run_dir: Path,
+    num_slots: int,
+    on_done: Callable[[str, int], None],
+) -> list[str]:
+    best = {arm: winner for arm, winner in stage.winners(ledger.book).items() if arm in arms}
+    _fail_without_weights(stage, ledger, best, seeds)
     known = [*ledger.book.retested(best), *ledger.book.failed_retests(best)]
     over = {(row["arm"], row["seed"]) for row in known}
-    waiting = [(arm, seed) for seed in retest_seeds(spec) for arm in best if (arm, seed) not in over]
+    waiting = [(arm, seed) for seed in seeds for arm in best if (arm, seed) not in over]
     if not waiting:
         return []
     pool_ref, test_ref = ray.put(data), ray.put(test)
@@ -76,14 +135,14 @@ def retest(
     return run_jobs(jobs, spec=spec, num_slots=num_slots, failed={}, on_outcome=record)
 
 
-def _fail_without_weights(stage: Stage, ledger: Ledger, best: Mapping[str, TrialRecord]) -> None:
+def _fail_without_weights(stage: Stage, ledger: Ledger, best: Mapping[str, TrialRecord], seeds: Sequence[int]) -> None:
     """Fail the retests on seeds on which the stage before failed: its half-trained weights must not be used."""
     if stage.before is None:
         return
     over = {(row["arm"], row["seed"]) for row in ledger.book.failed_retests(best)}
     for failure in ledger.book.failed_retests(stage.before.winners(ledger.book)):
         for arm in best:
-            if arm in stage.warm_arms and (arm, failure["seed"]) not in over:
+            if arm in stage.warm_arms and failure["seed"] in seeds and (arm, failure["seed"]) not in over:
                 message = f"{failure['arm']} failed on this seed: {failure['message']}"
                 record_outcome(ledger, arm=arm, trial_id=best[arm].trial_id, seed=failure["seed"], outcome=message)
 

@@ -19,10 +19,10 @@ from study.core.ledger import Book, Ledger, TrialRecord
 from study.core.run_dir import CHECKPOINTS, locked, new_run, numbered, resume_command
 from study.core.spec import StudySpec
 from study.core.stage import Stage
-from study.core.text import plural
+from study.core.text import listed, plural
 from study.engine.cluster import connected, num_slots
 from study.engine.console import StudyConsole
-from study.engine.retest import retest, retest_seeds
+from study.engine.retest import retest
 from study.engine.session import Session
 from study.engine.tuning import tune_arms
 from study.page.render import write_page
@@ -147,8 +147,13 @@ class StudySession(Session):
         return interrupted or self._retest_stage(stage, slots)
 
     def _retest_stage(self, stage: Stage, slots: int) -> bool:
+        looks = self._spec.looks
+        best = stage.winners(self._ledger.book)
+        seeds = plural(looks[0], "fresh seed")
+        self._console.say(f"retest: {plural(len(best), 'winner')}, each on {seeds}")
         with _timed(self._seconds, "retest_seconds"):
-            lost = self._retest(stage, slots)
+            # Of a stage before another one, further seeds are retrained where that one asks for them.
+            lost = self._retest(stage, slots, looks[:1] if stage.lends_weights else looks)
         for line in lost:
             self._console.say(f"retest lost: {line}")
         return bool(lost)
@@ -186,7 +191,12 @@ class StudySession(Session):
                 f"of up to {plural(max(map(stage.num_epochs, stage.arms)), 'epoch')} "
                 f"({f'early stopping at {rungs}' if rungs else 'no early stopping'}), {slots} at a time; "
                 f"then each arm's winner on {plural(spec.retest_seeds or 0, 'fresh seed')}"
+                f"{self._more_seeds()}"
             )
+
+    def _more_seeds(self) -> str:
+        looks = self._spec.looks
+        return f", those not told apart on up to {looks[-1]}" if len(looks) > 1 else ""
 
     def _trial_changed(self, trial: TrialRecord) -> None:
         self._console.trial_changed(trial)
@@ -201,11 +211,17 @@ class StudySession(Session):
     def _announce_interrupt(self) -> None:
         self._console.say("stopping when the epochs in flight are done; Ctrl-C again stops at once")
 
-    def _retest(self, stage: Stage, slots: int) -> list[str]:
+    def _retest(self, stage: Stage, slots: int, looks: Sequence[int]) -> list[str]:
         best = stage.winners(self._ledger.book)
-        total = len(best) * len(retest_seeds(self._spec))
-        seeds = plural(len(retest_seeds(self._spec)), "fresh seed")
-        self._console.say(f"retest: {plural(len(best), 'winner')}, each on {seeds}")
+        total = len(best) * looks[0]
+
+        def on_look(arms: Sequence[str], number: int) -> list[str]:
+            nonlocal total
+            if number == looks[0]:
+                return []
+            total += len(arms) * (number - looks[looks.index(number) - 1])
+            self._console.say(f"retest: {listed(arms)} on up to {number} seeds, to tell them apart")
+            return self._retest(stage.before, slots, (number,)) if stage.before and stage.warm_arms & set(arms) else []
 
         def on_done(arm: str, seed: int) -> None:
             self._console.retested(self._ledger.book, stage, total, arm, seed)
@@ -215,6 +231,8 @@ class StudySession(Session):
         return retest(
             spec=self._spec,
             stage=stage,
+            looks=looks,
+            on_look=on_look,
             training_data=lambda seed: partial(retest_data, thinned=thinned, subset_seed=seed),
             ledger=self._ledger,
             data=self._data,

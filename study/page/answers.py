@@ -8,6 +8,7 @@ from typing import Any
 from study.analysis import results
 from study.analysis.intervals import LEVEL, test_images_half_width
 from study.analysis.results import Verdict
+from study.analysis.selection import Selection
 from study.analysis.tables import Tables, knob
 from study.core.stage import Group
 from study.core.text import listed
@@ -148,7 +149,7 @@ def _group_remarks(page: TaskPage, tables: Tables, group: Group) -> list[str]:
 def _selection_remark(verdict: Verdict, name: Callable[[str], str]) -> str:
     text = (
         f"{name(str(verdict.best))} was picked as the best of {verdict.num_arms} arms by these same test scores, "
-        "which makes its number optimistic."
+        f"{_overstatement(verdict.selection)}."
     )
     if verdict.chosen_on_validation is None or verdict.chosen_on_validation_score is None:
         return text
@@ -158,6 +159,17 @@ def _selection_remark(verdict: Verdict, name: Callable[[str], str]) -> str:
         f"{text} Picked without the test, by the highest validation score, the arm would be "
         f"{name(verdict.chosen_on_validation)}: {score_text(verdict.chosen_on_validation_score)}."
     )
+
+
+def _overstatement(selection: Selection | None) -> str:
+    if selection is None:
+        return "which makes its number optimistic"
+    points = percent(selection.overstated)
+    by = "by less than 0.1 points" if points == "0.0" else f"by about {points} points"
+    text = f"which overstates its number {by} (simulated from the spread of arms and seeds)"
+    if selection.held_out is None:
+        return text
+    return f"{text}; the arm that all seeds but one pick reaches {percent(selection.held_out)} % on the one left out"
 
 
 def data_sentences(page: TaskPage, summary: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from study.analysis import budgets
 from study.analysis.tables import Tables
 from study.core.stage import TUNE
-from study.core.text import NOTHING, duration, plural
+from study.core.text import NOTHING, duration, listed, plural
 from study.page.task import TaskPage
 from study.page.text import config_value, is_missing
 from study.page.words import metric_name
@@ -27,7 +27,7 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
         f"Objective. {metric_name(tables.objective).capitalize()} at a trial's last epoch; the winner of an "
         f"arm is its best completed trial, ties going to the earlier one.{f' {step}' if step else ''}",
         f"Retest. Each winner was retrained on {plural(int(budget['retest_seeds']), 'fresh seed')} on {page.retest}; "
-        f"the same seeds in all arms, so that differences are paired. {page.test}",
+        f"the same seeds in all arms, so that differences are paired.{_further_seeds(budget)} {page.test}",
         "Intervals. Two-sided 95 % Student t-intervals over seeds, n − 1 degrees of freedom; differences are taken "
         f"seed by seed ({page.shared}), and the intervals of all arms of a group to its control hold together at 95 % "
         "(Bonferroni). A spread of less than half a test image counts as half a test image. The arms that may be the "
@@ -36,6 +36,22 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
         "tuned once, nor that of the test images.",
         *page.notes(tables),
     ]
+
+
+def _further_seeds(budget: Mapping[str, Any]) -> str:
+    """The rule by which arms were retrained on more seeds; nothing where the number of seeds was fixed."""
+    looks = budget.get("looks") or []
+    if len(looks) < 2:
+        return ""
+    points = float(budget["retest_until"])
+    wide = f" and was at least {points:g} points wide" if points else ""
+    return (
+        " The best arm, those that may be the best too, and the control went on to more seeds while an interval of "
+        f"their differences included 0{wide}. By a rule stated beforehand, that was looked at with "
+        f"{listed([str(look) for look in looks])} seeds; each look spends an equal share of the 5 % of error (alpha "
+        "spending, Lan and DeMets 1983, by Bonferroni's inequality), so that the intervals hold although one looked "
+        "several times."
+    )
 
 
 def _trials_an_arm(tables: Tables) -> str:

@@ -67,8 +67,10 @@ def paired_text(difference: Interval, score: Interval) -> str:
 
 
 def adjusted_text(difference: Interval) -> str:
-    """', adjusted for 5 comparisons', or nothing if there is only one."""
-    return f", adjusted for {difference.num_comparisons} comparisons" if difference.num_comparisons > 1 else ""
+    """', adjusted for 5 comparisons at 6 looks', without what there is only one of."""
+    comparisons = f" for {difference.num_comparisons} comparisons" if difference.num_comparisons > 1 else ""
+    looks = f" {'at' if comparisons else 'for'} {difference.num_looks} looks" if difference.num_looks > 1 else ""
+    return f", adjusted{comparisons}{looks}" if comparisons or looks else ""
 
 
 def distance_text(difference: Interval, other: str) -> str:

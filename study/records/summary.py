@@ -59,6 +59,8 @@ def write_summary(
             "reduction_factor": spec.reduction_factor,
             "searcher": spec.searcher,
             "retest_seeds": spec.retest_seeds,
+            "retest_until": spec.retest_until,
+            "looks": list(spec.looks),
             "time_budget": spec.time_budget,
         },
         "sessions": [

@@ -10,6 +10,8 @@ from fake_run import FOURTEEN_ARMS, IMAGES_PER_EPOCH, write_run
 
 from study.analysis import classes, intervals, results
 from study.analysis.budgets import arm_budgets, image_spread, least_equal_budgets, rung_survivors
+from study.analysis.contenders import may_be_best
+from study.analysis.selection import selection
 from study.analysis.tables import Tables, knob, load_tables
 from study.records import tables as records
 
@@ -71,6 +73,34 @@ def test_equal_differences_of_a_few_test_images_are_no_interval_of_width_zero() 
     assert interval is not None
     assert interval.half_width == pytest.approx(0.012421, abs=2e-6)
     assert not interval.excludes_zero
+
+
+def test_the_best_of_two_equal_arms_is_overstated_by_what_the_larger_of_two_draws_is() -> None:
+    # Residuals ∓.005, ±.005, 0: s² = 1e-4 / 2, standard error sqrt(5e-5 / 3) = .0040825. Equal means: the larger of two
+    # normal draws lies 1 / sqrt(pi) = .56419 above their mean.
+    found = selection({"a": scores({1: 0.70, 2: 0.72, 3: 0.71}), "b": scores({1: 0.71, 2: 0.71, 3: 0.71})})
+    assert found is not None
+    assert found.overstated == pytest.approx(0.56419 * 0.0040825, rel=0.05)
+    assert found.held_out is None
+    # The same noise, and arms that none confuses
+    apart = selection({"a": scores({1: 0.90, 2: 0.92, 3: 0.91}), "b": scores({1: 0.71, 2: 0.71, 3: 0.71})})
+    assert apart is not None
+    assert apart.overstated == pytest.approx(0, abs=2e-4)
+
+
+def test_the_arm_that_the_other_seeds_pick_is_read_on_the_one_left_out() -> None:
+    # Without seed 1, b is better (.7 to .6) and has .5 on it; without any other, a is (.667 to .633) and has .6 on it.
+    found = selection({"a": scores({1: 0.8, 2: 0.6, 3: 0.6, 4: 0.6}), "b": scores({1: 0.5, 2: 0.7, 3: 0.7, 4: 0.7})})
+    assert found is not None
+    assert found.held_out == pytest.approx((0.5 + 3 * 0.6) / 4)
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
+def test_one_arm_or_one_common_seed_says_nothing_of_how_it_was_picked(seeds: tuple[int, ...]) -> None:
+    one = scores(dict.fromkeys(seeds, 0.7))
+    assert selection({"a": one}) is None
+    assert selection({"a": one, "b": scores({1: 0.6})}) is None
+    assert selection({}) is None
 
 
 def test_another_set_of_test_images_moves_a_score_by_the_binomial_spread() -> None:
@@ -181,9 +211,9 @@ def test_the_arms_that_may_be_the_best_are_those_that_none_is_measurably_above()
     # a - c = .04 .00 .04. a - b = .02 -.03 .02 includes 0.
     found = {"a": [0.74, 0.70, 0.74], "b": [0.72, 0.73, 0.72], "c": [0.70, 0.70, 0.70]}
     indexed = {arm: scores(dict(enumerate(values))) for arm, values in found.items()}
-    assert results._may_be_best(indexed, 0.0) == ("a", "b")
+    assert may_be_best(indexed, step=0.0) == ("a", "b")
     # One test image in fifty is worth .02: a spread of .005774 counts .01, and ± .035827 rules nothing out.
-    assert results._may_be_best(indexed, 0.02) == ("a", "b", "c")
+    assert may_be_best(indexed, step=0.02) == ("a", "b", "c")
 
 
 def test_verdict_may_name_the_control(tmp_path: Path) -> None:
