@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from trainables.data.assemble import assemble_dataset
-from trainables.data.decoded import Decoded, listing_key, load_or_decode, make_decoded
+from trainables.data.cache import listing_key, load_or_decode
+from trainables.data.decoded import Decoded, make_decoded
 from trainables.data.images import EncodedImage, decode_images
 from trainables.data.known import require_whole
 from trainables.data.parquet import read_parquet_folder
@@ -24,18 +25,18 @@ def eurosat_lies_under(data_root: Path) -> bool:
     return has_shards(data_root / "eurosat") or (data_root / "eurosat" / "2750").is_dir()
 
 
-def load_eurosat(data_root: Path, download: bool) -> ImageDataset:
+def load_eurosat(data_root: Path, download: bool, cache_dir: Path | None = None) -> ImageDataset:
     """EuroSAT: 27,000 images of 64x64x3 in 10 classes.
 
     Looks for data_root/eurosat/*.parquet, then for data_root/eurosat/2750/<class>/*.jpg, which is downloaded if
     `download` is set. EuroSAT has no test split of its own: in the second layout it is a fifth of each class
-    (rounded), drawn with seed 0 from the sorted file names. Raises DataError.
+    (rounded), drawn with seed 0 from the sorted file names. cache_dir: as in `load_or_decode`. Raises DataError.
     """
     folder = data_root / "eurosat"
     if has_shards(folder):
-        decoded, layout = read_parquet_folder(folder), "Parquet"
+        decoded, layout = read_parquet_folder(folder, cache_dir=cache_dir), "Parquet"
     elif download or eurosat_lies_under(data_root):
-        decoded, layout = _read_torchvision(data_root, download), "torchvision's layout"
+        decoded, layout = _read_torchvision(data_root, download, cache_dir), "torchvision's layout"
     else:
         raise DataError(
             f"EuroSAT is not under the data root {data_root} (neither eurosat/*.parquet nor eurosat/2750): "
@@ -46,7 +47,7 @@ def load_eurosat(data_root: Path, download: bool) -> ImageDataset:
     return assemble_dataset(decoded, name="eurosat", origin=origin, where=str(folder))
 
 
-def _read_torchvision(data_root: Path, download: bool) -> Decoded:
+def _read_torchvision(data_root: Path, download: bool, cache_dir: Path | None) -> Decoded:
     from torchvision.datasets import EuroSAT  # slow to import, and not needed for Parquet
 
     try:
@@ -69,7 +70,7 @@ def _read_torchvision(data_root: Path, download: bool) -> Decoded:
             remarks=images.remarks,
         )
 
-    return load_or_decode(folder, listing_key("eurosat", paths, folder), decode)
+    return load_or_decode(listing_key(folder, "torchvision's EuroSAT", paths), decode, cache_dir)
 
 
 def holdout_split(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

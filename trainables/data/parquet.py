@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainables.data.cache import contents_key, load_or_decode, sized
 from trainables.data.class_names import normalised_names
-from trainables.data.decoded import Decoded, contents_key, decoded_of_splits, load_or_decode, sized
+from trainables.data.decoded import Decoded, decoded_of_splits
 from trainables.data.images import EncodedImage, decode_images
 from trainables.data.shards import find_shards
 from trainables.data.superclasses import nest_classes
@@ -28,20 +29,24 @@ PIECE_BYTES = 2**26
 
 
 def read_parquet_folder(
-    folder: Path, label_columns: Sequence[str] = tuple(LABEL_COLUMNS), *, image_size: int | None = None
+    folder: Path,
+    label_columns: Sequence[str] = tuple(LABEL_COLUMNS),
+    *,
+    image_size: int | None = None,
+    cache_dir: Path | None = None,
 ) -> Decoded:
     """Decode a folder of train-*.parquet and test-*.parquet (see `find_shards`), or take it from the decoded cache.
 
     image_size: as in `decode_images`. label_columns: keys of LABEL_COLUMNS; the first that a file has is its label
-    column. Superclasses are read if all files have them. Class names come from the schema's "huggingface" metadata,
-    else they are "0", "1", ... up to the largest label. Raises DataError naming the file and the row (counted from 0).
+    column. cache_dir: as in `load_or_decode`. Superclasses are read if all files have them. Class names come from the
+    schema's "huggingface" metadata, else they are "0", "1", ... up to the largest label. Raises DataError naming the
+    file and the row (counted from 0).
     """
     shards = find_shards(folder)
     files = shards.files
-    # The key for the default columns is unchanged, so that data decoded before there was a choice stays valid.
-    kind = "parquet" if tuple(label_columns) == tuple(LABEL_COLUMNS) else " ".join(("parquet", *label_columns))
-    key = contents_key(sized(kind, image_size), [path for split in SPLITS for path in files[split]])
-    decoded = load_or_decode(folder, key, lambda: _decode_folder(folder, files, label_columns, image_size))
+    kind = "Parquet" if tuple(label_columns) == tuple(LABEL_COLUMNS) else f"Parquet ({', '.join(label_columns)})"
+    key = contents_key(folder, sized(kind, image_size), [path for split in SPLITS for path in files[split]])
+    decoded = load_or_decode(key, lambda: _decode_folder(folder, files, label_columns, image_size), cache_dir)
     return replace(decoded, remarks=(*shards.remarks, *decoded.remarks))
 
 
