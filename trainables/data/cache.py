@@ -37,6 +37,7 @@ META_FIELDS = (
     "superclass_of",
     "superclass_names",
     "own_size",
+    "odd_image",
     "remarks",
     "num_val",
 )

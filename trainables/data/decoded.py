@@ -21,8 +21,9 @@ class Decoded:
 
     superclass_of: class -> superclass, a position in superclass_names; None if there are none. fingerprint: hex
     SHA-256 over the arrays (type, shape, contents), the class names and the superclasses, if any. own_size: the side
-    that the images would have had, None if it is theirs. remarks: as in ImageDataset, of the decoding; notices
-    likewise, of the decoded copy. num_val: how many of the last training images are a validation split.
+    that the images would have had, None if it is theirs. odd_image: the first image that was of another size, as the
+    beginning of a sentence; None if there is none. remarks: as in ImageDataset, of the decoding; notices likewise, of
+    the decoded copy. num_val: how many of the last training images are a validation split.
     """
 
     train_images: np.ndarray
@@ -34,6 +35,7 @@ class Decoded:
     superclass_of: tuple[int, ...] | None = None
     superclass_names: tuple[str, ...] | None = None
     own_size: int | None = None
+    odd_image: str | None = None
     remarks: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     num_val: int = 0
@@ -49,6 +51,7 @@ def make_decoded(
     superclass_of: Sequence[int] | None = None,
     superclass_names: Sequence[str] | None = None,
     own_size: int | None = None,
+    odd_image: str | None = None,
     remarks: Sequence[str] = (),
     num_val: int = 0,
 ) -> Decoded:
@@ -70,6 +73,7 @@ def make_decoded(
         superclass_of=None if superclass_of is None else tuple(superclass_of),
         superclass_names=None if superclass_names is None else tuple(superclass_names),
         own_size=own_size,
+        odd_image=odd_image,
         remarks=tuple(remarks),
         num_val=num_val,
     )

@@ -78,6 +78,7 @@ def _read_image_folder(folder: Path, image_size: int | None, cache_dir: Path | N
             num_val=len(validation.paths) if validation else 0,
             class_names=train.class_names,
             own_size=images.own_size,
+            odd_image=images.odd_image,
             remarks=images.remarks,
         )
 
