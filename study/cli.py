@@ -6,6 +6,7 @@ import argparse
 import errno
 import re
 import sys
+import textwrap
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise StudyError(re.sub(r"^argument (\S+): ", r"\1 ", message))
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """The layout of --help. A path or an option is never broken at a dash, so that it can be copied."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
 
 
 def run_main(main: Callable[[Sequence[str]], int]) -> NoReturn:
@@ -145,7 +153,7 @@ def _parser(verb: Verb, study: Study) -> Parser:
         prog=f"python -m {verb.name} {study.name}",
         description=f"{study.name}: {study.question}",
         epilog=verb.epilog(study),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from study.cli import Parser, add_options, require_known, run_main
+from study.cli import Help, Parser, add_options, require_known, run_main
 from study.reproduction.spec import ReproductionSpec
 
 
@@ -26,7 +26,7 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
         description="Trains the recipes of five student reports exactly as stated, and with their faults mended, and "
         "writes a page: reported, reproduced, corrected, tuned.",
         epilog=_recipes(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )

@@ -5,11 +5,14 @@ tests/unit and tests/page are the fast tier; tests/training trains, tests/cluste
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import platformdirs
 import pytest
 import torch
 from xdist.scheduler import LoadFileScheduling
@@ -38,6 +41,16 @@ class FilesOfOneStudy(LoadFileScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
         return "one study" if file.endswith(ONE_STUDY) else file
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test writes into the user's cache; only matplotlib's list of fonts, which takes seconds to make, is shared."""
+    if hasattr(config, "workerinput"):  # a process of xdist, which has the environment of the first one
+        return
+    cache = Path(tempfile.mkdtemp(prefix="ray-tune-study-tests-"))
+    config.add_cleanup(lambda: shutil.rmtree(cache, ignore_errors=True))
+    os.environ.setdefault("MPLCONFIGDIR", str(platformdirs.user_cache_path("matplotlib", appauthor=False)))
+    os.environ["XDG_CACHE_HOME"] = str(cache)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesOfOneStudy:

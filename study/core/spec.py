@@ -16,6 +16,7 @@ from study.core.errors import StudyError, nearest
 from study.core.looks import look_sizes
 from study.core.parsing import shown
 from trainables.common.paths import user_path
+from trainables.data.cache import BESIDE, CLEAR_COMMAND, user_cache
 from trainables.data.sources import SOURCES
 from trainables.data.splits import ValidationCut
 from trainables.hparams import Numerics
@@ -119,13 +120,20 @@ class RunSpec(BaseModel):
         scope="training",
         is_repeated=True,
     )
-
     drop_duplicates: bool = option(
         False,
         "data",
         "train on one of the images that are the same pixel by pixel, and on none that is also a test image",
         scope="training",
         is_repeated=True,
+    )
+    cache_dir: UserPath | None = option(
+        None,
+        "data",
+        f"folder for the decoded copies of data sets; default {BESIDE} beside the data where there is one, else "
+        f"{user_cache() or 'none: there is no home folder'}; {CLEAR_COMMAND} lists them, {CLEAR_COMMAND} --clear "
+        "removes them",
+        scope="training",
     )
 
     seed: int = option(0, "search", "the study's seed: all others follow from it", ge=0, le=MAX_SEED, scope="training")

@@ -37,13 +37,17 @@ FOLDER = "inspect"
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedTrial:
-    """A trial with its learner. recorded: the row of epochs.parquet for the epoch of the learner's weights."""
+    """A trial with its learner. recorded: the row of epochs.parquet for the epoch of the learner's weights.
+
+    notices: as in ImageDataset.
+    """
 
     trial: TrialRecord
     stage: Stage
     learner: Learner
     data: TuningData
     recorded: Mapping[str, Any]
+    notices: tuple[str, ...]
 
     @property
     def title(self) -> str:
@@ -129,6 +133,7 @@ def inspect_trial(
             f"{loaded.title}: {task.metric} {validated[task.metric]:.4f} on {len(data.val_indices)} validation images"
             f"{'' if differing else ', as recorded'}; no test image was used",
             *(f"left out: {reason}" for reason in left_out),
+            *(f"note: {notice}" for notice in loaded.notices),
         ),
         warnings=tuple(
             f"{name} is {validated[name]!r} and was recorded as {loaded.recorded[name]!r}: with the same weights and "
@@ -168,14 +173,14 @@ def load_trial(run_dir: Path, trial_id: str) -> LoadedTrial:
     state = read_newest_checkpoint(folder)
     if state is None:
         raise StudyError(f"the checkpoint of {trial_id} is gone: {folder} holds none that is intact")
-    _, data, _ = load_data(study, spec)
+    dataset, data, _ = load_data(study, spec)
     require_same_data(run_dir, data, book)
     stage = next(stage for stage in study.stages(spec, data) if trial.arm in stage.arms)
     learner = _learner(trial, stage, spec, data, state)
     recorded = next((row for row in trial.epochs if row["epoch"] == learner.epoch), None)
     if recorded is None or recorded.get("weights_sha256") not in {None, learner.weights_sha256()}:
         raise StudyError(f"{folder} does not hold the weights that the ledger has of {trial_id}")
-    return LoadedTrial(trial=trial, stage=stage, learner=learner, data=data, recorded=recorded)
+    return LoadedTrial(trial=trial, stage=stage, learner=learner, data=data, recorded=recorded, notices=dataset.notices)
 
 
 def _completed(book: Book, run_dir: Path, trial_id: str) -> TrialRecord:

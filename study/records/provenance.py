@@ -39,8 +39,8 @@ def describe_dataset(dataset: ImageDataset, data: TuningData) -> dict[str, Any]:
 
 
 def data_lines(dataset: ImageDataset) -> list[str]:
-    """What the console says about a data set: where it came from, and each remark."""
-    return [f"data: {dataset.origin}", *(f"note: {remark}" for remark in dataset.remarks)]
+    """What the console says about a data set: where it came from, each remark, and what became of its copy."""
+    return [f"data: {dataset.origin}", *(f"note: {remark}" for remark in (*dataset.remarks, *dataset.notices))]
 
 
 def describe_machine(*, cpus: float, gpus: float) -> dict[str, Any]:

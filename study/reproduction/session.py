@@ -124,6 +124,7 @@ def _runs_and_data(spec: ReproductionSpec) -> tuple[list[Run], dict[str, ImageDa
                 download=spec.download,
                 image_size=spec.image_size,
                 drop_duplicates=spec.drop_duplicates,
+                cache_dir=spec.cache_dir,
             )
         except DataError as error:
             if spec.dataset != OWN_DATASET:

@@ -119,7 +119,7 @@ def load_data(study: Study, spec: StudySpec) -> tuple[ImageDataset, TuningData, 
         "image_size": spec.image_size,
     }
     found = resolve_dataset(spec.dataset, **options)
-    dataset = load_dataset(spec.dataset, **options, drop_duplicates=spec.drop_duplicates)
+    dataset = load_dataset(spec.dataset, **options, drop_duplicates=spec.drop_duplicates, cache_dir=spec.cache_dir)
     try:
         data = tuning_data(
             dataset, thinned=study.thinned(spec), subset_seed=spec.seed, validation_cut=spec.validation_cut

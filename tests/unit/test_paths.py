@@ -19,7 +19,7 @@ from trainables.common.paths import real_name, user_path
 from trainables.data import DataError, load_dataset
 
 PATH_OPTIONS = {
-    "imbalance": ("data_root", "output_dir", "start_from_lr_range"),
+    "imbalance": ("data_root", "cache_dir", "output_dir", "start_from_lr_range"),
     "jigsaw": ("pretext_checkpoint",),
     "reproduce": ("tuned",),
 }

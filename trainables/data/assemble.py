@@ -65,6 +65,7 @@ def assemble_dataset(
         val_indices=val_indices,
         copy_of=copies.first if copies.are_in_training else None,
         remarks=(*decoded.remarks, *found),
+        notices=decoded.notices,
     )
 
 
@@ -105,6 +106,7 @@ def without_duplicates(dataset: ImageDataset) -> ImageDataset:
     )
     return replace(
         dropped,
+        notices=dataset.notices,
         remarks=(
             *(remark for remark in dataset.remarks if remark not in counted),
             f"--drop-duplicates took {num_dropped:,} of {len(copies.first):,} training images out: "

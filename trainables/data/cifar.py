@@ -41,16 +41,16 @@ class Cifar:
         """Whether the data set is there in either layout; no file is read."""
         return self._parquet_folder(data_root) is not None or (data_root / self.torchvision_folder).is_dir()
 
-    def load(self, data_root: Path, download: bool) -> ImageDataset:
+    def load(self, data_root: Path, download: bool, cache_dir: Path | None = None) -> ImageDataset:
         """Load 50,000 + 10,000 images of 32x32x3.
 
         Looks for data_root/cifar10/*.parquet (or cifar-10, or data_root itself if that is its name), then for
         data_root/cifar-10-batches-py, then downloads the latter if `download` is set; CIFAR-100 likewise.
-        Raises DataError.
+        cache_dir: as in `load_or_decode`. Raises DataError.
         """
         folder = self._parquet_folder(data_root)
         if folder is not None:
-            decoded, layout = read_parquet_folder(folder, self.label_columns), "Parquet"
+            decoded, layout = read_parquet_folder(folder, self.label_columns, cache_dir=cache_dir), "Parquet"
         else:
             folder = data_root / self.torchvision_folder
             if not download and not folder.is_dir():

@@ -10,8 +10,9 @@ import numpy as np
 
 from trainables.common.paths import real_name
 from trainables.data.assemble import assemble_dataset
+from trainables.data.cache import listing_key, load_or_decode, sized
 from trainables.data.class_names import normalised_names
-from trainables.data.decoded import Decoded, decoded_of_splits, listing_key, load_or_decode, sized
+from trainables.data.decoded import Decoded, decoded_of_splits
 from trainables.data.images import EncodedImage, decode_images
 from trainables.data.listing import list_files, list_folder, natural_key
 from trainables.data.parquet import read_parquet_folder
@@ -30,24 +31,25 @@ class _Split:
     beside: list[Path]
 
 
-def load_folder(folder: Path, image_size: int | None = None) -> ImageDataset:
+def load_folder(folder: Path, image_size: int | None = None, cache_dir: Path | None = None) -> ImageDataset:
     """Load the data set in a folder; it is named after the folder.
 
     It is Parquet if there is a Parquet file of a split, else images by class, which are turned, cropped and resized as
     `decode_images` says; larger ones than image_size are decoded to that. A mixture of grey and coloured images becomes
     RGB. Mirror images are assumed to keep their class. Classes are in natural order, "2" before "10". Every file that
-    is not hidden or foreign must be an image. Raises DataError naming the file, or what is missing.
+    is not hidden or foreign must be an image. cache_dir: as in `load_or_decode`. Raises DataError naming the file, or
+    what is missing.
     """
     list_folder(folder)  # names a folder that cannot be read; to look for files in it would find none
     if has_shards(folder):
-        decoded, layout = read_parquet_folder(folder, image_size=image_size), "Parquet"
+        decoded, layout = read_parquet_folder(folder, image_size=image_size, cache_dir=cache_dir), "Parquet"
     else:
-        decoded, layout = _read_image_folder(folder, image_size), "images by class"
+        decoded, layout = _read_image_folder(folder, image_size, cache_dir), "images by class"
     name = real_name(folder)
     return assemble_dataset(decoded, name=name, origin=f"{name}, read from {folder} ({layout})", where=str(folder))
 
 
-def _read_image_folder(folder: Path, image_size: int | None) -> Decoded:
+def _read_image_folder(folder: Path, image_size: int | None, cache_dir: Path | None) -> Decoded:
     splits = {split: folder / split for split in ("train", "test")}
     if not any(path.is_dir() for path in splits.values()):
         raise DataError(
@@ -76,10 +78,11 @@ def _read_image_folder(folder: Path, image_size: int | None) -> Decoded:
             num_val=len(validation.paths) if validation else 0,
             class_names=train.class_names,
             own_size=images.own_size,
+            odd_image=images.odd_image,
             remarks=images.remarks,
         )
 
-    decoded = load_or_decode(folder, listing_key(sized("folder", image_size), paths, folder), decode)
+    decoded = load_or_decode(listing_key(folder, sized("images by class", image_size), paths), decode, cache_dir)
     return replace(decoded, remarks=(*_remarks(folder, parts), *unused, *decoded.remarks))
 
 

@@ -41,10 +41,14 @@ class EncodedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedImages:
-    """pixels: uint8[N, S, S, C]. own_size: the side that they would have had, None if S is that. remarks: sentences."""
+    """pixels: uint8[N, S, S, C]. own_size: the side that they would have had, None if S is that. remarks: sentences.
+
+    odd_image: the first image that was not a square of that side, as the beginning of a sentence; None if all were.
+    """
 
     pixels: np.ndarray
     own_size: int | None
+    odd_image: str | None
     remarks: tuple[str, ...]
 
 
@@ -89,11 +93,14 @@ def decode_images(
         *_remark(names, [image.is_transparent for image in found], "laid on white because {it_is} transparent"),
         *_remark(names, shapes[:, 0] != shapes[:, 1], "cropped at the centre because {it_is} not square"),
     ]
+    odd = np.flatnonzero((shapes != own_size).any(axis=1))
+    odd_image = f"{names[odd[0]]} is {shapes[odd[0], 0]} x {shapes[odd[0], 1]} pixels" if len(odd) else None
     if image_size is None:
         remarks += _size_remarks(shorter, own_size, num_bytes=images.nbytes)
     return DecodedImages(
         pixels=np.ascontiguousarray(images[..., :1]) if is_gray else images,
         own_size=own_size if is_shrunk else None,
+        odd_image=odd_image,
         remarks=tuple(remarks),
     )
 

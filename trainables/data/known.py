@@ -12,9 +12,13 @@ from trainables.data.types import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A published data set. num_images: of each class, all splits together; num_test: of each class, None if any."""
+    """A published data set. num_images: of each class, all splits together; num_test: of each class, None if any.
+
+    image_size: the side of every image, in pixels.
+    """
 
     title: str
+    image_size: int
     class_names: tuple[str, ...]
     num_images: tuple[int, ...]
     num_test: int | None
@@ -33,15 +37,21 @@ tulip turtle wardrobe whale willow wolf woman worm
 KNOWN = {
     "cifar10": Known(
         title="CIFAR-10",
+        image_size=32,
         class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         num_images=(6000,) * 10,
         num_test=1000,
     ),
     "cifar100": Known(
-        title="CIFAR-100", class_names=tuple(_CIFAR100_NAMES.split()), num_images=(600,) * 100, num_test=100
+        title="CIFAR-100",
+        image_size=32,
+        class_names=tuple(_CIFAR100_NAMES.split()),
+        num_images=(600,) * 100,
+        num_test=100,
     ),
     "eurosat": Known(
         title="EuroSAT",
+        image_size=64,
         class_names=(
             "AnnualCrop",
             "Forest",
@@ -92,6 +102,10 @@ def require_whole(decoded: Decoded, name: str, where: str) -> None:
             label = wrong[0]
             has = f"its class {found[label]!r} has {counts[label]:,} {of} instead of {right[label]:,}"
             raise _refused(known, where, has)
+    size, side = decoded.train_images.shape[1], known.image_size
+    if size != side or decoded.odd_image is not None:
+        size_says = f"its images are {size} x {size} pixels" if size != side else decoded.odd_image
+        raise _refused(known, where, f"{size_says}, and those of {known.title} are {side} x {side}")
 
 
 def _letters(name: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainables.data.cache import contents_key, load_or_decode, sized
 from trainables.data.class_names import normalised_names
-from trainables.data.decoded import Decoded, contents_key, decoded_of_splits, load_or_decode, sized
+from trainables.data.decoded import Decoded, decoded_of_splits, make_decoded
 from trainables.data.images import EncodedImage, decode_images
 from trainables.data.shards import find_shards
 from trainables.data.superclasses import nest_classes
@@ -27,21 +29,42 @@ SPLITS = ("train", "validation", "test")
 PIECE_BYTES = 2**26
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """A test split taken from the other images. train, test: int64, their indices in order. remark: how, a sentence."""
+
+    train: np.ndarray
+    test: np.ndarray
+    remark: str
+
+
+# (labels int64[N], the name of each image's file or None, number of classes) -> which images are the test split.
+HoldOut = Callable[[np.ndarray, Sequence[str | None], int], HeldOut]
+
+
 def read_parquet_folder(
-    folder: Path, label_columns: Sequence[str] = tuple(LABEL_COLUMNS), *, image_size: int | None = None
+    folder: Path,
+    label_columns: Sequence[str] = tuple(LABEL_COLUMNS),
+    *,
+    image_size: int | None = None,
+    hold_out: HoldOut | None = None,
+    cache_dir: Path | None = None,
 ) -> Decoded:
     """Decode a folder of train-*.parquet and test-*.parquet (see `find_shards`), or take it from the decoded cache.
 
     image_size: as in `decode_images`. label_columns: keys of LABEL_COLUMNS; the first that a file has is its label
-    column. Superclasses are read if all files have them. Class names come from the schema's "huggingface" metadata,
-    else they are "0", "1", ... up to the largest label. Raises DataError naming the file and the row (counted from 0).
+    column. hold_out: how a test split is made where there is none; None: such a folder is refused. cache_dir: as in
+    `load_or_decode`. Superclasses are read if all files have them. Class names come from the schema's "huggingface"
+    metadata, else they are "0", "1", ... up to the largest label. Raises DataError naming the file and the row
+    (counted from 0).
     """
-    shards = find_shards(folder)
+    shards = find_shards(folder, needed=("train", "test") if hold_out is None else ("train",))
     files = shards.files
-    # The key for the default columns is unchanged, so that data decoded before there was a choice stays valid.
-    kind = "parquet" if tuple(label_columns) == tuple(LABEL_COLUMNS) else " ".join(("parquet", *label_columns))
-    key = contents_key(sized(kind, image_size), [path for split in SPLITS for path in files[split]])
-    decoded = load_or_decode(folder, key, lambda: _decode_folder(folder, files, label_columns, image_size))
+    kind = "Parquet" if tuple(label_columns) == tuple(LABEL_COLUMNS) else f"Parquet ({', '.join(label_columns)})"
+    if not files["test"]:
+        kind += ", test split held out"
+    key = contents_key(folder, sized(kind, image_size), [path for split in SPLITS for path in files[split]])
+    decoded = load_or_decode(key, lambda: _decode_folder(folder, files, label_columns, image_size, hold_out), cache_dir)
     return replace(decoded, remarks=(*shards.remarks, *decoded.remarks))
 
 
@@ -57,21 +80,29 @@ class _Labels:
 
 @dataclass(frozen=True, kw_only=True)
 class _File:
+    """What a file holds. file_names: of the images as they were files once, None where the column has none."""
+
     images: Sequence[EncodedImage]
+    file_names: Sequence[str | None]
     labels: _Labels
     superclasses: _Labels | None
 
 
 def _decode_folder(
-    folder: Path, files: dict[str, list[Path]], label_columns: Sequence[str], image_size: int | None
+    folder: Path,
+    files: dict[str, list[Path]],
+    label_columns: Sequence[str],
+    image_size: int | None,
+    hold_out: HoldOut | None,
 ) -> Decoded:
     contents = {split: [_read_file(path, label_columns) for path in files[split]] for split in SPLITS}
     everything = [file for split in SPLITS for file in contents[split]]
     num_train = sum(len(file.images) for file in contents["train"])
+    num_val = sum(len(file.images) for file in contents["validation"])
+    superclasses, remarks = _superclasses(everything)
     labels, class_names = _join(folder, [file.labels for file in everything], num_train)
-    nested: dict[str, Sequence[Any]] = {}
-    superclasses = [file.superclasses for file in everything if file.superclasses is not None]
-    if len(superclasses) == len(everything):
+    nested: dict[str, Any] = {}
+    if superclasses:
         superclass_labels, superclass_names = _join(folder, superclasses, num_train)
         superclass_of = nest_classes(
             labels, superclass_labels, class_names=class_names, superclass_names=superclass_names, where=str(folder)
@@ -79,16 +110,58 @@ def _decode_folder(
         nested = {"superclass_of": superclass_of, "superclass_names": superclass_names}
     encoded = [image for file in everything for image in file.images]
     images = decode_images(encoded, folder=folder, image_size=image_size)
-    return decoded_of_splits(
-        images=images.pixels,
-        labels=labels,
-        num_train=num_train,
-        num_val=sum(len(file.images) for file in contents["validation"]),
+    nested |= {"own_size": images.own_size, "odd_image": images.odd_image}
+    remarks = [*remarks, *images.remarks]
+    if hold_out is None or contents["test"]:
+        return decoded_of_splits(
+            images=images.pixels,
+            labels=labels,
+            num_train=num_train,
+            num_val=num_val,
+            class_names=class_names,
+            remarks=remarks,
+            **nested,
+        )
+    held_out = hold_out(labels, [name for file in everything for name in file.file_names], len(class_names))
+    if num_val:
+        remarks.append(
+            f"The validation split's {num_val:,} images are not used as such, but joined to the training images before "
+            "the test split is taken from them; validation is cut from what is left."
+        )
+    return make_decoded(
+        train_images=images.pixels[held_out.train],
+        train_labels=labels[held_out.train],
+        test_images=images.pixels[held_out.test],
+        test_labels=labels[held_out.test],
         class_names=class_names,
-        own_size=images.own_size,
-        remarks=images.remarks,
+        remarks=[held_out.remark, *remarks],
         **nested,
     )
+
+
+def _superclasses(files: Sequence[_File]) -> tuple[list[_Labels], list[str]]:
+    """The superclasses of all files, none if no file has them, and what is to be said of that.
+
+    Raises DataError where files differ in it, or in which column holds the labels.
+    """
+    labels = [file.labels for file in files]
+    for other in labels:
+        if other.column != labels[0].column:
+            raise DataError(
+                f"{other.path} has its labels in column {other.column} and {labels[0].path} in column "
+                f"{labels[0].column}, and they must agree"
+            )
+    column = LABEL_COLUMNS[labels[0].column]
+    found = [file.superclasses for file in files if file.superclasses is not None]
+    if found and len(found) < len(files):
+        without = next(file.labels for file in files if file.superclasses is None)
+        raise DataError(
+            f"{without.path} has a column {without.column} and no {column}, and {found[0].path} has both: every file "
+            "needs it, or none"
+        )
+    if column is not None and not found:
+        return [], [f"There are no superclasses: no file has a column {column} beside {labels[0].column}."]
+    return found, []
 
 
 def _join(folder: Path, parts: Sequence[_Labels], num_train: int) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -126,6 +199,7 @@ def _read_file(path: Path, label_columns: Sequence[str]) -> _File:
         raise DataError(f"{path} is empty (0 rows)")
     return _File(
         images=_encoded_images(path, table, image_column),
+        file_names=_file_names(table, image_column),
         labels=_read_labels(path, table, label_column),
         superclasses=None if superclass_column is None else _read_labels(path, table, superclass_column),
     )
@@ -197,7 +271,7 @@ def _encoded_images(path: Path, table: Any, column: str) -> Sequence[EncodedImag
     image_type = table.schema.field(column).type
     if not pa.types.is_struct(image_type) or image_type.get_field_index("bytes") < 0:
         raise DataError(f"column {column} of {path} is {image_type}, and must be struct<bytes, path>")
-    contents = [blob for chunk in table.column(column).chunks for blob in _blobs(chunk)]
+    contents = _fields(table, column, "bytes")
     encoded = []
     for row, blob in enumerate(contents):
         if not blob:
@@ -206,7 +280,15 @@ def _encoded_images(path: Path, table: Any, column: str) -> Sequence[EncodedImag
     return encoded
 
 
-def _blobs(chunk: Any) -> list[bytes | None]:
+def _file_names(table: Any, column: str) -> list[str | None]:
+    """The last part of each image's path; None where it has none."""
+    if table.schema.field(column).type.get_field_index("path") < 0:
+        return [None] * table.num_rows
+    paths = _fields(table, column, "path")
+    return [os.path.basename(path.replace("\\", "/")) or None if isinstance(path, str) else None for path in paths]
+
+
+def _fields(table: Any, column: str, field: str) -> list[Any]:
     # flatten, not field: with it a null struct has null bytes
-    blobs: list[bytes | None] = chunk.flatten()[chunk.type.get_field_index("bytes")].to_pylist()
-    return blobs
+    chunks = table.column(column).chunks
+    return [value for chunk in chunks for value in chunk.flatten()[chunk.type.get_field_index(field)].to_pylist()]

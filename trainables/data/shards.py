@@ -37,18 +37,20 @@ def has_shards(folder: Path) -> bool:
     return bool(_paths(folder, "train") or _paths(folder, "test"))
 
 
-def find_shards(folder: Path) -> Shards:
+def find_shards(folder: Path, needed: Sequence[str] = ("train", "test")) -> Shards:
     """The files of all splits. Raises DataError where a shard is missing, doubled by another, or of another set.
 
-    A file that holds the same bytes as a shard is passed over, and said to be.
+    needed: the splits without which the folder is refused. A file that holds the same bytes as a shard is passed over,
+    and said to be.
     """
     remarks: list[str] = []
     files = {split: _whole(folder, split, _paths(folder, split), remarks) for split in SPLIT_NAMES}
-    for split in ("train", "test"):
+    for split in needed:
         if not files[split]:
             raise DataError(
-                f"the {split} split is missing: {folder} has no file {split}-*.parquet, and both "
-                "train-*.parquet and test-*.parquet are needed"
+                f"the {split} split is missing: {folder} has no file {split}-*.parquet, and "
+                f"{'both ' * (len(needed) > 1)}{' and '.join(f'{name}-*.parquet' for name in needed)} "
+                f"{'are' if len(needed) > 1 else 'is'} needed"
             )
     used = {path for split in SPLIT_NAMES for path in _paths(folder, split)}
     for path in sorted(path for place in PLACES for path in _parquet_paths(folder / place)):

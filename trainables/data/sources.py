@@ -27,12 +27,12 @@ class Source:
     """A data set known by name.
 
     title: its name in a sentence, "CIFAR-10". lies_under(data_root): whether it is there, without reading it.
-    load(data_root, download): the data set; raises DataError if it is not there and may not be downloaded.
+    load(data_root, download, cache_dir): the data set; raises DataError if it is not there and may not be downloaded.
     """
 
     title: str
     lies_under: Callable[[Path], bool]
-    load: Callable[[Path, bool], ImageDataset]
+    load: Callable[[Path, bool, Path | None], ImageDataset]
 
 
 SOURCES: dict[str, Source] = {
@@ -42,12 +42,12 @@ SOURCES: dict[str, Source] = {
     "digits": Source(
         title="scikit-learn's digits",
         lies_under=lambda data_root: True,  # embedded in scikit-learn
-        load=lambda data_root, download: load_digits(),
+        load=lambda data_root, download, cache_dir: load_digits(),
     ),
     "digit-pairs": Source(
         title="pairs of scikit-learn's digits",
         lies_under=lambda data_root: True,
-        load=lambda data_root, download: load_digit_pairs(),
+        load=lambda data_root, download, cache_dir: load_digit_pairs(),
     ),
 }
 
@@ -106,13 +106,14 @@ def load_dataset(
     embedded: str = "digits",
     image_size: int | None = None,
     drop_duplicates: bool = False,
+    cache_dir: Path | None = None,
 ) -> ImageDataset:
     """Load a data set by name, by path to a folder, or by "auto" (see `resolve_dataset`).
 
     image_size: the side to resize the images to, in pixels; None keeps their size. drop_duplicates: whether
-    `without_duplicates` is applied. The result's `name` and `origin`
-    say which data set was taken and, if "auto" fell back to the embedded one, how to get the real one. Raises
-    DataError, one sentence for the user, for anything wrong with the data or its place.
+    `without_duplicates` is applied. cache_dir: where decoded copies are kept (see `load_or_decode`). The result's
+    `name` and `origin` say which data set was taken and, if "auto" fell back to the embedded one, how to get the real
+    one. Raises DataError, one sentence for the user, for anything wrong with the data or its place.
     """
     resolved = resolve_dataset(
         name_or_path,
@@ -124,10 +125,10 @@ def load_dataset(
     )
     with reading(resolved.path or data_root):
         if resolved.path is not None:
-            dataset = load_folder(resolved.path, image_size)
+            dataset = load_folder(resolved.path, image_size, cache_dir)
         else:
             assert resolved.name is not None
-            dataset = SOURCES[resolved.name].load(data_root, download)
+            dataset = SOURCES[resolved.name].load(data_root, download, cache_dir)
     if drop_duplicates:
         dataset = without_duplicates(dataset)
     if image_size is not None:

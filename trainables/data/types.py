@@ -24,6 +24,7 @@ class ImageDataset:
     fingerprint: hex SHA-256 over the arrays, the class names and the superclasses, if any.
     superclass_of: class -> superclass, a position in superclass_names; both are None if there are no superclasses.
     remarks: what was repaired, passed over or found odd while loading, a sentence each, for console and page.
+    notices: what became of the decoded copy, a sentence each, for the console alone.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ImageDataset:
     val_indices: np.ndarray | None = None
     copy_of: np.ndarray | None = None
     remarks: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,12 @@ def user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def place(user_cache: Path) -> Path:
+    """Where decoded copies are kept."""
+    return user_cache / "ray-tune-study" / "decoded"
+
+
+@pytest.fixture
 def parts_of_known_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few files in the format of a data set known by name are taken for it; otherwise it must be whole."""
     for source in (cifar, eurosat):

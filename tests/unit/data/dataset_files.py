@@ -35,14 +35,18 @@ def write_parquet(
     class_names: list[str] | None = None,
     image_column: str = "img",
     label_column: str = "label",
-    coarse_labels: list[int] | None = None,
+    paths: list[str | None] | None = None,
+    coarse_labels: list[int | None] | None = None,
     coarse_names: list[str] | None = None,
 ) -> None:
     """A Parquet file in Hugging Face layout; row i is a flat picture of value 10 * label + i."""
     if blobs is None:
         blobs = [encoded(picture(10 * (label or 0) + row)) for row, label in enumerate(labels)]
     images = pa.array(
-        [{"bytes": blob, "path": f"{row}.png"} for row, blob in enumerate(blobs)],
+        [
+            {"bytes": blob, "path": path}
+            for blob, path in zip(blobs, paths or [f"{row}.png" for row in range(len(blobs))], strict=True)
+        ],
         pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
     )
     table = pa.table({image_column: images, label_column: pa.array(labels, pa.int64())})

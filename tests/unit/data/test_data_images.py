@@ -233,7 +233,7 @@ def write_photos(folder: Path, size: int = 480) -> Path:
 
 
 def test_photos_are_decoded_to_the_size_asked_for_and_so_cached(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, sizes = write_photos(tmp_path), []
     real = image_module._central_square
@@ -249,17 +249,17 @@ def test_photos_are_decoded_to_the_size_asked_for_and_so_cached(
     # libjpeg halves as long as the shorter side stays at or above half of DRAFT_FACTOR times 16.
     assert set(sizes) == {(120, 120)}
     assert DRAFT_FACTOR // 2 * 16 <= 120
-    assert sum(path.stat().st_size for path in folder.glob(".decoded/*/*.npy")) < 20_000
+    assert 0 < sum(path.stat().st_size for path in place.glob("*/*.npy")) < 20_000
     whole_photos = resize_dataset(load(folder), 16)
     assert np.abs(dataset.train_images.astype(int) - whole_photos.train_images).max() <= 3
     assert load(folder, 16).origin == dataset.origin  # from the cache
 
 
-def test_images_smaller_than_asked_for_are_decoded_as_they_are_and_enlarged(tmp_path: Path) -> None:
+def test_images_smaller_than_asked_for_are_decoded_as_they_are_and_enlarged(tmp_path: Path, place: Path) -> None:
     dataset = load(write_image_folder(tmp_path), 48)
     assert dataset.train_images.shape == (6, 48, 48, 3)
     assert dataset.origin.endswith("(images by class), resized to 48x48")
-    (cached,) = tmp_path.glob(".decoded/*/train_images.npy")
+    (cached,) = place.glob("*/train_images.npy")
     assert np.load(cached).shape == (6, 32, 32, 3)
     assert json.loads(cached.with_name("meta.json").read_text())["own_size"] is None
 
@@ -277,7 +277,7 @@ def test_gigabytes_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_decoded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_image_folder(tmp_path, sizes=(400, 400))
     monkeypatch.setattr(memory, "available_memory", lambda: 2_000_000)
@@ -288,7 +288,7 @@ def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_decoded(
     with pytest.raises(DataError) as caught:
         load(folder)
     assert str(caught.value) == sentence
-    assert not (folder / ".decoded").exists()
+    assert not place.exists()
     small = load(folder, 32)
     with pytest.raises(DataError, match="6 images of 500 x 500 pixels"):
         resize_dataset(small, 500)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,20 +13,22 @@ from trainables.data.known import KNOWN, require_whole
 
 
 def decoded_of(name: str, *, class_names: tuple[str, ...] | None = None, moved: int = 0, taken: int = 0) -> Decoded:
-    """The right labels with images of one pixel; `moved` of them from the last class to the first, `taken` away."""
+    """The right labels with black images; `moved` of them from the last class to the first, `taken` away."""
     known = KNOWN[name]
     num_test = known.num_test or 100
     train = np.repeat(np.arange(len(known.num_images)), np.array(known.num_images) - num_test)
     train[len(train) - moved :] = 0
     train = train[: len(train) - taken]
     test = np.repeat(np.arange(len(known.num_images)), num_test)
-    return make_decoded(
+    decoded = make_decoded(
         train_images=np.zeros((len(train), 1, 1, 1)),
         train_labels=train,
         test_images=np.zeros((len(test), 1, 1, 1)),
         test_labels=test,
         class_names=class_names or known.class_names,
     )
+    side = {"cifar10": 32, "cifar100": 32, "eurosat": 64}[name]
+    return replace(decoded, train_images=np.broadcast_to(np.uint8(0), (len(train), side, side, 1)))
 
 
 @pytest.mark.parametrize(("name", "num_images"), [("cifar10", 60_000), ("cifar100", 60_000), ("eurosat", 27_000)])
@@ -56,6 +60,20 @@ def test_what_differs_is_said(changed: dict, differs: str) -> None:
     with pytest.raises(DataError) as caught:
         require_whole(decoded_of("cifar10", **changed), "cifar10", "there")
     assert str(caught.value).startswith(f"there is not the whole CIFAR-10: {differs}")
+
+
+def test_images_of_another_size_are_noticed() -> None:
+    right = decoded_of("eurosat")
+    for changed, differs in (
+        ({"train_images": right.train_images[:, :32, :32]}, "its images are 32 x 32 pixels"),
+        ({"odd_image": "row 7 of train.parquet is 64 x 48 pixels"}, "row 7 of train.parquet is 64 x 48 pixels"),
+    ):
+        with pytest.raises(DataError) as caught:
+            require_whole(replace(right, **changed), "eurosat", "there")
+        assert str(caught.value) == (
+            f"there is not the whole EuroSAT: {differs}, and those of EuroSAT are 64 x 64; fetch it anew, or give this "
+            "folder by --dataset PATH as what it is"
+        )
 
 
 def test_images_moved_from_training_to_the_test_are_noticed() -> None:
