@@ -15,7 +15,14 @@ def main(argv: Sequence[str]) -> int:
     from study.probes.inspection import inspect_trial
 
     run_dir = given_path("RUN", given.run)
-    found = inspect_trial(run_dir, given.trial, layers=given.layers, image=given.image, num_tsne=given.num_tsne)
+    found = inspect_trial(
+        run_dir,
+        given.trial,
+        layers=given.layers,
+        image=given.image,
+        num_tsne=given.num_tsne,
+        tsne_layer=given.tsne_layer,
+    )
     for warning in found.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(*found.lines, *found.files, sep="\n")
@@ -23,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parse(argv: Sequence[str]) -> Namespace:
-    """Returns run, trial, layers (None: the default ones), image and num_tsne. Raises StudyError."""
+    """Returns run, trial, layers (None: the default ones), image, num_tsne and tsne_layer. Raises StudyError."""
     parser = Parser(
         prog="python -m study.inspect",
         description="Looks into a completed trial: writes RUN/inspect/TRIAL/ with feature maps, first-layer filters, "
@@ -36,16 +43,22 @@ def parse(argv: Sequence[str]) -> Namespace:
         "--layers",
         metavar="A,B",
         type=lambda text: tuple(part.strip() for part in text.split(",")),
-        help="whose feature maps to show [default: the first convolution and the last convolutional stage]",
+        help="whose feature maps to show, or all [default: the first convolution and the last convolutional stage]",
     )
     parser.add_argument(
         "--image",
-        metavar="N|FILE",
+        metavar="N|FILE|NAME",
         default="0",
-        help="which image the maps are of: the index of a validation image, or a file [default 0]",
+        help="which image the maps are of: the index of a validation image, a file, or the name of an image in the "
+        "data set, such as AnnualCrop_1111.jpg, that is no test image [default 0]",
     )
     parser.add_argument(
         "--num-tsne", metavar="N", default="1000", help="at most so many images in t-SNE [default 1000]"
+    )
+    parser.add_argument(
+        "--tsne-layer",
+        metavar="LAYER",
+        help="whose outputs t-SNE is of, such as fc1 [default: what the last layer is given]",
     )
     given, unknown = parser.parse_known_args(argv)
     require_known(parser, unknown)

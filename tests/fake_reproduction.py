@@ -220,6 +220,31 @@ def _summary(state: str, num_seeds: int, num_epochs: int, scale: float, dataset_
                 "counts_images": True,
             }
         ],
+        "curves": [
+            {
+                "name": "demo", "title": "Two nets over epochs", "caption": "What was drawn.",
+                "runs": [["base", "s0_base"], ["small", "s3_c100"], ["absent", "s2_taskA_adam"]],
+                "reported": [
+                    {"what": "test accuracy", "column": "test_accuracy", "values": [[1, 0.4], [2, 0.7]],
+                     "later": [3, 0.75, 0.8]},
+                    {"what": "training loss", "column": "train_eval_loss", "values": [[1, 0.9]]},
+                ],
+            },
+            {
+                "name": "absent", "title": "Nets that did not run", "caption": "", "runs": [["a", "s2_taskA_adam"]],
+                "has_vanishing_loss": True,
+            },
+        ],
+        "claims": [
+            {
+                "name": "gain", "says": "more is better", "expects": "higher", "reported": [0.5, 0.65],
+                "pairs": [["a ResNet", "s0_base.augmented", "s0_base"], ["a CNN", "s2_lt_cb", "s1_cnn"]],
+            },
+            {
+                "name": "scales", "says": "scale matters", "expects": "not higher",
+                "pairs": [["both", "s3_c100", "s1_cnn"], ["neither", "s9_a", "s9_b"]],
+            },
+        ],
         "tuned": {
             "s0_base": {
                 "study": "reports/gallery/baseline", "arm": "resnet18", "column": "test_accuracy", "mean": 0.9012,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +26,29 @@ from study.tasks.study import load_data
 from trainables.common.files import write_durably, write_json
 from trainables.common.paths import user_path
 from trainables.data.images import EncodedImage, decode_image
-from trainables.data.types import TuningData
-from trainables.probes.inspection import feature_maps, first_filters, map_layers, penultimate_features, telling_layers
+from trainables.data.names import find_image
+from trainables.data.types import DataError, TuningData
+from trainables.probes.inspection import (
+    feature_maps,
+    first_filters,
+    layer_outputs,
+    map_layers,
+    penultimate_features,
+    telling_layers,
+)
 from trainables.training.checkpoints import read_newest_checkpoint
 from trainables.training.learner import Learner
 from trainables.training.metrics import confusion_matrix
 from trainables.training.setup import TrialSetup
 
-FOLDER = "inspect"
+FOLDER, ALL_LAYERS = "inspect", "all"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedTrial:
     """A trial with its learner. recorded: the row of epochs.parquet for the epoch of the learner's weights.
 
-    notices: as in ImageDataset.
+    notices: as in ImageDataset. dataset: the name or path of its data, data_root: below which it lies.
     """
 
     trial: TrialRecord
@@ -48,6 +57,8 @@ class LoadedTrial:
     data: TuningData
     recorded: Mapping[str, Any]
     notices: tuple[str, ...]
+    dataset: str
+    data_root: Path
 
     @property
     def title(self) -> str:
@@ -61,15 +72,16 @@ class LoadedTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenImage:
-    """The image to inspect. pixels: uint8[H, W, C]. index: among the validation images, or None for an image file."""
+    """The image to inspect. pixels: uint8[H, W, C]. name: as a person calls it.
+
+    index: among the validation images, or None; file: where it was given as a file; label: its class, None if unknown.
+    """
 
     pixels: np.ndarray
-    index: int | None
-    file: Path | None
-
-    @property
-    def name(self) -> str:
-        return f"validation image {self.index}" if self.file is None else self.file.name
+    name: str
+    index: int | None = None
+    file: Path | None = None
+    label: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +95,25 @@ class Inspection:
 
 
 def inspect_trial(
-    run_dir: Path, trial_id: str, *, layers: Sequence[str] | None, image: str, num_tsne: int
+    run_dir: Path,
+    trial_id: str,
+    *,
+    layers: Sequence[str] | None,
+    image: str,
+    num_tsne: int,
+    tsne_layer: str | None = None,
 ) -> Inspection:
     """Inspect a trial and write RUN/inspect/TRIAL/. Uses no test image. Raises StudyError or DataError.
 
-    layers: None for the first convolution and the last convolutional stage; image: see `chosen_image`.
+    layers: None for the first convolution and the last convolutional stage, ("all",) for every one; image: see
+    `chosen_image`. tsne_layer: whose outputs t-SNE is of; None for what the last layer is given.
     """
     if num_tsne < figures.MIN_TSNE_IMAGES:
         raise StudyError(f"--num-tsne must be at least {figures.MIN_TSNE_IMAGES}, got {num_tsne}")
     loaded = load_trial(run_dir, trial_id)
     learner, data, task = loaded.learner, loaded.data, loaded.stage.task
-    chosen = chosen_image(image, data)
+    find = partial(find_image, dataset=loaded.dataset, data_root=loaded.data_root)
+    chosen = chosen_image(image, data, find)
     outputs, grid = _outputs(loaded, chosen, layers)
     validated = {f"val_{name}": value for name, value in task.validate(learner, data).items()}
     differing = loaded.differing(validated)
@@ -112,7 +132,7 @@ def inspect_trial(
     embedding, left_out = None, ["confusion and tsne: a puzzle net tells no classes apart"]
     if task.is_classifier:
         pictures["confusion"] = png(figures.draw_confusion, _confusion(loaded, validated))
-        embedding, left_out = _embedding(loaded, num_tsne), []
+        embedding, left_out = _embedding(loaded, num_tsne, tsne_layer), []
         if embedding is None:
             left_out = [f"tsne: fewer than {figures.MIN_TSNE_IMAGES} validation images"]
         else:
@@ -120,10 +140,20 @@ def inspect_trial(
     facts = {
         **_facts(loaded, validated),
         "equals_recorded": not differing,
-        "image": {"index": chosen.index, "file": None if chosen.file is None else str(chosen.file), **judged},
+        "image": {
+            "name": chosen.name,
+            "index": chosen.index,
+            "file": None if chosen.file is None else str(chosen.file),
+            **judged,
+        },
         "layers": {layer: list(output.shape[1:]) for layer, output in outputs.items()},
         "filters": {"layer": filter_layer, "shape": list(weights.shape)},
-        "tsne": embedding and {"num_images": len(embedding.points), "perplexity": embedding.perplexity},
+        "tsne": embedding
+        and {
+            "num_images": len(embedding.points),
+            "perplexity": embedding.perplexity,
+            "layer": tsne_layer,
+        },
         "left_out": left_out,
         "files": [f"{name}.png" for name in pictures],
     }
@@ -173,14 +203,23 @@ def load_trial(run_dir: Path, trial_id: str) -> LoadedTrial:
     state = read_newest_checkpoint(folder)
     if state is None:
         raise StudyError(f"the checkpoint of {trial_id} is gone: {folder} holds none that is intact")
-    dataset, data, _ = load_data(study, spec)
+    dataset, data, found = load_data(study, spec)
     require_same_data(run_dir, data, book)
     stage = next(stage for stage in study.stages(spec, data) if trial.arm in stage.arms)
     learner = _learner(trial, stage, spec, data, state)
     recorded = next((row for row in trial.epochs if row["epoch"] == learner.epoch), None)
     if recorded is None or recorded.get("weights_sha256") not in {None, learner.weights_sha256()}:
         raise StudyError(f"{folder} does not hold the weights that the ledger has of {trial_id}")
-    return LoadedTrial(trial=trial, stage=stage, learner=learner, data=data, recorded=recorded, notices=dataset.notices)
+    return LoadedTrial(
+        trial=trial,
+        stage=stage,
+        learner=learner,
+        data=data,
+        recorded=recorded,
+        notices=dataset.notices,
+        dataset=found,
+        data_root=spec.data_root,
+    )
 
 
 def _completed(book: Book, run_dir: Path, trial_id: str) -> TrialRecord:
@@ -217,8 +256,15 @@ def _learner(trial: TrialRecord, stage: Stage, spec: StudySpec, data: TuningData
     return learner
 
 
-def chosen_image(text: str, data: TuningData) -> ChosenImage:
-    """The validation image of that index, or a file, cropped and resized like them. Raises StudyError or DataError."""
+def _no_names(text: str) -> EncodedImage:
+    raise DataError("the images have no names")
+
+
+def chosen_image(text: str, data: TuningData, find: Callable[[str], EncodedImage] = _no_names) -> ChosenImage:
+    """The validation image of that index, a file, cropped and resized like them, or an image of the data by its name.
+
+    find: from a name to the image, or DataError, as `find_image`. Raises StudyError or DataError.
+    """
     try:
         index = int(text)
     except ValueError:
@@ -226,21 +272,47 @@ def chosen_image(text: str, data: TuningData) -> ChosenImage:
             path = user_path(text)
         except ValueError as error:
             raise StudyError(f"--image {error}") from None
-        if not path.is_file():
-            raise StudyError(
-                f"--image takes the index of a validation image or a file, and there is no file {text!r}"
-            ) from None
-        return ChosenImage(pixels=_read_like(path, data), index=None, file=path)
+        if path.is_file():
+            encoded = EncodedImage(contents=path, where=str(path))
+            return ChosenImage(pixels=_read_like(encoded, data), name=path.name, file=path)
+        return _named_image(text, data, find)
     if not 0 <= index < len(data.val_indices):
         raise StudyError(
             f"--image must be from 0 to {len(data.val_indices) - 1}, a validation image, or a file, got {index}"
         )
-    return ChosenImage(pixels=data.images[data.val_indices[index]], index=index, file=None)
+    return _of_the_data(int(data.val_indices[index]), data, "")
 
 
-def _read_like(path: Path, data: TuningData) -> np.ndarray:
-    """Decode a file to uint8[H, W, C], of the data's size and channels."""
-    pixels = decode_image(EncodedImage(contents=path, where=str(path)), data.image_size)
+def _named_image(text: str, data: TuningData, find: Callable[[str], EncodedImage]) -> ChosenImage:
+    try:
+        encoded = find(text)
+    except DataError as error:
+        raise StudyError(f"--image: there is no file {text!r}, and {error}") from None
+    pixels = _read_like(encoded, data)
+    alike = np.flatnonzero((data.images[:, 0] == pixels[0]).all(axis=(1, 2)))  # of its first row: all would be large
+    same = next((int(place) for place in alike if np.array_equal(data.images[place], pixels)), None)
+    # Images that were resized on loading may not be found by their pixels.
+    return ChosenImage(pixels=pixels, name=encoded.where) if same is None else _of_the_data(same, data, encoded.where)
+
+
+def _of_the_data(place: int, data: TuningData, own_name: str) -> ChosenImage:
+    """The image at a place of data.images. own_name: in the data set, or ''."""
+    among = np.flatnonzero(data.val_indices == place)
+    index = int(among[0]) if len(among) else None
+    role = f"validation image {index}"
+    if index is None:
+        role = "a training image" if place in data.train_indices else "neither trained nor validated on"
+    return ChosenImage(
+        pixels=data.images[place],
+        name=f"{own_name} ({role})" if own_name else role,
+        index=index,
+        label=int(data.labels[place]),
+    )
+
+
+def _read_like(encoded: EncodedImage, data: TuningData) -> np.ndarray:
+    """Decode an image to uint8[H, W, C], of the data's size and channels."""
+    pixels = decode_image(encoded, data.image_size)
     return pixels if data.images.shape[3] == 3 else np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
 
 
@@ -251,6 +323,8 @@ def _outputs(
     learner = loaded.learner
     images = torch.from_numpy(chosen.pixels.copy())[None].to(learner.device)
     inputs, grid = loaded.stage.task.model_inputs(learner, images)
+    if layers == (ALL_LAYERS,):
+        layers = map_layers(learner.model, inputs)
     try:
         maps = feature_maps(learner.model, inputs, layers or telling_layers(learner.model))
     except ValueError as error:
@@ -264,7 +338,7 @@ def _judged(learner: Learner, data: TuningData, chosen: ChosenImage) -> dict[str
     logits = learner.predict(torch.from_numpy(chosen.pixels.copy())[None], torch.zeros(1, dtype=torch.int64))
     probabilities = logits.double().softmax(dim=1)[0].cpu()
     predicted = int(probabilities.argmax())
-    true = None if chosen.index is None else data.class_names[data.labels[data.val_indices[chosen.index]]]
+    true = None if chosen.label is None else data.class_names[chosen.label]
     return {
         "true_class": true,
         "predicted_class": data.class_names[predicted],
@@ -300,16 +374,29 @@ def _confusion(loaded: LoadedTrial, validated: Mapping[str, float]) -> figures.C
     return figures.confusion_data(title=title, counts=counts.cpu().numpy(), class_names=data.class_names)
 
 
-def _embedding(loaded: LoadedTrial, num_images: int) -> figures.Embedding | None:
-    """t-SNE of at most num_images validation images, drawn at random but always the same; None if too few."""
+def _embedding(loaded: LoadedTrial, num_images: int, layer: str | None) -> figures.Embedding | None:
+    """t-SNE of at most num_images validation images, drawn at random but always the same; None if too few.
+
+    layer: whose outputs; None for what the last layer is given. Raises StudyError for one that does not exist.
+    """
     learner, data = loaded.learner, loaded.data
     drawn = np.random.default_rng(figures.SEED).permutation(data.val_indices)[:num_images]
     if len(drawn) < figures.MIN_TSNE_IMAGES:
         return None
     images = learner.batches.images[torch.from_numpy(drawn.copy()).to(learner.device)]
-    features = penultimate_features(learner.model, learner.batches.normalised(images))
+    inputs = learner.batches.normalised(images)
+    if layer is None:
+        features = penultimate_features(learner.model, inputs)
+        what = f"the {features.shape[1]} numbers that its last layer is given"
+    else:
+        try:
+            features = layer_outputs(learner.model, inputs, layer)
+        except ValueError as error:
+            known = [name for name, _ in learner.model.named_modules()]
+            raise StudyError(f"--tsne-layer: {error}{nearest(layer, known)}") from None
+        what = f"the {features.shape[1]} outputs of {layer}"
     return figures.embedding_data(
-        title=f"{loaded.title}: t-SNE of the penultimate features of {len(drawn):,} validation images",
+        title=f"{loaded.title}: t-SNE of {what}, {len(drawn):,} validation images",
         features=features.numpy(),
         labels=data.labels[drawn],
         class_names=data.class_names,

@@ -35,6 +35,7 @@ from study.page.figures.base import (
 from study.page.figures.labels import class_labels, plain
 from study.page.words import dataset_title
 from study.reproduction import comparisons, results
+from study.reproduction.curve_figures import epoch_figure
 from study.reproduction.records import RecipeRecord, TunedRecord
 from study.reproduction.results import Reproduction, Score
 
@@ -44,7 +45,8 @@ def figures_of(reproduction: Reproduction) -> tuple[Figure, ...]:
     datasets = dict.fromkeys(
         reproduction.dataset_of(recipe) for recipe in reproduction.recipes if _has_classes(reproduction, recipe)
     )
-    return (OVERVIEW, *(_classes_figure(dataset) for dataset in datasets), SPEED, CURVES)
+    declared = map(epoch_figure, reproduction.summary.curves)
+    return (OVERVIEW, *(_classes_figure(dataset) for dataset in datasets), *declared, SPEED, CURVES)
 
 
 def _label(reproduction: Reproduction, recipe: RecipeRecord) -> str:

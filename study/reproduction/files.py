@@ -12,7 +12,7 @@ from study.core.run_dir import resume_command
 from study.records.summary import State
 from study.records.tables import RUN_EPOCHS, RUNS, write_table
 from study.reproduction.recipe import Recipe
-from study.reproduction.recipes import ABLATIONS
+from study.reproduction.recipes import ABLATIONS, CLAIMS, CURVES
 from study.reproduction.records import RecipeRecord, ReproductionSummary, RunRecord
 from study.reproduction.runs import Run
 from study.reproduction.spec import OWN_DATASET, ReproductionSpec
@@ -61,6 +61,8 @@ def _summary(
         recipes=tuple(_recipe_record(recipe, runs) for recipe in recipes.values()),
         runs={name: _run_record(run, pools, book) for name, run in runs.items()},
         ablations=tuple(ablation for ablation in ABLATIONS if set(ablation.runs) & set(runs)),
+        curves=tuple(curves for curves in CURVES if {run for _, run in curves.runs} & set(runs)),
+        claims=tuple(claim for claim in CLAIMS if {run for _, *pair in claim.pairs for run in pair} & set(runs)),
         tuned=last["tuned"],
         datasets=last["datasets"],
         sessions=tuple(

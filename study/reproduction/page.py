@@ -11,7 +11,7 @@ from study.page import answers, methods, render
 from study.page.render import PageFigure
 from study.page.text import config_value, percent, points, span
 from study.page.words import dataset_title, origin_text
-from study.reproduction import comparisons, results, tables
+from study.reproduction import claims, comparisons, results, tables
 from study.reproduction.comparisons import TOLERANCE, Comparison
 from study.reproduction.figures import figures_of
 from study.reproduction.recipe import LAST_EPOCH
@@ -50,7 +50,9 @@ def render_page(reproduction: Reproduction, drawn: Sequence[PageFigure]) -> str:
         gaps=gaps(reproduction),
         no_gaps=no_gaps(reproduction),
         faults_table=tables.faults_table(reproduction),
+        claims_table=tables.claims_table(reproduction),
         ablations=tables.ablation_tables(reproduction),
+        curves=tables.curve_tables(reproduction),
         speed_table=tables.speed_table(reproduction),
         numerics_sentence=numerics_sentence(reproduction),
         choices=tables.choices(reproduction),
@@ -115,8 +117,13 @@ def _why_nothing_compares(reproduction: Reproduction) -> str:
 
 
 def remarks(reproduction: Reproduction) -> list[str]:
-    """What choosing the epoch on test is worth, what a correction changes, and what could not run."""
-    return [*_flattery(reproduction), *_largest_correction(reproduction), *_not_run(reproduction)]
+    """What choosing the epoch on test is worth, what a correction changes, what a claim is worth, what did not run."""
+    return [
+        *_flattery(reproduction),
+        *_largest_correction(reproduction),
+        *claims.answers(reproduction),
+        *_not_run(reproduction),
+    ]
 
 
 def _flattery(reproduction: Reproduction) -> list[str]:

@@ -18,14 +18,15 @@ LAST_EPOCH = "last epoch"
 class Training:
     """What is trained. imbalance: "step" (first half of the classes to 1/10) or "exponential" (to 1/100).
 
-    begins_with: the recipe whose weights of the same seed it begins with. score: the column of runs.parquet by which
-    it is judged.
+    share: of each class's training images, before any imbalance. begins_with: the recipe whose weights of the same
+    seed it begins with. score: the column of runs.parquet by which it is judged.
     """
 
     task: Task = RECIPE
     hparams: Mapping[str, Any]
     num_epochs: int
     imbalance: Literal["step", "exponential"] | None = None
+    share: float = 1.0
     begins_with: str | None = None
     score: str = "test_accuracy"
 
@@ -122,6 +123,55 @@ class Ablation:
     @property
     def runs(self) -> tuple[str, ...]:
         return tuple(run for row in self.cells for run in row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedEpochs:
+    """What a report printed of its epochs. column: of epochs.parquet, where ours stand; values: (epoch, value).
+
+    later: (epoch, lowest, highest), the span in which all values from that epoch on lie; None where it printed none.
+    """
+
+    what: str
+    column: str
+    values: tuple[tuple[int, float], ...]
+    later: tuple[int, float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochCurves:
+    """Runs whose losses and accuracies are drawn over their epochs on one figure. runs: (label, run).
+
+    reported: what a report printed of the same epochs, drawn and tabled beside ours. has_vanishing_loss: whether the
+    training loss has a panel of its own, with a logarithmic axis.
+    """
+
+    name: str
+    title: str
+    caption: str
+    runs: tuple[tuple[str, str], ...]
+    reported: tuple[ReportedEpochs, ...] = ()
+    has_vanishing_loss: bool = False
+
+
+Expectation = Literal["higher", "lower", "not higher"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a report says, or its numbers show, of two of its trainings.
+
+    says: the claim, which a report's reader could ask as a question. pairs: (which net, the treated run, the run that
+    it is judged against). expects: where the treated run's number lies. reported: the two numbers that were printed,
+    the untreated one first; None where there is none.
+    """
+
+    name: str
+    says: str
+    pairs: tuple[tuple[str, str, str], ...]
+    expects: Expectation
+    column: str = "test_accuracy"
+    reported: tuple[float, float] | None = None
 
 
 def test_accuracy(value: float) -> Reported:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from study.analysis.tables import load_json
 from study.core.spec import REPRODUCE
 from study.records.summary import State
-from study.reproduction.recipe import Ablation, Cause, Reported
+from study.reproduction.recipe import Ablation, Cause, Claim, EpochCurves, Reported
 
 
 class Record(BaseModel):
@@ -106,6 +106,8 @@ class ReproductionSummary(Record):
     recipes: tuple[RecipeRecord, ...]
     runs: dict[str, RunRecord]
     ablations: tuple[Ablation, ...]
+    curves: tuple[EpochCurves, ...] = ()
+    claims: tuple[Claim, ...] = ()
     tuned: dict[str, TunedRecord | NotTunedRecord]
     datasets: dict[str, DatasetRecord]
     sessions: tuple[dict[str, Any], ...] = ()

@@ -179,6 +179,14 @@ def curve(reproduction: Reproduction, run: str, column: str) -> pd.DataFrame:
     return pd.DataFrame({"epoch": means.index, "mean": means.to_numpy(), "smoothed": smoothed(means.to_numpy())})
 
 
+def over_epochs(reproduction: Reproduction, run: str, column: str) -> pd.DataFrame:
+    """A row an epoch: epoch, and mean, lowest and highest seed; no row where the column was not followed."""
+    if column not in reproduction.epochs:
+        return pd.DataFrame(columns=["epoch", "mean", "lowest", "highest"])
+    by_epoch = _epochs_of(reproduction, run, column).groupby("epoch")[column]
+    return by_epoch.agg(mean="mean", lowest="min", highest="max").reset_index()
+
+
 def distinct_images(reproduction: Reproduction, run: str) -> DistinctImages | None:
     """How many different images a run trained on; None where they were not counted."""
     counts = of_classes(reproduction, run, "distinct_per_class")

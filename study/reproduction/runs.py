@@ -42,7 +42,7 @@ class Run:
 
     def thinned(self, class_counts: np.ndarray) -> np.ndarray:
         """How many of each class's images are trained on: first the scale's share, then what the imbalance leaves."""
-        counts = scaled_counts(class_counts, self.scale)
+        counts = scaled_counts(class_counts, self.scale * self.training.share)
         if self.training.imbalance is None:
             return counts
         return thinned_counts(counts, **_IMBALANCES[self.training.imbalance])

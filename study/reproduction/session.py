@@ -104,6 +104,7 @@ def _training_of(run: Run) -> dict[str, Any]:
         "imbalance": training.imbalance,
         "begins_with": training.begins_with,
         "scale": run.scale,
+        **({} if training.share == 1 else {"share": training.share}),  # ledgers of before know none
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from study.core.text import NOTHING, duration, plural
 from study.page.table import Table
 from study.page.text import config_value, is_missing, mean_cell, paired_cell, percent, points, span
 from study.page.words import METRIC_NAMES
-from study.reproduction import comparisons, results
+from study.reproduction import claims, comparisons, curve_figures, results
 from study.reproduction.comparisons import Comparison, Correction
-from study.reproduction.recipe import Ablation
+from study.reproduction.recipe import Ablation, EpochCurves, ReportedEpochs
 from study.reproduction.records import NotTunedRecord, RecipeRecord, RunRecord
 from study.reproduction.results import Reproduction, Score
 
@@ -313,6 +313,125 @@ def _images(reproduction: Reproduction, name: str) -> str:
         return _in_short(results.absence(reproduction, name))
     cut = "" if images.cut is None else f" ({images.cut.mean:,.0f})"
     return unbroken(f"{images.total.mean:,.0f}{cut}")
+
+
+# --- claims ----------------------------------------------------------------------------------------------------------
+
+
+def claims_table(reproduction: Reproduction) -> Table | None:
+    """A row a claim and a net of which a run was chosen; None where the chosen recipes' reports claim nothing."""
+    rows = [_claim_row(one) for one in claims.judgements(reproduction)]
+    if not rows:
+        return None
+    return Table(
+        caption="What the reports say of two of their trainings, or their numbers show, and what comes out here: both "
+        "runs at their last epochs, so that no test image chose anything; accuracies in %, their differences in "
+        "points. Difference: paired over the seeds that both have, with its 95 % t-interval, not adjusted for the "
+        "number of claims. A claim holds where the interval lies on its side of 0.",
+        columns=("Claim", "Reported", "Net", "Without → with", "Difference", "Verdict"),
+        rows=tuple(rows),
+    )
+
+
+def _claim_row(one: claims.Judgement) -> tuple[str, ...]:
+    claim, reported = one.claim, NOTHING
+    if claim.reported is not None:
+        untreated, treated = claim.reported
+        gain = points(claims.reported_gain(claim))
+        reported = _lines(unbroken(f"{percent(untreated)} → {percent(treated)}"), unbroken(gain))
+    named = (_capital(claim.says), reported, _lines(one.net, one.obstacle))
+    if one.difference is None or one.before is None or one.after is None:
+        return *named, one.absent or NOTHING
+    numbers = (claims.number_text(claim, score.mean) for score in (one.before, one.after))
+    return *named, unbroken(" → ".join(numbers)), claims.difference_text(claim, one.difference), one.verdict or NOTHING
+
+
+# --- declared curves -------------------------------------------------------------------------------------------------
+
+
+def curve_tables(reproduction: Reproduction) -> list[tuple[str, str, list[Table]]]:
+    """The title of each declared figure of curves whose runs were trained, its section, and its tables."""
+    found = []
+    for curves in reproduction.summary.curves:
+        data = curve_figures.epoch_curves_data(curves, reproduction)
+        if data is not None:
+            reported = _reported_epochs_table(reproduction, curves)
+            tables = [*([reported] if reported else []), _curve_ends_table(data)]
+            found.append((curves.title, curve_figures.section(curves), tables))
+    return found
+
+
+def _reported_epochs_table(reproduction: Reproduction, curves: EpochCurves) -> Table | None:
+    """A row an epoch that was printed: for each quantity the reported number, then those of the runs that compare."""
+    runs = curve_figures.comparable(curves, reproduction)
+    if not runs or not curves.reported:
+        return None
+    columns = [
+        f"{_capital(reported.what)}, {label}"
+        for reported in curves.reported
+        for label in ("reported", *(label for label, _ in runs))
+    ]
+    each = [_reported_cells(reproduction, reported, [run for _, run in runs]) for reported in curves.reported]
+    epochs = sorted({epoch for cells in each for epoch in cells})
+    nothing = (NOTHING,) * (1 + len(runs))
+    return Table(
+        caption="The epochs that the report printed, and ours; accuracy in %, loss in nats; means over seeds, and from "
+        "an epoch on over all later ones. – where a run had fewer epochs, or the report printed nothing.",
+        columns=("Epoch", *columns),
+        rows=tuple((name, *(c for cells in each for c in cells.get((first, name), nothing))) for first, name in epochs),
+    )
+
+
+def _reported_cells(
+    reproduction: Reproduction, reported: ReportedEpochs, runs: Sequence[str]
+) -> dict[tuple[int, str], tuple[str, ...]]:
+    """(Epoch, its name) -> the reported number, then each run's."""
+    ours = [results.over_epochs(reproduction, run, reported.column).set_index("epoch")["mean"] for run in runs]
+    cells = {
+        (epoch, str(epoch)): tuple(_value_of(reported.column, x) for x in (value, *(one.get(epoch) for one in ours)))
+        for epoch, value in reported.values
+    }
+    if reported.later is not None:
+        since, low, high = reported.later
+        means = (_value_of(reported.column, one[one.index >= since].mean()) for one in ours)
+        shown = f"{_value_of(reported.column, low)}–{_value_of(reported.column, high)}"
+        cells[since, f"from {since} on"] = (shown, *means)
+    return cells
+
+
+def _value_of(column: str, value: float | None) -> str:
+    if is_missing(value):
+        return NOTHING
+    return percent(value) if column.endswith("accuracy") else f"{value:.2f}"
+
+
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _curve_ends_table(data: curve_figures.CurvesData) -> Table:
+    rows = []
+    for run in data.runs:
+        epoch, lowest = run.lowest("test_loss")
+        rows.append(
+            (
+                run.label,
+                f"{run.last('train_eval_loss'):.2g}",
+                f"{lowest:.2f} at epoch {epoch}",
+                f"{run.last('test_loss'):.2f}",
+                percent(run.last("train_eval_accuracy")),
+                percent(run.last("test_accuracy")),
+            )
+        )
+    return Table(
+        caption="Where the curves end; means over seeds, losses in nats. A test loss that was lower before rises while "
+        "the training loss falls: what is learnt then is the training images.",
+        columns=(
+            "Run", "Training loss, last", "Lowest test loss", "Test loss, last", "Training accuracy (%), last",
+            "Test accuracy (%), last",
+        ),
+        rows=tuple(rows),
+    )  # fmt: skip
 
 
 # --- speed, choices, runs, setting ---------------------------------------------------------------------------------

@@ -16,11 +16,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from test_page import parsed, table_with, without_images
 
+from study.analysis.intervals import Interval
 from study.page.figures import base as figures_base
 from study.records import tables as records
-from study.reproduction import comparisons, figures, results
+from study.reproduction import claims, comparisons, curve_figures, figures, results
 from study.reproduction import page as reproduction_page
-from study.reproduction.recipe import Reported
+from study.reproduction.recipe import Claim, Reported
 from study.reproduction.records import RecipeRecord, read_summary
 from study.reproduction.results import Reproduction, load_reproduction
 
@@ -245,12 +246,13 @@ def test_the_data_sentence_adds_the_validation_images_that_recipes_train_on(html
 
 
 def test_remarks_say_what_picking_on_test_and_what_the_corrections_do(reproduction: Reproduction) -> None:
-    flattery, correction, absent = reproduction_page.remarks(reproduction)
+    flattery, correction, claimed, absent = reproduction_page.remarks(reproduction)
     # .02 of .78 .60 .72 .495 .64 .61 .57, summed 4.415: .0883 / 7 = .0126; s3_c100 did not run as stated
     assert "by 1.3 points on average over 7 recipes as stated, by 1.6 at most (s0_base)" in flattery
     # Seeds' offsets run the other way: differences .12 .10 .08, half-width 4.302653 * .02 / 1.732051 = .049682
     assert "one of s0_base (what s0_base.augmented is): +10.0 points (paired 95 % interval 5.0–15.0)" in correction
     assert "from 78.0 to 88.0 %" in correction
+    assert claimed == claims.answers(reproduction)[0]
     assert absent == "2 recipes not run: s2_taskA_adam and s2_lt_cb. No EuroSAT under data."
 
 
@@ -315,6 +317,120 @@ def test_no_gap_is_said_too(tmp_path: Path) -> None:
     assert "Of the 3 reported numbers that compare, none is further than 3\u00a0points from ours." in html
 
 
+# --- claims
+
+
+def claim(expects: str, reported: tuple[float, float] | None = None) -> Claim:
+    return Claim(name="c", says="so it is", pairs=(), expects=expects, reported=reported)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("expects", "gain", "low", "high", "found"),
+    [
+        ("higher", None, 0.01, 0.05, "holds: it is higher"),
+        ("higher", None, -0.01, 0.05, "open: no difference is measurable"),
+        ("higher", None, -0.05, -0.01, "contradicted: it is lower"),
+        ("lower", None, -0.05, -0.01, "holds: it is lower"),
+        ("lower", None, 0.01, 0.05, "contradicted: it is higher"),
+        ("not higher", None, -0.01, 0.05, "not contradicted: no gain is measurable"),
+        ("not higher", None, 0.01, 0.05, "contradicted: it is higher"),
+        ("higher", 0.03, 0.01, 0.05, "holds: a gain as large as reported"),
+        ("higher", 0.06, 0.01, 0.05, "holds in part: a gain, and a smaller one than reported"),
+        ("higher", 0.005, 0.01, 0.05, "holds: a gain, and a larger one than reported"),
+        ("higher", 0.03, -0.01, 0.05, "open: no difference is measurable"),
+        ("higher", 0.06, -0.01, 0.05, "open: no difference is measurable, and the reported one is ruled out"),
+        ("higher", 0.06, None, None, "open: one pair of seeds has no interval"),
+    ],
+)
+def test_a_claim_is_judged_by_the_interval_of_the_difference(
+    expects: str, gain: float | None, low: float | None, high: float | None, found: str
+) -> None:
+    difference = Interval(mean=0.0 if low is None or high is None else (low + high) / 2, low=low, high=high, n=3)
+    assert claims.verdict(claim(expects, None if gain is None else (0.5, 0.5 + gain)), difference) == found
+
+
+def test_a_reported_gain_is_answered_from_both_runs_at_their_last_epochs(reproduction: Reproduction) -> None:
+    # .78 -> .88 with differences .12 .10 .08: ± .0497, below the reported 15 points; of the other pair one did not run.
+    assert claims.answers(reproduction) == [
+        "Is the reported gain of 15.0 points (50.0 → 65.0 %) what a test split shows that chose nothing? The claim is "
+        "that more is better. a ResNet, in full: 78.0 → 88.0 %, +10.0 points (95 % interval 5.0–15.0, n = 3); holds "
+        "in part: a gain, and a smaller one than reported."
+    ]
+
+
+def test_every_claim_on_a_chosen_net_has_a_row(html: str) -> None:
+    rows = table_with(html, "Verdict")[1:]
+    assert [lines(row[0])[0] for row in rows] == ["More is better", "More is better", "Scale matters"]
+    assert [lines(row[2])[0] for row in rows] == ["a ResNet", "a CNN", "both"]
+    assert lines(rows[0][1]) == ["50.0 → 65.0", "+15.0"]
+    assert rows[1][-1] == f"not run: {NO_DATA}"
+    assert rows[2][-1] == "the two ran at different scales"
+    assert "Is the reported gain of 15.0\u00a0points" in html
+
+
+def test_a_loss_is_given_in_nats_and_not_in_points(reproduction: Reproduction) -> None:
+    lower = Claim(name="c", says="", pairs=(), expects="lower", column="test_loss")
+    assert claims.number_text(lower, 0.9) == "0.900"
+    difference = Interval(mean=-0.1, low=-0.3, high=0.1, n=3)
+    assert claims.difference_text(lower, difference) == "−0.100 (95 % interval −0.300 to +0.100, n = 3)"
+
+
+# --- declared curves
+
+
+def test_declared_curves_are_means_over_seeds_of_the_runs_that_were_trained(reproduction: Reproduction) -> None:
+    demo, absent = reproduction.summary.curves
+    data = curve_figures.epoch_curves_data(demo, reproduction)
+    assert data is not None
+    assert [run.label for run in data.runs] == ["base", "small (×0.02)"]
+    frame = data.runs[0].columns["test_accuracy"]
+    assert list(frame["mean"]) == pytest.approx([0.468, 0.702, 0.7956, 0.78])
+    assert list(frame["lowest"]) == pytest.approx([0.462, 0.693, 0.7854, 0.77])  # .77 times the shape
+    assert data.runs[0].lowest("test_accuracy") == (1, pytest.approx(0.468))
+    assert curve_figures.epoch_curves_data(absent, reproduction) is None
+
+
+def test_reported_epochs_stand_beside_the_runs_that_compare(html: str) -> None:
+    header, *rows = table_with(html, "Epoch")
+    assert header == [
+        "Epoch", "Test accuracy, reported", "Test accuracy, base", "Training loss, reported", "Training loss, base",
+    ]  # fmt: skip
+    # From epoch 3 on: the mean of .7956 and .78. No training loss was printed of epoch 2.
+    assert rows == [
+        ["1", "40.0", "46.8", "0.90", "0.50"],
+        ["2", "70.0", "70.2", "–", "–"],
+        ["from 3 on", "75.0–80.0", "78.8", "–", "–"],
+    ]
+
+
+def test_reported_epochs_are_left_out_where_no_run_compares(tmp_path: Path) -> None:
+    run_dir = write_reproduction(tmp_path / "run", runs=["s3_c100"])
+    reproduction = load_reproduction(run_dir)
+    data = curve_figures.epoch_curves_data(reproduction.summary.curves[0], reproduction)
+    assert data is not None
+    assert data.reported == ()
+    assert "Test accuracy, reported" not in page_of(run_dir)
+
+
+def test_a_vanishing_training_loss_has_a_logarithmic_panel_of_its_own(reproduction: Reproduction) -> None:
+    data = curve_figures.epoch_curves_data(reproduction.summary.curves[0], reproduction)
+    assert data is not None
+    together = curve_figures.draw_epoch_curves(data)
+    apart = curve_figures.draw_epoch_curves(replace(data, reported=(), has_vanishing_loss=True))
+    assert [ax.get_yscale() for ax in together.axes] == ["linear", "linear"]
+    assert [ax.get_yscale() for ax in apart.axes] == ["log", "linear", "linear"]
+
+
+def test_a_reproduction_of_before_has_neither_claims_nor_curves(tmp_path: Path) -> None:
+    run_dir = write_reproduction(tmp_path / "run")
+    content = json.loads((run_dir / "summary.json").read_text())
+    del content["claims"], content["curves"]
+    (run_dir / "summary.json").write_text(json.dumps(content))
+    html = page_of(run_dir)
+    assert "What the reports conclude" not in html
+    assert "Losses and accuracies over epochs" not in html
+
+
 # --- the other tables
 
 
@@ -371,7 +487,7 @@ def test_the_largest_correction_is_no_control(tmp_path: Path) -> None:
     runs["s0_base.augmented"]["kind"] = "control"  # else it is the largest, with +10.0
     edit_summary(run_dir, runs=runs)
     reproduction = load_reproduction(run_dir)
-    _, correction, _ = reproduction_page.remarks(reproduction)
+    _, correction, *_ = reproduction_page.remarks(reproduction)
     assert "s0_flag_downweight (what s0_flag_downweight.thinned_once is): −10.0 points" in correction
     assert "It is the largest of 2," in correction  # of it and the puzzles' fresh permutations
     assert main_rows(page_of(run_dir))["s0_base"][5] == ["88.0 ± 1.0 (n = 3)", "control: what s0_base.augmented is"]
@@ -560,9 +676,9 @@ def test_figures_are_drawn_and_the_page_loads_nothing(
     path = reproduction_page.write_reproduction_page(run_dir)
     html = path.read_text(encoding="utf-8")
     assert path == run_dir / "report.html"
-    names = {"overview.png", "curves.png", "classes_cifar10.png", "speed.png"}
+    names = {"overview.png", "curves.png", "classes_cifar10.png", "epochs_demo.png", "speed.png"}
     assert {file.name for file in (run_dir / "figures").iterdir()} == names
-    assert [int(number) for number in re.findall(r"<b>Figure (\d+)\.", html)] == [1, 2, 3, 4]
+    assert [int(number) for number in re.findall(r"<b>Figure (\d+)\.", html)] == [1, 2, 3, 4, 5]
     assert all(address.startswith("data:") for address in parsed(html).addresses)
     assert re.search(r"https?://|url\(|@import|<script", without_images(html)) is None
     assert html.count("<caption>") == len(parsed(html).tables)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ from study.core.ledger import ASKED, Event, Ledger, finished
 from study.page.figures.base import png
 from study.probes import inspection_figures as figures
 from study.probes.inspection import chosen_image, inspect_trial
+from trainables.data.images import EncodedImage
 from trainables.data.splits import tuning_data, whole
 from trainables.data.types import DataError
 from trainables.models import MODELS, build_model
@@ -31,6 +33,7 @@ from trainables.models.jigsaw_net import JigsawNet
 from trainables.probes.inspection import (
     feature_maps,
     first_filters,
+    layer_outputs,
     map_layers,
     penultimate_features,
     scaled_by_filter,
@@ -127,6 +130,15 @@ def test_every_model_has_telling_layers_with_maps_and_features():
         assert penultimate_features(model, images).shape == (1, model.head.weight.shape[1]), name
     puzzles = JigsawNet(grid=2, in_channels=1, image_size=16)
     assert feature_maps(puzzles, torch.zeros(1, 4, 1, 8, 8), ("conv1",))["conv1"].shape == (4, 32, 8, 8)
+
+
+def test_the_outputs_of_a_layer_are_flattened_and_of_its_last_use():
+    images = IMAGE.repeat(300, 1, 1, 1)  # more than a batch
+    assert layer_outputs(TinyNet(), images, "conv1").unique(dim=0).tolist() == [[2, -2, 6, 0, -1, 1, -3, 0]]
+    assert layer_outputs(TinyNet(), images, "relu").unique(dim=0).tolist() == [[0, 5, 1, 0]]
+    assert layer_outputs(TinyNet(), images, "head").shape == (300, 2)
+    with pytest.raises(ValueError, match=r"no layer 'fc'; the layers are conv1, relu, conv2, head$"):
+        layer_outputs(TinyNet(), images, "fc")
 
 
 # --- what the pictures show ---------------------------------------------------------------------------------
@@ -231,6 +243,22 @@ def test_a_file_is_cropped_at_its_centre_and_resized_like_the_data(tmp_path, dat
     assert (chosen_image(str(tmp_path / "small_grey.png"), data).pixels == np.full((32, 32, 3), 77)).all()
 
 
+def test_an_image_of_the_data_is_known_by_its_name_its_place_and_its_class(data):
+    def find(name):
+        place = int(data.val_indices[4]) if name == "validation" else int(data.train_indices[0])
+        buffer = io.BytesIO()
+        Image.fromarray(data.images[place]).save(buffer, format="PNG")
+        return EncodedImage(contents=buffer.getvalue(), where=f"{name}.png")
+
+    chosen = chosen_image("validation", data, find)
+    assert (chosen.name, chosen.index) == ("validation.png (validation image 4)", 4)
+    assert np.array_equal(chosen.pixels, data.images[data.val_indices[4]])
+    assert chosen.label == data.labels[data.val_indices[4]]
+    trained = chosen_image("training", data, find)
+    assert (trained.name, trained.index) == ("training.png (a training image)", None)
+    assert trained.label == data.labels[data.train_indices[0]]
+
+
 # --- the verb -----------------------------------------------------------------------------------------------
 
 
@@ -298,6 +326,15 @@ def test_chosen_layers_and_a_file(trained, tmp_path):
     assert list(found.facts["layers"]) == ["conv2", "relu:3"]
     assert found.facts["image"]["file"] == str(tmp_path / "photo.jpg")
     assert found.facts["image"]["true_class"] is None
+
+
+def test_all_layers_and_the_fully_connected_layer(trained):
+    found = inspect_trial(trained, TRIAL, layers=("all",), image="3", num_tsne=20, tsne_layer="fc1")
+    assert list(found.facts["layers"]) == [
+        "conv1", "pool:1", "relu:1", "conv2", "pool:2", "relu:2", "conv3", "pool:3", "relu:3", "batch_norm",
+    ]  # fmt: skip
+    assert found.facts["tsne"]["layer"] == "fc1"
+    assert found.facts["image"]["name"] == "validation image 3"
 
 
 def test_a_puzzle_net_shows_filters_and_the_maps_of_its_tiles(puzzles):
@@ -372,6 +409,12 @@ BAD_INPUTS = {
     ),
     "negative": (["RUN", TRIAL, "--image", "-1"], "--image must be from 0 to 199"),
     "no file": (["RUN", TRIAL, "--image", "no-such.png"], "there is no file 'no-such.png'"),
+    "no name": (["RUN", TRIAL, "--image", "no-such.png"], "and the images of digits have no names"),
+    "t-SNE layer": (
+        ["RUN", TRIAL, "--tsne-layer", "fc2"],
+        "--tsne-layer: there is no layer 'fc2'; the layers are conv1, conv2, conv3, pool, relu, batch_norm, fc1, "
+        "dropout, head; did you mean 'fc1'?",
+    ),
     "no image": (["RUN", TRIAL, "--image", __file__], "test_inspect.py cannot be decoded as an image"),
     "t-SNE": (["RUN", TRIAL, "--num-tsne", "4"], "--num-tsne must be at least 5, got 4"),
     "t-SNE word": (["RUN", TRIAL, "--num-tsne", "all"], "--num-tsne must be a whole number, got 'all'"),

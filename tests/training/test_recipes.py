@@ -11,9 +11,9 @@ import torch
 from learner_cases import setup_of
 from torch.nn import functional as F
 
-from study.records.tables import RUNS
+from study.records.tables import RUN_EPOCHS, RUNS
 from study.reproduction.recipe import LAST_EPOCH, Training
-from study.reproduction.recipes import ABLATIONS, RECIPES
+from study.reproduction.recipes import ABLATIONS, CLAIMS, CURVES, RECIPES
 from study.reproduction.runs import MIN_IMAGES_PER_CLASS, Run, chosen_recipes, planned_runs, scaled_counts
 from study.reproduction.spec import ReproductionSpec
 from study.tasks.registry import STUDIES
@@ -93,6 +93,34 @@ def test_an_ablation_is_a_full_grid_of_runs(ablation):
     assert {len(row) for row in ablation.cells} == {len(ablation.columns)}
     assert set(ablation.runs) <= set(RUNS_BY_NAME)
     assert len(set(ablation.runs)) == len(ablation.runs)
+
+
+@pytest.mark.parametrize("curves", CURVES, ids=lambda curves: curves.name)
+def test_declared_curves_are_of_runs_that_exist(curves):
+    assert {run for _, run in curves.runs} <= set(RUNS_BY_NAME)
+    assert {reported.column for reported in curves.reported} <= set(RUN_EPOCHS.names)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
+def test_a_claim_is_of_two_runs_of_one_data_set_that_differ(claim):
+    for _, treated, control in claim.pairs:
+        assert treated != control
+        assert RUNS_BY_NAME[treated].recipe.dataset == RUNS_BY_NAME[control].recipe.dataset
+    assert claim.column in RUNS.names
+
+
+def test_a_share_of_the_images_is_taken_before_the_scale_and_leaves_the_test_split_whole():
+    runs = planned_runs(ReproductionSpec(recipes=("s3",), scale={"s3_c100.tenth": 0.5}))
+    (tenth,) = (run for run in runs if run.name == "s3_c100.tenth")
+    assert tenth.thinned(np.full(100, 500)).tolist() == [25] * 100
+    assert tenth.num_epochs == 30
+    assert tenth.training.hparams["batch_size"] == 205
+
+
+def test_the_long_tail_is_the_same_with_the_small_net():
+    for recipe in (RECIPES[f"s2_lt_{name}"] for name in ("none", "cb", "wrs", "cb_wrs")):
+        changed = recipe.runs[f"{recipe.name}.small_cnn"][2]
+        assert changed == recipe.training.with_changes({"model": "small_cnn"})
 
 
 def test_a_recipe_brings_what_it_begins_with():

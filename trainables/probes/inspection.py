@@ -68,6 +68,37 @@ def penultimate_features(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
+def layer_outputs(model: nn.Module, inputs: Tensor, layer: str) -> Tensor:
+    """What a module, named as in named_modules, puts out, flattened: float32[B, D] on the CPU.
+
+    Of a module that is used more than once, its last use. Leaves the model in evaluation mode. Raises ValueError for a
+    module that does not exist, or that puts out no tensor with a row an image.
+    """
+    modules = {name: module for name, module in model.named_modules() if name}
+    if layer not in modules:
+        raise ValueError(f"there is no layer {layer!r}; the layers are {', '.join(modules)}")
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, arguments: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim > 1:
+            seen.append(output.detach().float().cpu().flatten(1).clone())
+
+    model.eval()
+    hook = modules[layer].register_forward_hook(keep)
+    parts = []
+    try:
+        for part in inputs.split(BATCH_SIZE):
+            seen.clear()
+            model(part)
+            parts += seen[-1:]
+    finally:
+        hook.remove()
+    if sum(map(len, parts)) != len(inputs):
+        raise ValueError(f"layer {layer!r} puts out no row of numbers for each image")
+    return torch.cat(parts)
+
+
+@torch.inference_mode()
 def _outputs(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     calls: list[tuple[str, Tensor]] = []
 

@@ -7,6 +7,7 @@ from study.reproduction.recipe import (
     LAST_EPOCH,
     Ablation,
     Cause,
+    Claim,
     Recipe,
     Reported,
     Training,
@@ -205,5 +206,15 @@ ABLATIONS = (
         rows=("same", "valid"),
         columns=("test accuracy",),
         cells=(("s1_cnn",), ("s1_cnn.valid_padding",)),
+    ),
+)
+
+CLAIMS = (
+    Claim(
+        name="puzzles_first",
+        says="a classifier that begins with the puzzles' layers is better than one from scratch",
+        pairs=(("small CNN", "s1_jigsaw_init", "s1_cnn"),),
+        expects="higher",
+        reported=(0.7259, 0.7429),
     ),
 )

@@ -9,6 +9,8 @@ from study.reproduction.recipe import (
     BEST_ON_TEST,
     LAST_EPOCH,
     Ablation,
+    Claim,
+    EpochCurves,
     Recipe,
     Reported,
     Training,
@@ -59,6 +61,13 @@ def _long_tailed(name: str, says: str, remedy: Mapping[str, Any], reported: tupl
         reported=reported,
         fault="the imbalance ratio is not stated",
         choices=_LONG_TAIL_CHOICES,
+        variants={
+            "small_cnn": Variant(
+                kind="ablation",
+                says=f"{says}; small_cnn in UltraNet18's place",
+                hparams={"model": "small_cnn"},
+            )
+        },
         tuned=("imbalance", arm),
     )
 
@@ -122,5 +131,66 @@ ABLATIONS = (
         rows=("cross-entropy", "class-balanced loss"),
         columns=("shuffled", "weighted sampler"),
         cells=(("s2_lt_none", "s2_lt_wrs"), ("s2_lt_cb", "s2_lt_cb_wrs")),
+    ),
+    Ablation(
+        name="remedies_small_cnn",
+        title="Class-balanced loss and weighted sampler, with the small CNN",
+        rows=("cross-entropy", "class-balanced loss"),
+        columns=("shuffled", "weighted sampler"),
+        cells=(
+            ("s2_lt_none.small_cnn", "s2_lt_wrs.small_cnn"),
+            ("s2_lt_cb.small_cnn", "s2_lt_cb_wrs.small_cnn"),
+        ),
+    ),
+)
+
+CURVES = (
+    EpochCurves(
+        name="optimisers",
+        title="Three optimisers on EuroSAT",
+        caption="The source compares the three by their losses and accuracies over the epochs.",
+        runs=tuple((title, f"s2_taskA_{name}") for name, (title, *_) in _OPTIMIZERS.items()),
+    ),
+)
+
+
+def _on_both_nets(treated: str, control: str) -> tuple[tuple[str, str, str], ...]:
+    """The pair on the source's net, and on one that is trained in full where that one cannot be."""
+    treated, control = f"s2_lt_{treated}", f"s2_lt_{control}"
+    return ("UltraNet18", treated, control), ("small CNN", f"{treated}.small_cnn", f"{control}.small_cnn")
+
+
+CLAIMS = (
+    Claim(
+        name="both_remedies",
+        says="class-balanced loss and weighted sampler together raise the test accuracy of a long tail",
+        pairs=_on_both_nets("cb_wrs", "none"),
+        expects="higher",
+        reported=(0.6709, 0.8487),
+    ),
+    Claim(
+        name="loss_alone_lowers_the_loss",
+        says="class-balanced loss alone lowers the test loss (plain cross-entropy)",
+        pairs=_on_both_nets("cb", "none"),
+        expects="lower",
+        column="test_loss",
+    ),
+    Claim(
+        name="loss_alone_is_no_better",
+        says="class-balanced loss alone does not raise the test accuracy",
+        pairs=_on_both_nets("cb", "none"),
+        expects="not higher",
+    ),
+    Claim(
+        name="sampler_alone",
+        says="the weighted sampler alone raises the test accuracy",
+        pairs=_on_both_nets("wrs", "none"),
+        expects="higher",
+    ),
+    Claim(
+        name="both_beat_the_sampler",
+        says="both together have a higher test accuracy than the weighted sampler alone",
+        pairs=_on_both_nets("cb_wrs", "wrs"),
+        expects="higher",
     ),
 )
