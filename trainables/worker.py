@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +20,7 @@ from trainables.training.learner import Learner, NonFiniteLossError
 from trainables.training.retest import train_and_test
 from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
+from trainables.training.trial import trial_epoch
 
 
 class TrialConfig(BaseModel):
@@ -98,23 +98,8 @@ class StudyTrainable(tune.Trainable):
             self._repeated = _with_checkpoint(json.loads(state["result"]), written)
 
     def _train_and_validate(self) -> dict[str, Any]:
-        summary = self._learner.train_epoch()
-        started = time.perf_counter()
-        validation = self.task.validate(self._learner, self._data)
-        is_last = summary.epoch == self._trial.num_epochs
-        at_end = self.task.at_end(self._learner, self._data) if is_last and self.task.at_end else {}
-        return {
-            "epoch": summary.epoch,
-            "images": summary.images,
-            "train_loss": summary.train_loss,
-            "learning_rate": summary.learning_rate,
-            **{f"val_{name}": value for name, value in validation.items()},
-            **at_end,
-            "train_seconds": summary.train_seconds,
-            "eval_seconds": time.perf_counter() - started,
-            "gpu_ids": ",".join(str(gpu) for gpu in ray.get_gpu_ids()) or None,
-            "weights_sha256": self._learner.weights_sha256(),
-        }
+        gpu_ids = ",".join(str(gpu) for gpu in ray.get_gpu_ids()) or None
+        return {**trial_epoch(self.task, self._learner, self._data), "gpu_ids": gpu_ids}
 
     def _state(self, result: dict[str, Any]) -> dict[str, Any]:
         return {"learner": self._learner.state_dict(), "result": json.dumps(result)}

@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import tune
 
+from study.core.errors import StudyError
 from study.core.ledger import Book, Ledger, TrialRecord
 from study.core.run_dir import CHECKPOINTS
 from study.core.spec import StudySpec
@@ -20,6 +21,7 @@ from study.engine.scheduler import ArmScheduler
 from study.engine.searcher import ArmSearcher
 from study.engine.signals import signals_to
 from trainables.data.types import TuningData
+from trainables.training.checkpoints import read_newest_checkpoint
 from trainables.worker import TrialConfig, trainable_class
 
 WORKER_RETRIES = 3  # restarts of a trial whose worker or node was lost; it continues from its last checkpoint
@@ -114,6 +116,21 @@ def start_folder(stage: Stage, book: Book, run_dir: Path, arm: str, seed: int | 
     (winner,) = stage.before.winners(book).values()
     folder = winner.trial_id if seed is None else retest_folder(winner, seed)
     return str(run_dir.resolve() / CHECKPOINTS / folder)
+
+
+def require_start(stage: Stage, book: Book, run_dir: Path, arm: str, seed: int | None = None) -> str | None:
+    """The start_folder of a training that is to be done again. Raises StudyError if its weights are gone."""
+    folder = start_folder(stage, book, run_dir, arm, seed)
+    if folder is None:
+        return None
+    state = read_newest_checkpoint(folder)
+    lent_at = None if stage.before is None else {stage.before.num_epochs(lender) for lender in stage.before.arms}
+    if state is None or (lent_at is not None and state["learner"]["epoch"] not in lent_at):
+        raise StudyError(
+            f"{arm} began with the weights in {folder}, whose last checkpoint is deleted or damaged: it cannot be "
+            "trained again"
+        )
+    return folder
 
 
 def retest_folder(winner: TrialRecord, seed: int) -> str:

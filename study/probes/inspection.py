@@ -21,6 +21,7 @@ from study.core.stage import Stage
 from study.engine.study_session import require_same_data
 from study.page.figures.base import png
 from study.probes import inspection_figures as figures
+from study.probes.trials import recorded_setup
 from study.tasks.resolve import read_spec
 from study.tasks.study import load_data
 from trainables.common.files import write_durably, write_json
@@ -39,7 +40,6 @@ from trainables.probes.inspection import (
 from trainables.training.checkpoints import read_newest_checkpoint
 from trainables.training.learner import Learner
 from trainables.training.metrics import confusion_matrix
-from trainables.training.setup import TrialSetup
 
 FOLDER, ALL_LAYERS = "inspect", "all"
 
@@ -240,14 +240,7 @@ def _completed(book: Book, run_dir: Path, trial_id: str) -> TrialRecord:
 
 
 def _learner(trial: TrialRecord, stage: Stage, spec: StudySpec, data: TuningData, state: Mapping[str, Any]) -> Learner:
-    assert spec.numerics is not None
-    torch.set_num_threads(spec.numerics.num_threads)  # as in the trial: another number rounds differently
-    setup = TrialSetup(
-        num_epochs=stage.num_epochs(trial.arm),
-        seed=trial.seed,
-        numerics=spec.numerics,
-        device=torch.device("cuda" if spec.gpus_per_trial and torch.cuda.is_available() else "cpu"),
-    )
+    setup = recorded_setup(spec, stage, arm=trial.arm, seed=trial.seed)
     try:
         learner = stage.task.learner(trial.hparams, data, setup)
         learner.load_state_dict(dict(state["learner"]))
