@@ -1,4 +1,4 @@
-"""Means over seeds with t-intervals, and paired differences."""
+"""Means over seeds with t-intervals, and differences, paired and unpaired."""
 
 from __future__ import annotations
 
@@ -65,6 +65,35 @@ def t_interval(
         half_width = float(half_widths(sample.std(ddof=1), n, num_intervals=num_intervals, least_sd=least_sd))
         low, high = mean - half_width, mean + half_width
     return Interval(mean=mean, low=low, high=high, n=n, num_comparisons=num_comparisons, num_looks=num_looks)
+
+
+def unpaired_difference(
+    treated: pd.Series, control: pd.Series, *, num_comparisons: int = 1, step: float = 0.0
+) -> Interval | None:
+    """Welch's t-interval of mean(treated) - mean(control), for scores that share no pairs; None if either is empty.
+
+    The degrees of freedom are Welch's and Satterthwaite's. n of the interval: of the smaller sample. step: as in
+    `paired_difference`; it bounds the spread of each sample.
+
+    Example: 1, 2, 3 and 3, 5, 7 have s² 1 and 4, so the variance is 5 / 3 and 2.9412 degrees of freedom.
+
+    >>> interval = unpaired_difference(pd.Series([3.0, 5.0, 7.0]), pd.Series([1.0, 2.0, 3.0]))
+    >>> interval.mean, round(interval.half_width, 3)
+    (3.0, 4.155)
+    """
+    samples = [np.asarray(values.dropna(), dtype=np.float64) for values in (treated, control)]
+    sizes = np.array([len(sample) for sample in samples])
+    if not sizes.all():
+        return None
+    mean, n = float(samples[0].mean() - samples[1].mean()), int(sizes.min())
+    if n < 2:
+        return Interval(mean=mean, low=None, high=None, n=n, num_comparisons=num_comparisons)
+    sds = np.maximum([sample.std(ddof=1) for sample in samples], LEAST_SD_STEPS * step)
+    variances = sds**2 / sizes
+    variance = variances.sum()
+    degrees = variance**2 / (variances**2 / (sizes - 1)).sum() if variance > 0 else sizes.sum() - 2
+    half_width = float(special.stdtrit(degrees, 1 - (1 - LEVEL) / num_comparisons / 2) * math.sqrt(variance))
+    return Interval(mean=mean, low=mean - half_width, high=mean + half_width, n=n, num_comparisons=num_comparisons)
 
 
 def half_widths(sd: Any, n: Any, *, num_intervals: int, least_sd: float) -> Any:

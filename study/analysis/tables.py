@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from study.core.errors import nearest
 from study.core.parsing import parse_json, readable
 from study.core.stage import TUNE, Group, retests_of
 from study.records import tables as records
@@ -115,7 +116,10 @@ class Tables:
 def load_tables(run_dir: Path) -> Tables:
     """Read a run directory. Raises ValueError, in one sentence, if it is not one or a file is damaged."""
     if not run_dir.is_dir():
-        raise ValueError(f"{run_dir} is not a directory; a run directory is wanted, such as reports/NAME")
+        raise ValueError(
+            f"{run_dir} is not a directory; a run directory is wanted, such as reports/NAME"
+            f"{nearest(run_dir.name, _runs_beside(run_dir))}"
+        )
     summary = load_json(run_dir / "summary.json")
     missing = [key for key in _REQUIRED_SUMMARY_KEYS if key not in summary]
     if missing:
@@ -129,6 +133,14 @@ def load_tables(run_dir: Path) -> Tables:
         retests=load_frame(run_dir / "retests.parquet"),
         puzzles=load_frame(run_dir / "puzzles.parquet") if (run_dir / "puzzles.parquet").is_file() else None,
     )
+
+
+def _runs_beside(run_dir: Path) -> list[str]:
+    """The names of the run directories in the folder in which run_dir was looked for."""
+    try:
+        return sorted(path.parent.name for path in run_dir.parent.glob("*/summary.json"))
+    except OSError:  # it may not be read
+        return []
 
 
 def load_json(path: Path) -> dict[str, Any]:

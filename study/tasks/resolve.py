@@ -83,9 +83,13 @@ def _precision(spec: RunSpec, gpus: float) -> Precision:
 
 def dated_name(task: str, dataset: str) -> str:
     """TASK-DATASET-DATE-TIME, which --name would accept; of a long name or path of a data set, its beginning."""
-    stem = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in Path(dataset).name or "data")
-    date = f"{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    while len(name := f"{task}-{stem}-{date}") > MAX_DATED_LENGTH or len(os.fsencode(name)) > MAX_DATED_LENGTH:
+    return bounded_name(f"{task}-", Path(dataset).name or "data", f"-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+
+
+def bounded_name(start: str, stem: str, end: str = "") -> str:
+    """start, stem and end, the stem cut and freed of what no folder's name has, so that --name would accept it."""
+    stem = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in stem)
+    while len(name := f"{start}{stem}{end}") > MAX_DATED_LENGTH or len(os.fsencode(name)) > MAX_DATED_LENGTH:
         stem = stem[:-1]
     return name
 

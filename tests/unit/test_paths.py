@@ -97,9 +97,10 @@ def test_a_link_that_forms_a_loop_or_leads_nowhere_is_one_sentence(loop: str, wo
     assert sorted(os.listdir()) == ["loop", "nothing"]
 
 
-@pytest.mark.parametrize("verb", ["study.report", "study.resume", "study.inspect"])
+@pytest.mark.parametrize("verb", ["study.report", "study.resume", "study.inspect", "study.compare"])
 def test_a_run_directory_that_is_a_loop_is_one_sentence(loop: str, verb: str) -> None:
-    status, _, complained = run_here(verb, loop, *(["none-0000"] if verb == "study.inspect" else []))
+    more = {"study.inspect": ["none-0000"], "study.compare": ["nothing"]}
+    status, _, complained = run_here(verb, loop, *more.get(verb, []))
     assert status == 2
     assert_one_sentence(complained)
 

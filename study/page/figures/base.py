@@ -24,8 +24,8 @@ WIDTH = 7.2  # inches; shown about 900 px wide, so that 9 pt looks like 16 px
 # Okabe and Ito's palette. Colour shows a role, never a name (14 arms would need 14 colours); shape repeats it.
 BLACK, BLUE, SKY, ORANGE, VERMILLION = "#222222", "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
 GREY, PALE = "#8A8A8A", "#D5D5D5"
-ROLE_COLORS = {"control": BLACK, "best": VERMILLION, "other": BLUE}
-ROLE_MARKERS = {"control": "s", "best": "D", "other": "o"}
+ROLE_COLORS = {"control": BLACK, "best": VERMILLION, "other": BLUE, "unpaired": ORANGE}
+ROLE_MARKERS = {"control": "s", "best": "D", "other": "o", "unpaired": "^"}
 STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,

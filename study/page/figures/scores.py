@@ -37,13 +37,17 @@ class Dots:
 
 @dataclass(frozen=True, kw_only=True)
 class DotPlot:
-    """A dot plot with a panel for each group that has a retested arm. xlabel: what the values are."""
+    """A dot plot with a panel for each group that has a retested arm. xlabel: what the values are.
+
+    role_labels: the roles that the legend names.
+    """
 
     xlabel: str
     interval_label: str
     reference_label: str
     value_format: str
     groups: tuple[Dots, ...]
+    role_labels: tuple[tuple[str, str], ...] = (("best", "best arm"), ("control", "control"))
 
 
 def scores_data(tables: Tables) -> DotPlot | None:
@@ -123,7 +127,7 @@ def draw_dots(data: DotPlot) -> Canvas:
         ),
         Line2D([], [], color=GREY, marker="o", markersize=2.6, linestyle="", label="one seed"),
     ]  # fmt: skip
-    for role, label in (("best", "best arm"), ("control", "control")):
+    for role, label in data.role_labels:
         if (arms["role"] == role).any():
             style: dict[str, Any] = {"color": ROLE_COLORS[role], "marker": ROLE_MARKERS[role], "linestyle": ""}
             handles.append(Line2D([], [], label=label, **style))
@@ -156,7 +160,7 @@ def _draw_group(ax: Axes, group: Dots, value_format: str) -> None:
     ax.set_title(group.title, loc="left", fontweight="bold", fontsize=8.5)
 
 
-def _alt(data: DotPlot) -> str:
+def alt(data: DotPlot) -> str:
     arms = pd.concat([group.arms for group in data.groups])
     values = "; ".join(
         f"{arm} {data.value_format.format(mean)}" for arm, mean in zip(arms["arm"], arms["mean"], strict=True)
@@ -171,7 +175,7 @@ SCORES = Figure(
     caption="Mean over fresh seeds with its 95 % t-interval; small dots are the single seeds. The "
     "intervals of two arms may overlap and the arms still differ: seeds are paired, so differences "
     "are judged in the next figure.",
-    alt=_alt,
+    alt=alt,
     absent="no arm has been retested",
     data=scores_data,
     draw=draw_dots,
@@ -182,7 +186,7 @@ DIFFERENCES = Figure(
     title="Paired differences to the control",
     caption="Each seed's score minus the control's at the same seed ({shared}), mean and t-interval; the "
     "intervals of a group hold together at 95 % (Bonferroni). One that crosses the line is no measurable difference.",
-    alt=_alt,
+    alt=alt,
     absent="no {challenger} and its control have been retested on a common seed",
     data=differences_data,
     draw=draw_dots,
