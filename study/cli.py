@@ -227,12 +227,21 @@ def require_known(parser: Parser, unknown: Sequence[str]) -> None:
 def _presets(study: Study) -> str:
     lines = ["--budget sets, where no option does:"]
     for budget, preset in study.presets.items():
-        lines.append(f"  {budget}:")
-        for name, value in preset.items():
-            text = ("all" if value == study.arm_names else ",".join(value)) if isinstance(value, tuple) else value
-            lines.append(f"    {option_name(name)} {text}")
+        lines += [f"  {budget}:", *_settings(study, preset)]
+        for amendment in study.amendments:
+            if budget in amendment.presets:
+                lines.append(f"  {budget} with {option_name(amendment.option)} {amendment.value}:")
+                lines += _settings(study, amendment.presets[budget])
     lines.append("\narms: " + ", ".join(study.arm_names))
     return "\n".join(lines)
+
+
+def _settings(study: Study, preset: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name, value in preset.items():
+        text = ("all" if value == study.arm_names else ",".join(value)) if isinstance(value, tuple) else value
+        lines.append(f"    {option_name(name)} {text}")
+    return lines
 
 
 def _base_type(annotation: Any) -> Any:

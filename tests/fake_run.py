@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,17 @@ SHARED_KNOBS = {
 
 @dataclass(frozen=True, kw_only=True)
 class FakeTask:
-    """lift: how far an arm lies above the first in truth; the rest get 0.02. epochs: of full trials that differ."""
+    """lift: how far an arm lies above the first in truth; the rest get 0.02. epochs: of full trials that differ.
+
+    retest_counts: the retests' training images of each class; None: not recorded, as by earlier versions.
+    """
 
     groups: Sequence[Mapping[str, Any]]
     lift: Mapping[str, float]
     dataset: str = "cifar10"
     class_names: Sequence[str] = CLASS_NAMES
     class_counts: Sequence[int] = (4500,) * 10
+    retest_counts: Sequence[int] | None = None
     superclass_names: Sequence[str] | None = None
     superclass_of: Sequence[int] | None = None
     setting: Mapping[str, Any] = field(default_factory=dict)
@@ -125,10 +129,62 @@ FAKES: dict[str, FakeTask] = {
 }  # fmt: skip
 
 
+LONG_TAIL_ARMS = (
+    "none",
+    "weighted_sampler",
+    "class_balanced_weighted_sampler",
+    "balanced_softmax",
+    "logit_adjustment",
+    "ldam_drw",
+)
+SUPERCLASSES = (
+    "aquatic_mammals", "fish", "flowers", "food_containers", "fruit_and_vegetables", "household_electrical_devices",
+    "household_furniture", "insects", "large_carnivores", "large_man-made_outdoor_things",
+    "large_natural_outdoor_scenes", "large_omnivores_and_herbivores", "medium_mammals", "non-insect_invertebrates",
+    "people", "reptiles", "small_mammals", "trees", "vehicles_1", "vehicles_2",
+)  # fmt: skip
+"""Those of CIFAR-100."""
+
+
+def _tail(largest: int, ratio: float, num_classes: int) -> tuple[int, ...]:
+    return tuple(int(largest * ratio ** (-j / (num_classes - 1)) + 1e-9) for j in range(num_classes))
+
+
+_LIFTS = {"none": 0.0, "balanced_softmax": 0.07, "ldam_drw": 0.06, "class_balanced_weighted_sampler": 0.03}
+_MANY = FakeTask(
+    groups=one_group("none", LONG_TAIL_ARMS),
+    lift=_LIFTS,
+    dataset="cifar100",
+    class_names=tuple(f"class {number}" for number in range(100)),
+    class_counts=_tail(450, 100, 100),
+    retest_counts=_tail(500, 100, 100),
+    superclass_names=SUPERCLASSES,
+    superclass_of=tuple(number % 20 for number in range(100)),
+    setting={"kind": "exponential", "ratio": 100.0, "classes": "last"},
+    score="test_balanced_accuracy",
+    objective="val_balanced_accuracy",
+    taus=TAUS,
+)
+LONG_TAILS: dict[str, FakeTask] = {
+    "hundred": _MANY,
+    "ten": replace(
+        _MANY,
+        dataset="eurosat",
+        class_names=CLASS_NAMES,
+        class_counts=_tail(2250, 100, 10),
+        retest_counts=_tail(2500, 100, 10),
+        superclass_names=None,
+        superclass_of=None,
+    ),
+}
+"""Fakes of the imbalance task on long tails."""
+
+
 def write_run(
     run_dir: Path,
     *,
     task: str = "imbalance",
+    fake: FakeTask | None = None,
     arms: Sequence[str] | None = None,
     control: str | None = "none",
     retest_seeds: Sequence[int] = (1, 2, 3),
@@ -142,10 +198,10 @@ def write_run(
 ) -> Path:
     """Write a run directory.
 
-    arms, control: other than the task's own, in one group. failed: ids of trials that fail in epoch 3.
-    never_completed: arms whose trials all stop early.
+    fake: another one than the task's. arms, control: other than its own, in one group. failed: ids of trials that fail
+    in epoch 3. never_completed: arms whose trials all stop early.
     """
-    fake = FAKES[task]
+    fake = fake or FAKES[task]
     groups = list(fake.groups) if arms is None else one_group(control, arms)
     arms = tuple(arm for group in groups for arm in group["arms"])
     class_names = class_names or fake.class_names
@@ -333,9 +389,10 @@ class _Run:
     def _classifier_retest(self, arm: str, winner: Mapping[str, Any], seed: int, shift: float) -> dict[str, Any]:
         num_classes, rng = len(self.class_names), self.rng
         rise = 2 * self.lifts[arm] if self.task == "imbalance" else self.lifts[arm]
-        # Of a thinned set, the first half of the classes is the rare one.
-        is_first = np.arange(num_classes) < num_classes // 2
-        tilt = np.where(is_first, rise - 0.16, 0.16 - self.lifts[arm]) if self.fake.taus else np.full(num_classes, rise)
+        tilt = np.full(num_classes, rise)
+        if self.fake.taus:
+            rarity = self._rarity(num_classes)
+            tilt = rarity * (rise - 0.16) + (1 - rarity) * (0.16 - self.lifts[arm])
         recall = np.clip(0.64 + tilt + shift + rng.normal(0, 0.012, num_classes), 0, 1)
         confusion = []
         for true in range(num_classes):
@@ -353,12 +410,21 @@ class _Run:
             "test_ece": 0.08 - self.lifts[arm] / 4,
             "per_class_recall": recalls,
             "confusion_matrix": confusion,
+            "class_counts": self.fake.retest_counts,
+            "num_train": sum(self.fake.retest_counts or ()) or 27_500,
         }
         if self.fake.taus:
             row["test_balanced_accuracy_by_tau"] = self._by_tau(score, arm)
         if self.task == "cifar100":
             row |= {"test_top5_accuracy": min(score + 0.2, 1.0), "test_superclass_accuracy": min(score + 0.1, 1.0)}
         return row
+
+    def _rarity(self, num_classes: int) -> np.ndarray:
+        """0 for the most frequent class, 1 for the rarest; of classes under other names, the first half is rare."""
+        counts = np.asarray(self.fake.class_counts, dtype=float)
+        if len(counts) != num_classes:
+            return (np.arange(num_classes) < num_classes // 2).astype(float)
+        return np.log(counts.max() / counts) / max(np.log(counts.max() / counts.min()), 1e-9)
 
     def _puzzle(self, number: int) -> dict[str, Any]:
         """A puzzle of a gradient from red to blue; every third has its first two tiles confused."""

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from study.analysis import results
+from study.analysis import class_groups, results
 from study.analysis.tables import Tables
 
 
@@ -26,6 +26,34 @@ def mean_confusion(tables: Tables, arm: str) -> np.ndarray:
     return np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0).mean(axis=0)
 
 
+def has_superclasses(tables: Tables) -> bool:
+    dataset = tables.summary["dataset"]
+    return bool(dataset.get("superclass_names") and dataset.get("superclass_of"))
+
+
+def superclass_recall(tables: Tables, arm: str) -> np.ndarray:
+    """An arm's recall in each superclass, the mean over its classes and over seeds: float64[S], 0-1."""
+    return _membership(tables) @ mean_recall(tables, arm)
+
+
+def superclass_confusion(tables: Tables, arm: str) -> np.ndarray:
+    """The shares of each superclass's test images (rows) that are taken for a class of each superclass: float64[S, S].
+
+    The mean over the superclass's classes and over seeds, 0-1. The diagonal counts an image of another class of the
+    same superclass as right.
+    """
+    membership = _membership(tables)
+    return membership @ mean_confusion(tables, arm) @ (membership > 0).T.astype(float)
+
+
+def _membership(tables: Tables) -> np.ndarray:
+    """Each class's weight in the mean of its superclass: float64[S, C], rows sum to 1."""
+    dataset = tables.summary["dataset"]
+    membership = np.zeros((len(dataset["superclass_names"]), len(dataset["class_names"])))
+    membership[list(dataset["superclass_of"]), np.arange(len(dataset["class_names"]))] = 1
+    return membership / membership.sum(axis=1, keepdims=True)
+
+
 def compared_arms(tables: Tables) -> tuple[str, str | None] | None:
     """The best retested arm of the first group, and the control (None if it is the best itself or not retested)."""
     group = tables.groups[0]
@@ -36,15 +64,20 @@ def compared_arms(tables: Tables) -> tuple[str, str | None] | None:
 
 
 def hardest_classes(tables: Tables, num_classes: int = 10) -> pd.DataFrame:
-    """The best arm's classes of lowest mean recall: class_name, superclass (or None), best, control (recalls, 0-1)."""
+    """The best arm's classes of lowest mean recall: class_name, superclass (or None), num_images, best, control.
+
+    num_images: of a retest's training set, on a long tail alone, else NaN; best, control: recalls, 0-1.
+    """
     arms = compared_arms(tables)
     if arms is None:
-        return pd.DataFrame(columns=["class_name", "superclass", "best", "control"])
+        return pd.DataFrame(columns=["class_name", "superclass", "num_images", "best", "control"])
     best, control = arms
+    counts = class_groups.retest_counts(tables) if class_groups.is_long_tail(tables) else None
     recall = pd.DataFrame(
         {
             "class_name": list(tables.summary["dataset"]["class_names"]),
             "superclass": _superclasses(tables),
+            "num_images": math.nan if counts is None else counts[0],
             "best": mean_recall(tables, best),
             "control": mean_recall(tables, control) if control else math.nan,
         }

@@ -189,7 +189,8 @@ def _difference(first: Run, other: Run, pair: Pair, num_comparisons: int) -> Dif
     why = unpaired_because(first, other, pair)
     step = max(first.tables.score_step, other.tables.score_step)
     interval_of = unpaired_difference if why else paired_difference
-    interval = interval_of(after, before, num_comparisons=num_comparisons, step=step)
+    num_looks = max(first.tables.num_looks, other.tables.num_looks)
+    interval = interval_of(after, before, num_comparisons=num_comparisons, num_looks=num_looks, step=step)
     assert interval is not None
     weights = _of_seeds(first, pair.first, "weights_sha256"), _of_seeds(other, pair.other, "weights_sha256")
     shared = before.index.intersection(after.index)

@@ -68,7 +68,7 @@ def t_interval(
 
 
 def unpaired_difference(
-    treated: pd.Series, control: pd.Series, *, num_comparisons: int = 1, step: float = 0.0
+    treated: pd.Series, control: pd.Series, *, num_comparisons: int = 1, num_looks: int = 1, step: float = 0.0
 ) -> Interval | None:
     """Welch's t-interval of mean(treated) - mean(control), for scores that share no pairs; None if either is empty.
 
@@ -86,14 +86,16 @@ def unpaired_difference(
     if not sizes.all():
         return None
     mean, n = float(samples[0].mean() - samples[1].mean()), int(sizes.min())
+    adjusted = {"num_comparisons": num_comparisons, "num_looks": num_looks}
     if n < 2:
-        return Interval(mean=mean, low=None, high=None, n=n, num_comparisons=num_comparisons)
+        return Interval(mean=mean, low=None, high=None, n=n, **adjusted)
     sds = np.maximum([sample.std(ddof=1) for sample in samples], LEAST_SD_STEPS * step)
     variances = sds**2 / sizes
     variance = variances.sum()
     degrees = variance**2 / (variances**2 / (sizes - 1)).sum() if variance > 0 else sizes.sum() - 2
-    half_width = float(special.stdtrit(degrees, 1 - (1 - LEVEL) / num_comparisons / 2) * math.sqrt(variance))
-    return Interval(mean=mean, low=mean - half_width, high=mean + half_width, n=n, num_comparisons=num_comparisons)
+    quantile = special.stdtrit(degrees, 1 - (1 - LEVEL) / (num_comparisons * num_looks) / 2)
+    half_width = float(quantile * math.sqrt(variance))
+    return Interval(mean=mean, low=mean - half_width, high=mean + half_width, n=n, **adjusted)
 
 
 def half_widths(sd: Any, n: Any, *, num_intervals: int, least_sd: float) -> Any:

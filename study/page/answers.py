@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from study.analysis import results
+from study.analysis.class_groups import group_recalls
 from study.analysis.intervals import LEVEL, test_images_half_width
 from study.analysis.results import Verdict
 from study.analysis.selection import Selection
@@ -119,7 +120,38 @@ def remarks(page: TaskPage, tables: Tables) -> list[str]:
 
 def verdict_remarks(page: TaskPage, tables: Tables) -> list[str]:
     """Remarks on each group's verdict: how its best arm was picked, who else is above the control, who may be best."""
-    return [remark for group in tables.groups for remark in _group_remarks(page, tables, group)]
+    remarks = [remark for group in tables.groups for remark in _group_remarks(page, tables, group)]
+    return [*remarks, *_rare_class_remarks(page, tables)]
+
+
+def _rare_class_remarks(page: TaskPage, tables: Tables) -> list[str]:
+    """On a long tail: on which groups of classes the best arm beside the control gains, and on which it loses."""
+    challenger = results.verdict(tables, tables.groups[0]).challenger
+    found = [each for each in group_recalls(tables) if each.arm == challenger and each.difference is not None]
+    if challenger is None or not found or any(each.difference.low is None for each in found if each.difference):
+        return []
+    name, control = page.arm_phrase(challenger), page.control_phrase(str(tables.groups[0].control))
+    changes: dict[str, list[str]] = {}
+    same = []
+    for each in found:
+        assert each.difference is not None
+        if each.difference.excludes_zero:
+            by = percent(abs(each.difference.mean))
+            points = f"{'less than 0.1' if by == percent(0.0) else by} points" + " of recall" * (not changes)
+            changes.setdefault("gains" if each.difference.mean > 0 else "loses", []).append(
+                f"{points} on the {each.group.name} classes {paired_text(each.difference, each.recall)}"
+            )
+        else:
+            same.append(each.group.name)
+    if not changes:
+        assert found[0].difference is not None
+        return [
+            f"Between {name} and {control}, no difference in recall is measurable on the {listed(same)} classes "
+            f"(paired intervals{adjusted_text(found[0].difference)})."
+        ]
+    changed = " and ".join(f"{verb} {listed(texts)}" for verb, texts in changes.items())
+    rest = f"; on the {listed(same)} classes no difference is measurable" if same else ""
+    return [f"Against {control}, {name} {changed}{rest}."]
 
 
 def _group_remarks(page: TaskPage, tables: Tables, group: Group) -> list[str]:

@@ -25,7 +25,7 @@ from trainables.common.files import write_durably
 
 @dataclass(frozen=True, kw_only=True)
 class PageFigure:
-    """A drawn figure, or the reason why it is absent."""
+    """A drawn figure, or the reason why it is absent; '' if the page need not mention it."""
 
     number: int | None
     name: str
@@ -83,7 +83,8 @@ def draw_figures(declared: Sequence[Figure], tables: Any, words: Mapping[str, st
     drawn: list[PageFigure] = []
     number = 0
     for figure in declared:
-        data = figure.data(tables)
+        applies = figure.applies(tables)
+        data = figure.data(tables) if applies else None
         number += data is not None
         drawn.append(
             PageFigure(
@@ -94,7 +95,7 @@ def draw_figures(declared: Sequence[Figure], tables: Any, words: Mapping[str, st
                 caption=figure.caption.format(**words),
                 alt=figure.alt(data) if data is not None else "",
                 png=figures_base.render(figure, data) if data is not None else None,
-                absent=figure.absent.format(**words),
+                absent=figure.absent.format(**words) if applies else "",
             )
         )
     return drawn
@@ -114,13 +115,12 @@ def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> 
         resume_command=summary.get("resume_command") if summary["state"] != "complete" else None,
         first_table=page.first_table(tables),
         arms_table=page_tables.arms_table(page, tables),
-        class_key=class_tables.key_table(tables) if any(figure.name in OF_CLASSES for figure in drawn) else None,
+        class_key=class_tables.key_table(tables)
+        if any(figure.png and figure.name in OF_CLASSES for figure in drawn)
+        else None,
         not_retested=page_tables.not_retested(tables),
         descriptions=page_tables.descriptions(summary),
-        sections=[
-            {"section": section, "tables": [table for table in section.tables(tables) if table is not None]}
-            for section in page.sections
-        ],
+        sections=_sections(page, tables, drawn),
         winners=page_tables.winner_commands(tables),
         winners_table=page_tables.winners_table(tables),
         budget_warning=page_tables.budget_warning(tables),
@@ -130,6 +130,18 @@ def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> 
         methods=page_methods.methods(page, tables),
         facts=page_methods.facts(tables),
     )
+
+
+def _sections(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> list[dict[str, Any]]:
+    """The task's own sections with their tables, but for those that have nothing to show and nothing to excuse."""
+    found = []
+    for section in page.sections:
+        own = [table for table in section.tables(tables) if table is not None]
+        figures = [figure for figure in drawn if figure.section == section.name]
+        is_filled = bool(own) or any(figure.png for figure in figures)
+        if is_filled or any(figure.absent for figure in figures):
+            found.append({"section": section, "tables": own, "text": section.text if is_filled else ""})
+    return found
 
 
 def render_template(name: str, drawn: Sequence[PageFigure], /, **content: Any) -> str:

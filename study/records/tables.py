@@ -99,6 +99,7 @@ RETESTS = pa.schema(
         _field("trial_id", pa.string()),
         _field("seed", pa.int64()),
         _field("num_train", pa.int64(), "training images, of train and validation joined"),
+        _field("class_counts", pa.list_(pa.int64()), "those of each class", nullable=True),
         *_shares("test_balanced_accuracy", "test_accuracy", "test_macro_f1", "test_worst_class_recall"),
         _field("test_nll", pa.float64(), "nats", nullable=True),
         _field("test_ece", pa.float64(), "0-1, 15 bins", nullable=True),

@@ -9,7 +9,7 @@ from search_spaces import imbalance as space
 from search_spaces.knobs import crop
 from study.core.spec import StudySpec, option
 from study.core.stage import Stage
-from study.tasks.study import Study, budget, one_stage
+from study.tasks.study import Amendment, Study, budget, one_stage
 from trainables.data.splits import Thinned, thinned_counts
 from trainables.data.types import TuningData
 from trainables.tasks.imbalance import IMBALANCE as TASK
@@ -54,6 +54,15 @@ def _thinned(spec: ImbalanceSpec) -> Thinned:
 
 _REMEDIES = tuple(arm.name for arm in space.ARMS)
 _QUICK_REMEDIES = ("none", "copy", "weighted_loss", "class_balanced", "weighted_sampler", "balanced_softmax")
+# On a long tail, what its literature compares. balanced_softmax is the loss of logit adjustment, with its tau.
+_QUICK_LONG_TAIL = (
+    "none",
+    "weighted_sampler",
+    "class_balanced_weighted_sampler",
+    "ldam_drw",
+    "balanced_softmax",
+    "logit_adjustment",
+)
 
 IMBALANCE = Study(
     name="imbalance",
@@ -67,6 +76,7 @@ IMBALANCE = Study(
         "standard": budget(_REMEDIES, 16, 27, 3, 5),
         "full": budget(_REMEDIES, 48, 81, 3, 10),
     },
+    amendments=(Amendment(option="imbalance", value="exponential", presets={"quick": {"arms": _QUICK_LONG_TAIL}}),),
     stages=_stages,
     thinned=_thinned,
     setting=lambda spec: {

@@ -15,7 +15,7 @@ from study.core.run_dir import SPEC, require_place, settings_of
 from study.core.spec import MAX_NAME_LENGTH, REPRODUCE, RunSpec, StudySpec, validated
 from study.core.start_points import starting_from_lr_range
 from study.tasks.registry import find_study
-from study.tasks.study import Study, chosen_arms
+from study.tasks.study import Study, chosen_arms, preset_of
 from trainables.hparams import Numerics, Precision
 
 NEW_RUN: Mapping[str, Any] = {"validation_cut": "by_share"}  # what a run made earlier may have otherwise
@@ -44,7 +44,7 @@ def resolved(study: Study, values: Mapping[str, Any], *, dataset: str, num_gpus:
     spec = validated(study.spec, given)
     given = {name: getattr(spec, name) for name in given}
     budget = spec.budget or ("standard" if num_gpus else "quick")
-    settings = {**study.presets[budget], **given, "budget": budget}
+    settings = {**preset_of(study, budget, spec), **given, "budget": budget}
     if "grace_epochs" not in given:  # the preset's may be longer than the given trials
         settings["grace_epochs"] = min(settings["grace_epochs"], settings["max_epochs"])
     spec = validated(study.spec, settings)

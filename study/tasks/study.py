@@ -35,15 +35,24 @@ def its_own_start(stage: Stage, trial: TrialRecord, book: Book) -> Mapping[str, 
 
 
 @dataclass(frozen=True, kw_only=True)
+class Amendment:
+    """Where the option `option` has this value, presets have other settings: budget -> settings."""
+
+    option: str
+    value: Any
+    presets: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """A task as a study: what python -m study.run NAME runs.
 
     question: what it answers, for --help. arm_names: the values of --arms; aliases: other names for them. models: the
-    values of --model, if the spec has it. presets: the settings of each --budget; defaults(spec, dataset): settings
-    that follow from the data set. stages(spec, data): the experiments, in order, TUNE last. thinned(spec): class
-    counts -> the counts that the training set is thinned to. setting(spec): the task's own options, for the page.
-    alone(stage, trial, book): arms, start and further settings of a study that trains this trial alone, and the
-    trials whose weights it begins with.
+    values of --model, if the spec has it. presets: the settings of each --budget; amendments: where another option
+    changes them; defaults(spec, dataset): settings that follow from the data set. stages(spec, data): the experiments,
+    in order, TUNE last. thinned(spec): class counts -> the counts that the training set is thinned to. setting(spec):
+    the task's own options, for the page. alone(stage, trial, book): arms, start and further settings of a study that
+    trains this trial alone, and the trials whose weights it begins with.
     """
 
     name: str
@@ -54,12 +63,22 @@ class Study:
     stages: Callable[[Any, TuningData], tuple[Stage, ...]]
     default_dataset: str
     embedded_dataset: str = "digits"
+    amendments: tuple[Amendment, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     models: tuple[str, ...] = ()
     defaults: Callable[[Any, str], Mapping[str, Any]] = _no_defaults
     thinned: Callable[[Any], Thinned] = _whole
     setting: Callable[[Any], Mapping[str, Any]] = _no_settings
     alone: Callable[[Stage, TrialRecord, Book], Mapping[str, Any]] = its_own_start
+
+
+def preset_of(study: Study, budget: str, spec: StudySpec) -> dict[str, Any]:
+    """The settings of a budget under the spec's other options."""
+    settings = dict(study.presets[budget])
+    for amendment in study.amendments:
+        if getattr(spec, amendment.option) == amendment.value:
+            settings |= amendment.presets.get(budget, {})
+    return settings
 
 
 def budget(arms: tuple[str, ...], trials: int, epochs: int, grace: int, seeds: int, **own: Any) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_run import write_run
+from fake_run import FAKES, write_run
 
 from study.analysis.tables import load_tables
 from study.page.class_tables import key_table
@@ -14,6 +15,7 @@ from study.page.figures import classes as figures_classes
 from study.page.figures import labels
 from study.page.figures.base import png
 from study.page.figures.labels import class_labels, is_drawable, plain
+from study.page.render import draw_figures, render_page
 from study.page.tasks.registry import find_page, write_page_of
 
 TOMATOES = (
@@ -92,15 +94,27 @@ def test_fonts_of_the_machine_are_asked_for_what_matplotlibs_own_lacks(monkeypat
 
 
 def test_more_than_twenty_classes_are_by_index_and_the_page_has_the_key(tmp_path: Path) -> None:
-    tables = load_tables(write_run(tmp_path / "run", task="cifar100"))
+    fake = replace(FAKES["cifar100"], superclass_names=None, superclass_of=None)
+    run_dir = write_run(tmp_path / "run", task="cifar100", fake=fake, arms=("plain", "both"), control="plain")
+    tables = load_tables(run_dir)
     assert class_labels(tables.summary["dataset"]["class_names"], 16) is None
     key = key_table(tables)
     assert key is not None
     assert key.columns == ("Index", "Class") * 4
     assert len(key.rows) == 25
     assert key.rows[1] == ("1", "01", "26", "26", "51", "51", "76", "76")
-    html = write_page_of(tmp_path / "run").read_text()
+    html = write_page_of(run_dir).read_text()
     assert "The classes by their index in the figures above." in html
+
+
+def test_where_classes_are_shown_by_superclass_the_page_has_no_key(tmp_path: Path) -> None:
+    tables = load_tables(write_run(tmp_path / "run", task="cifar100", arms=("plain", "both"), control="plain"))
+    page = find_page("cifar100")
+    figures = [figure for figure in page.figures if figure.section in {"results", "classes"}]
+    html = render_page(page, tables, draw_figures(figures, tables, page.words(tables)))
+    assert "Figure 4. Confusion of superclasses" in html
+    assert "by their index" not in html
+    assert "Test recall of each class" not in html
 
 
 def test_few_classes_with_plain_names_need_no_key(tmp_path: Path) -> None:

@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_run import CLASS_NAMES, FAKES, FOURTEEN_ARMS, SIX_ARMS, write_run
+from fake_run import CLASS_NAMES, FAKES, FOURTEEN_ARMS, LONG_TAIL_ARMS, LONG_TAILS, SIX_ARMS, SUPERCLASSES, write_run
 
 from study.analysis import results
 from study.analysis.tables import Tables, load_tables
 from study.page.figures import base as figures_base
+from study.page.figures import class_groups as figures_groups
 from study.page.figures import classes as figures_classes
 from study.page.figures import losses as figures_losses
 from study.page.figures import puzzles as figures_puzzles
 from study.page.figures import scores as figures_scores
 from study.page.figures import slices as figures_slices
+from study.page.figures import superclasses as figures_superclasses
 from study.page.figures import tau as figures_tau
 from study.page.figures import transfer as figures_transfer
 from study.page.figures import tuning as figures_tuning
@@ -29,10 +31,11 @@ BY_NAME = {figure.name: figure for figure in EVERY_FIGURE}
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tables]:
-    """A fake run of each task; that of imbalance has a failed trial."""
+    """A fake run of each task, that of imbalance with a failed trial, and one of each long tail."""
     folder = tmp_path_factory.mktemp("runs")
     failed = {"imbalance": ["focal-0002"]}
-    return {task: load_tables(write_run(folder / task, task=task, failed=failed.get(task, ()))) for task in FAKES}
+    fakes = {task: load_tables(write_run(folder / task, task=task, failed=failed.get(task, ()))) for task in FAKES}
+    return fakes | {name: load_tables(write_run(folder / name, fake=fake)) for name, fake in LONG_TAILS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +48,34 @@ def test_names_are_unique_and_captions_are_sentences() -> None:
     assert all(figure.caption.endswith(".") and not figure.title.endswith(".") for figure in EVERY_FIGURE)
 
 
-OF_TASKS = [(task, figure.name) for task in FAKES for figure in PAGES[task].figures]
+# What fits few classes of one size, and what fits many of many sizes.
+FEW_CLASSES = {"recall", "confusion"}
+OF_GROUPS = {"class_groups", "recall_by_count"}
+OF_SUPERCLASSES = {"superclass_recall", "superclass_confusion"}
+INAPPLICABLE = {
+    "baseline": OF_GROUPS | OF_SUPERCLASSES,
+    "imbalance": {"recall_by_count"} | OF_SUPERCLASSES,
+    "cifar100": FEW_CLASSES | OF_GROUPS,
+    "jigsaw": set(),
+    "hundred": FEW_CLASSES,
+    "ten": {"recall_by_count"} | OF_SUPERCLASSES,
+}
+OF_RUNS = [
+    (run, figure.name)
+    for run in (*FAKES, *LONG_TAILS)
+    for figure in PAGES["imbalance" if run in LONG_TAILS else run].figures
+    if figure.name not in INAPPLICABLE[run]
+]
 
 
-@pytest.mark.parametrize(("task", "name"), OF_TASKS)
-def test_every_figure_has_data_and_a_description_for_each_of_its_tasks(
+@pytest.mark.parametrize("run", INAPPLICABLE)
+def test_figures_of_classes_apply_by_number_and_sizes_of_the_classes(runs: dict[str, Tables], run: str) -> None:
+    page = PAGES["imbalance" if run in LONG_TAILS else run]
+    assert {figure.name for figure in page.figures if not figure.applies(runs[run])} == INAPPLICABLE[run]
+
+
+@pytest.mark.parametrize(("task", "name"), OF_RUNS)
+def test_every_figure_has_data_and_a_description_for_each_of_its_runs(
     runs: dict[str, Tables], task: str, name: str
 ) -> None:
     data = BY_NAME[name].data(runs[task])
@@ -59,8 +85,9 @@ def test_every_figure_has_data_and_a_description_for_each_of_its_tasks(
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_every_figure_is_a_png(runs: dict[str, Tables], name: str) -> None:
-    """Of the one of its tasks that has the fewest arms: to lay out their panels and labels is what takes long."""
-    task = min((task for task, figure in OF_TASKS if figure == name), key=lambda task: len(FAKES[task].arms))
+    """Of the one of its runs that has the fewest arms: to lay out their panels and labels is what takes long."""
+    fakes = FAKES | LONG_TAILS
+    task = min((task for task, figure in OF_RUNS if figure == name), key=lambda task: len(fakes[task].arms))
     png = figures_base.render(BY_NAME[name], BY_NAME[name].data(runs[task]))
     assert png.startswith(b"\x89PNG")
 
@@ -75,10 +102,11 @@ def test_every_figure_says_none_for_empty_tables_and_why_in_words(tmp_path: Path
 
 
 def test_pages_show_the_figures_of_their_task_alone(runs: dict[str, Tables]) -> None:
+    of_classes = {"confusion"} | OF_GROUPS | OF_SUPERCLASSES
     own = {
-        "imbalance": {"tau", "confusion"},
-        "baseline": {"confusion"},
-        "cifar100": {"losses", "accuracies", "confusion"},
+        "imbalance": {"tau", *of_classes},
+        "baseline": of_classes,
+        "cifar100": {"losses", "accuracies", *of_classes},
         "jigsaw": {"transfer", "classifier_curves", "puzzles", "sinkhorn", "pretext_curves"},
     }
     shared = set.intersection(*({figure.name for figure in page.figures} for page in PAGES.values()))
@@ -347,3 +375,54 @@ def test_sinkhorn_shows_the_first_solved_and_the_first_unsolved_puzzle(runs: dic
     assert data is not None
     assert [puzzle.number for puzzle in data] == [0, 2]  # every third puzzle of the fake is wrong
     assert [len(puzzle.wrong_places) for puzzle in data] == [0, 2]
+
+
+# --- long tails and superclasses
+
+
+def test_the_dots_of_groups_say_what_each_group_holds(runs: dict[str, Tables]) -> None:
+    data = figures_groups.groups_data(runs["hundred"])
+    assert data is not None
+    assert data.control == "none"
+    # The published groups of CIFAR-100 at a ratio of 100: 35, 35 and 30 classes.
+    assert data.groups == {
+        "many-shot": "35 classes of\n102 to 500 images",
+        "medium-shot": "35 classes of\n20 to 98 images",
+        "few-shot": "30 classes of\n5 to 19 images",
+    }
+    assert len(data.recalls) == 3 * len(LONG_TAIL_ARMS)
+    retests = runs["hundred"].retests
+    few = np.mean([row[70:] for row in retests.loc[retests["arm"] == "none", "per_class_recall"]])
+    (drawn,) = data.recalls[(data.recalls["arm"] == "none") & (data.recalls["group"] == "few-shot")].itertuples()
+    assert drawn.mean == pytest.approx(100 * few)
+    assert drawn.low < drawn.mean < drawn.high
+
+
+def test_recall_over_training_images_has_a_point_a_class_and_a_line_of_tenths(runs: dict[str, Tables]) -> None:
+    data = figures_groups.by_count_data(runs["hundred"])
+    assert data is not None
+    assert list(data.points["count"][[0, 35, 99]]) == [500, 98, 5]
+    retests = runs["hundred"].retests
+    rows = np.array(retests.loc[retests["arm"] == "ldam_drw", "per_class_recall"].tolist())
+    assert data.points["ldam_drw"][3] == pytest.approx(100 * rows[:, 3].mean())
+    assert len(data.lines) == 10
+    # The ten most frequent classes are the first bin: no two of them are of one size.
+    assert data.lines["ldam_drw"].iloc[0] == pytest.approx(100 * rows[:, :10].mean())
+    # 500 / 100^(j / 99), rounded down, of j = 0 to 9: their geometric mean is near that of the first and the last.
+    assert data.lines["count"].iloc[0] == pytest.approx(np.sqrt(500 * 328), rel=0.01)
+    # Between 102 and 98, and between 20 and 19.
+    assert data.bounds == pytest.approx([99.98, 19.49], abs=0.01)
+
+
+def test_superclasses_are_columns_and_rows_with_their_names(runs: dict[str, Tables]) -> None:
+    recall = figures_superclasses.recalls_data(runs["hundred"])
+    confusions = figures_superclasses.confusions_data(runs["hundred"])
+    assert recall is not None
+    assert confusions is not None
+    assert recall.shape == (6, 20)
+    assert recall.columns[1] == confusions.names[1] == "fish"
+    assert len(set(recall.columns)) == 20
+    assert all(len(label) <= 24 for label in recall.columns)
+    assert {name for name in SUPERCLASSES if len(name) <= 24} <= set(recall.columns)
+    assert next(iter(confusions.matrices)) == "none"
+    assert all(matrix.sum(axis=1) == pytest.approx(100) for matrix in confusions.matrices.values())

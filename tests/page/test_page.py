@@ -70,7 +70,8 @@ def parsed(html: str) -> Rows:
 
 
 def written_figures(run_dir: Path) -> set[str]:
-    return {f"{figure.name}.png" for figure in find_page(load_tables(run_dir).task).figures}
+    tables = load_tables(run_dir)
+    return {f"{figure.name}.png" for figure in find_page(tables.task).figures if figure.applies(tables)}
 
 
 def without_images(html: str) -> str:

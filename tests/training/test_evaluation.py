@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from learner_cases import few_digits, learner_of
+from learner_cases import few_digits, learner_of, setup_of, start_hparams
 
 from trainables.data.types import TestData
+from trainables.tasks.imbalance import IMBALANCE
 from trainables.training.evaluation import (
     TAUS,
     follow_classifier,
@@ -15,6 +16,7 @@ from trainables.training.evaluation import (
     sweep_on_test,
     top_five_and_superclass,
 )
+from trainables.training.retest import train_and_test
 
 
 def data_of(class_counts, superclass_of=None):
@@ -88,3 +90,14 @@ def test_a_retest_is_followed_on_training_images_as_they_are_and_on_test_images(
     log_sum = np.log(np.exp(2) + 9)
     assert followed["test_loss"] == pytest.approx(log_sum - 2 * 20 / 50)
     assert followed["train_eval_loss"] == pytest.approx(log_sum - 2 * 4 / 100)
+
+
+def test_a_retest_records_the_training_images_of_each_class(tmp_path):
+    """Of 16 × 16 pixels and for one epoch. The arm copies rare images, and copies do not count."""
+    data = few_digits()
+    test = TestData(images=data.images[:50], labels=data.labels[:50])
+    row, _ = train_and_test(
+        IMBALANCE, data, test, hparams=start_hparams("copy"), setup=setup_of(num_epochs=1), checkpoint_dir=tmp_path
+    )
+    assert row["class_counts"] == [4] * 5 + [16] * 5
+    assert row["num_train"] == 100

@@ -13,7 +13,7 @@ from study.core.spec import group_names, option_name, options_of
 from study.records import tables as records
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import resolved
-from study.tasks.study import chosen_arms
+from study.tasks.study import chosen_arms, preset_of
 from trainables.data.augmentation import AUGMENTATIONS
 from trainables.data.sources import SOURCES
 from trainables.hparams import (
@@ -169,6 +169,12 @@ def test_the_catalog_s_presets_are_of_its_arms_and_valid(task):
     for budget, preset in study.presets.items():
         assert chosen_arms(study, preset["arms"]) == preset["arms"]
         study.spec(name="it", budget=budget, **preset)
+    for amendment in study.amendments:
+        spec = study.spec(**{amendment.option: amendment.value})
+        for budget in amendment.presets:
+            preset = preset_of(study, budget, spec)
+            assert preset != study.presets[budget]
+            assert chosen_arms(study, preset["arms"]) == preset["arms"]
     assert SOURCES[study.default_dataset]
     assert SOURCES[study.embedded_dataset].lies_under(Path("no-such-folder"))
 

@@ -132,10 +132,20 @@ def test_confused_pairs_leave_the_diagonal_out_and_give_shares_of_the_true_class
     assert list(pairs["is_same_superclass"]) == [True, False, True, False]
 
 
+def test_superclasses_weigh_their_classes_alike(three_classes: Tables) -> None:
+    # "ab" holds a and b: (.9 + .6) / 2.
+    assert classes.superclass_recall(three_classes, "good") == pytest.approx([0.75, 0.8])
+    # Of a's images all, of b's nine tenths are taken for a or b; of c's two tenths.
+    assert classes.superclass_confusion(three_classes, "good").ravel() == pytest.approx([0.95, 0.05, 0.2, 0.8])
+    assert classes.has_superclasses(three_classes)
+
+
 def test_classes_without_superclasses_have_none(tmp_path: Path) -> None:
     tables = load_tables(write_run(tmp_path / "run", task="baseline"))
     assert set(classes.hardest_classes(tables, num_classes=10)["class_name"]) == set(CLASS_NAMES)
+    assert not classes.has_superclasses(tables)
     assert classes.hardest_classes(tables)["superclass"].isna().all()
+    assert classes.hardest_classes(tables)["num_images"].isna().all()
     assert classes.confused_pairs(tables)["is_same_superclass"].isna().all()
 
 

@@ -28,6 +28,7 @@ def retested(seed):
         "trial_id": "none-0000",
         "seed": seed,
         "num_train": 300,
+        "class_counts": [200, 100],
         "test_balanced_accuracy": 0.5,
         "test_accuracy": 0.625,
         "test_macro_f1": 0.5,
@@ -153,6 +154,7 @@ def test_retests_are_in_the_order_of_arms_and_seeds(tmp_path, book):
     rows = rows_of(tmp_path, "retests")
     assert [(row["arm"], row["seed"]) for row in rows] == [("none", 1000), ("none", 1001)]
     assert rows[0]["confusion_matrix"] == [[1, 3], [1, 3]]
+    assert rows[0]["class_counts"] == [200, 100]
 
 
 def test_an_empty_book_gives_four_empty_tables(tmp_path):

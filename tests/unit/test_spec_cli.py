@@ -60,6 +60,28 @@ def test_the_budget_is_quick_without_a_gpu_and_standard_with_one():
     assert budget_of(spec_of("", num_gpus=1)) == ("standard", len(SPACE.arms), 16, 27, 3, 5)
 
 
+def test_quick_compares_on_a_long_tail_what_the_literature_does():
+    tail = (
+        "none",
+        "weighted_sampler",
+        "class_balanced_weighted_sampler",
+        "ldam_drw",
+        "balanced_softmax",
+        "logit_adjustment",
+    )
+    spec = spec_of("--imbalance exponential")
+    assert spec.arms == tail
+    assert budget_of(spec) == ("quick", 6, 6, 9, 3, 3)
+    assert spec_of("--imbalance step").arms == QUICK_ARMS
+    assert spec_of("--imbalance exponential --arms none,copy").arms == ("none", "copy")
+    assert spec_of("--imbalance exponential --budget standard").arms == tuple(SPACE.arms)
+
+
+def test_help_says_what_changes_a_preset():
+    _, text, _ = run_here("study.run", "imbalance", "--help")
+    assert "  quick with --imbalance exponential:\n    --arms none,weighted_sampler," in text
+
+
 def test_a_preset_that_is_asked_for_is_taken_whatever_the_machine():
     assert budget_of(spec_of("--budget full")) == ("full", len(SPACE.arms), 48, 81, 3, 10)
     assert budget_of(spec_of("--budget quick", num_gpus=1)) == ("quick", 6, 6, 9, 3, 3)

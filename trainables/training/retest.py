@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from trainables.data.splits import index_sha256
@@ -52,11 +53,13 @@ def train_and_test(
         )
         state = {"learner": learner.state_dict(), "result": json.dumps(epochs)}
         write_checkpoint(checkpoint_dir, state, epoch=summary.epoch)
+    train_indices = learner.batches.train_indices.numpy()  # fewer than data.train_indices with a share of the labels
     result = {
         "seed": setup.seed,
-        "num_train": len(learner.batches.train_indices),  # fewer than data.num_train with a share of the labels
+        "num_train": len(train_indices),
+        "class_counts": np.bincount(data.labels[train_indices], minlength=data.num_classes).tolist(),
         **task.test(learner, data, test),
-        "train_indices_sha256": index_sha256(learner.batches.train_indices.numpy()),
+        "train_indices_sha256": index_sha256(train_indices),
         "weights_sha256": learner.weights_sha256(),
         "train_seconds": sum(epoch["train_seconds"] for epoch in epochs),
     }

@@ -56,6 +56,7 @@ class Figure:
     """A plot. data: the numbers, or None if the tables hold none for it; draw(those) computes nothing.
 
     title, caption and absent may contain names from TaskPage.words, such as {score}. section: its place on the page.
+    applies: whether a reader of such a run would look for it; the page does not mention one that does not apply.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Figure:
     absent: str  # the reason that is shown if data gives None
     data: Callable[[Any], Any]  # takes the Tables of a study, or a Reproduction
     draw: Callable[[Any], Canvas]
+    applies: Callable[[Any], bool] = lambda tables: True
 
 
 def png(draw: Callable[[Any], Canvas], data: Any) -> bytes:

@@ -66,11 +66,16 @@ class Confusions:
     class_names: tuple[str, ...]
 
 
-def confusions_data(tables: Tables) -> Confusions | None:
+def control_and_best(tables: Tables) -> list[str]:
+    """The retested control of the first group of arms, and the best of its other arms."""
     group = tables.groups[0]
     order = results.ranked(tables, group)
     controls = [arm for arm in order if arm == group.control]
-    arms = [*controls, *[arm for arm in order if arm not in controls][:1]]
+    return [*controls, *[arm for arm in order if arm not in controls][:1]]
+
+
+def confusions_data(tables: Tables) -> Confusions | None:
+    arms = control_and_best(tables)
     if not arms:
         return None
     matrices = {arm: 100 * classes.mean_confusion(tables, arm) for arm in arms}

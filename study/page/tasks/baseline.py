@@ -6,7 +6,8 @@ from study.analysis.optimizers import models_by_optimizer
 from study.analysis.tables import Tables, row_tuples
 from study.core.text import NOTHING
 from study.page.answers import group_headline, verdict_remarks
-from study.page.figures.catalogue import CONFUSION, RESULTS, TUNING, recall
+from study.page.class_sections import CLASS_SECTIONS
+from study.page.figures.catalogue import RESULTS, TUNING, of_classes
 from study.page.table import Table
 from study.page.task import Section, TaskPage
 from study.page.text import percent
@@ -50,8 +51,8 @@ PAGE = TaskPage(
     title="Baseline: which model and optimiser, and how good?",
     headline=group_headline,
     remarks=verdict_remarks,
-    figures=(*RESULTS, recall("training images"), CONFUSION, *TUNING),
-    sections=(OPTIMIZERS,),
+    figures=(*RESULTS, *of_classes("training images"), *TUNING),
+    sections=(*CLASS_SECTIONS, OPTIMIZERS),
     challenger="other model",
     retest="training and validation images joined, the seed choosing initialisation and order",
     shared="same training images, same seed of initialisation and order",

@@ -8,8 +8,8 @@ from study.analysis.tables import Tables
 from study.core.stage import TUNE
 from study.core.text import listed, plural
 from study.page.answers import group_headline, verdict_remarks
-from study.page.class_tables import confused_table, hardest_table
-from study.page.figures.catalogue import ACCURACIES, CONFUSION, LOSSES, RESULTS, TUNING, recall
+from study.page.class_sections import CLASS_SECTIONS
+from study.page.figures.catalogue import ACCURACIES, LOSSES, RESULTS, TUNING, of_classes
 from study.page.task import Section, Summary, TaskPage, on_dataset
 from study.page.text import percent
 from study.page.words import dataset_title
@@ -61,15 +61,15 @@ GENERALISATION = Section(
     title="Memorising or generalising",
     text="A recipe memorises where its training loss goes to zero while its test loss rises; it generalises where both "
     "fall together.",
-    tables=lambda tables: [hardest_table(tables), confused_table(tables)],
+    tables=lambda tables: [],
 )
 
 PAGE = TaskPage(
     title="From memorising to generalising: which recipe helps?",
     headline=group_headline,
     remarks=_remarks,
-    figures=(*RESULTS, recall("training images"), CONFUSION, LOSSES, ACCURACIES, *TUNING),
-    sections=(GENERALISATION,),
+    figures=(*RESULTS, *of_classes("training images"), LOSSES, ACCURACIES, *TUNING),
+    sections=(*CLASS_SECTIONS, GENERALISATION),
     challenger="other recipe",
     condition=_on_dataset_with_model,
     arm_phrase=_quoted,  # "both" is an arm

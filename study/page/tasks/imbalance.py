@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from study.analysis.tables import Tables
 from study.analysis.tau import tau_sweeps
-from study.core.text import listed, word
+from study.core.text import listed, plural, word
 from study.page.answers import group_headline, verdict_remarks
-from study.page.figures.catalogue import CONFUSION, RESULTS, TAU, TUNING, recall
+from study.page.class_sections import CLASS_SECTIONS
+from study.page.figures.catalogue import RESULTS, TAU, TUNING, of_classes
 from study.page.table import Table
 from study.page.task import Section, Summary, TaskPage
 from study.page.text import distance_text, interval_cell, paired_cell, paired_text, points, score_text
@@ -36,12 +39,25 @@ def _thinned_classes(summary: Summary) -> list[str]:
         return []
     rarest_last = names if setting["classes"] == "last" else names[::-1]
     if setting["kind"] != "step":
-        return [f"The rarest class is {rarest_last[-1]}, the most frequent {rarest_last[0]}."]
+        return [_extremes(names, [int(count) for count in summary["dataset"]["class_counts"]])]
     thinned = [name for name in names if name in rarest_last[-num_thinned:]]
     if num_thinned > MOST_NAMED:
         return [f"The {num_thinned:,} classes cut to 1/{ratio:g} are, in their order, {thinned[0]} to {thinned[-1]}."]
     classes = "class" if num_thinned == 1 else "classes"
     return [f"The {classes} cut to 1/{ratio:g} {'is' if num_thinned == 1 else 'are'} {listed(thinned)}."]
+
+
+def _extremes(names: Sequence[str], counts: Sequence[int]) -> str:
+    """By the counts: the rarest class need not be the last one, where the data set's own classes differ in size."""
+
+    def those(rank: str, count: int) -> str:
+        found = [name for name, its in zip(names, counts, strict=True) if its == count]
+        noun, verb = ("class", "is") if len(found) == 1 else ("classes", "are")
+        return (
+            f"he {rank} {noun} ({plural(count, 'training image')}{' each' * (len(found) > 1)}) {verb} {listed(found)}"
+        )
+
+    return f"T{those('rarest', min(counts))}, t{those('most frequent', max(counts))}."
 
 
 def _remarks(page: TaskPage, tables: Tables) -> list[str]:
@@ -96,8 +112,8 @@ PAGE = TaskPage(
     title="Class imbalance: which remedy helps?",
     headline=group_headline,
     remarks=_remarks,
-    figures=(*RESULTS, recall(_COUNTED), CONFUSION, TAU, *TUNING),
-    sections=(TAU_SECTION,),
+    figures=(*RESULTS, *of_classes(_COUNTED), TAU, *TUNING),
+    sections=(*CLASS_SECTIONS, TAU_SECTION),
     challenger="remedy",
     counted=_COUNTED,
     condition=_on_thinned_dataset,
