@@ -166,6 +166,7 @@ def group_recalls(tables: Tables) -> list[GroupRecall]:
                 seeds,
                 recalls[str(control)][position],
                 num_comparisons=num_comparisons,
+                num_looks=tables.num_looks,
                 step=tables.score_step * num_classes / len(group.classes),  # one image weighs more among fewer classes
             )
             if arm in compared
