@@ -102,7 +102,7 @@ def test_groups_are_of_the_retests_counts_not_of_tunings() -> None:
 @pytest.mark.parametrize(
     ("tuning", "val", "num_train", "counts"),
     [
-        ([90, 19], [10, 2], 121, [100, 21]),  # joined
+        ([90, 10], [10, 10], 120, [100, 20]),  # joined; scaled they would be 108 and 12
         ([4500, 450], [500, 500], 5500, [5000, 500]),  # joined and thinned anew
         ([4500, 450], None, 5500, [5000, 500]),  # of a run that recorded no validation counts
     ],
