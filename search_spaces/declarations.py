@@ -49,7 +49,7 @@ class Knob(ABC):
 
     @property
     def axis(self) -> dict[str, Any]:
-        """The knob's axis in figures, as JSON: its scale and, for numbers, low and high."""
+        """The knob's axis in figures, as JSON: its scale and, for numbers, low and high, and its choices if any."""
         return axis_of(self.distribution)
 
     @abstractmethod
@@ -107,7 +107,9 @@ class Choice(Knob):
     @property
     def axis(self) -> dict[str, Any]:
         axis = axis_of(self.distribution)
-        return {**axis, "scale": self.scale} if self.scale else axis
+        if "low" not in axis:
+            return axis
+        return {**axis, "scale": self.scale or axis["scale"], "choices": sorted(self.choices)}
 
     def _ask(self, trial: Trial) -> Any:
         return trial.suggest_categorical(self.name, self.choices)

@@ -97,7 +97,7 @@ class SearchSpace:
     def axes(self, arm: Arm) -> dict[str, dict[str, Any]]:
         """The axis of each knob that may vary in the arm, as JSON; see Knob.axis.
 
-        If a knob's range depends on a choice, low and high span all its ranges.
+        If a knob's range depends on a choice, low and high span all its ranges, and choices are those of all.
         """
         axes: dict[str, dict[str, Any]] = {}
         for trial in self.branches(arm):
@@ -165,7 +165,10 @@ class SearchSpace:
 def _spanning(axis: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     if "low" not in axis:
         return axis
-    return {**axis, "low": min(axis["low"], other["low"]), "high": max(axis["high"], other["high"])}
+    ends = {"low": min(axis["low"], other["low"]), "high": max(axis["high"], other["high"])}
+    if "choices" not in axis or "choices" not in other:
+        return {"scale": axis["scale"], **ends}
+    return {**axis, **ends, "choices": sorted({*axis["choices"], *other["choices"]})}
 
 
 def _is_choice(distribution: optuna.distributions.BaseDistribution) -> bool:

@@ -161,6 +161,41 @@ def generalisation_gaps(tables: Tables) -> pd.Series:
     return gaps.rename("generalisation_gap")
 
 
+@dataclass(frozen=True, kw_only=True)
+class OtherCrown:
+    """The arm that another metric would have crowned, and the best arm; scores are of that metric, 0-1.
+
+    difference: crowned - best, paired, adjusted for the comparisons of one arm with all others.
+    """
+
+    crowned: str
+    best: str
+    crowned_score: Interval
+    best_score: Interval
+    difference: Interval | None
+
+
+@once
+def crowned_by(tables: Tables, group: Group, metric: str) -> OtherCrown | None:
+    """The arm with the highest mean of another metric of the retests, if it is not the best arm by the score."""
+    order, retests = ranked(tables, group), tables.main_retests
+    if metric == tables.score or not order or retests[metric].isna().any():
+        return None
+    scores = {arm: seed_scores(retests, arm, metric) for arm in order}
+    best, crowned = order[0], max(order, key=lambda arm: scores[arm].mean())  # of equal means, the best arm's
+    if scores[crowned].mean() <= scores[best].mean():
+        return None
+    return OtherCrown(
+        crowned=crowned,
+        best=best,
+        crowned_score=t_interval(scores[crowned]),
+        best_score=t_interval(scores[best]),
+        difference=paired_difference(
+            scores[crowned], scores[best], num_comparisons=len(order) - 1, step=tables.score_step
+        ),
+    )
+
+
 @once
 def verdict(tables: Tables, group: Group) -> Verdict:
     """Judge a group's retests: the best arm, its difference to the control, and the arms that may be the best."""

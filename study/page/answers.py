@@ -13,6 +13,7 @@ from study.analysis.selection import Selection
 from study.analysis.tables import Tables, knob
 from study.core.stage import Group
 from study.core.text import listed
+from study.page.cautions import cautions
 from study.page.task import TaskPage
 from study.page.text import adjusted_text, distance_text, level_text, paired_text, percent, score_text
 from study.page.words import metric_name, optimizer_name, origin_text
@@ -115,7 +116,7 @@ def _headline_without_retests(page: TaskPage, tables: Tables) -> str:
 
 def remarks(page: TaskPage, tables: Tables) -> list[str]:
     """The remarks that qualify the headline."""
-    return [] if tables.main_retests.empty else page.remarks(page, tables)
+    return [] if tables.main_retests.empty else [*page.remarks(page, tables), *cautions(page, tables)]
 
 
 def verdict_remarks(page: TaskPage, tables: Tables) -> list[str]:

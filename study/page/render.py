@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from study.analysis.tables import Tables, load_tables
-from study.page import answers, class_tables
+from study.page import answers, cautions, class_tables
 from study.page import methods as page_methods
 from study.page import tables as page_tables
 from study.page.figures import base as figures_base
@@ -123,6 +123,8 @@ def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> 
         sections=_sections(page, tables, drawn),
         winners=page_tables.winner_commands(tables),
         winners_table=page_tables.winners_table(tables),
+        edges_table=cautions.edges_table(tables),
+        edges_unknown=cautions.edges_unknown(tables),
         budget_warning=page_tables.budget_warning(tables),
         budget_sentences=page_tables.budget_sentences(tables),
         budget_table=page_tables.budget_table(tables),

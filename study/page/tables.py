@@ -11,6 +11,7 @@ from study.analysis.budgets import MAX_IMAGE_SPREAD, arm_budgets, image_spread, 
 from study.analysis.tables import Tables
 from study.core.stage import TUNE
 from study.core.text import NOTHING, duration, listed, plural
+from study.page.cautions import edge_ends
 from study.page.table import Table
 from study.page.task import TaskPage
 from study.page.text import config_value, difference_cell, is_missing, mean_cell, percent, points
@@ -140,12 +141,16 @@ def winners_table(tables: Tables) -> Table | None:
     names = list(dict.fromkeys(name for arm in arms for name in found[arm]["config"]))
     # A hyperparameter that is null for all winners would be an empty column.
     names = [name for name in names if any(found[arm]["config"].get(name) is not None for arm in arms)]
+    ends = edge_ends(tables)
     rows = tuple(
         (
             arm,
             str(found[arm]["trial_id"]),
             percent(found[arm]["objective"]),
-            *(config_value(found[arm]["config"].get(name)) for name in names),
+            *(
+                config_value(found[arm]["config"].get(name)) + (f" ({ends[arm, name]})" if (arm, name) in ends else "")
+                for name in names
+            ),
         )
         for arm in arms
     )

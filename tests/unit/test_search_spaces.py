@@ -159,8 +159,10 @@ def test_an_axis_spans_all_ranges_of_its_knob_and_knobs_of_every_branch_have_one
 
 
 def test_choices_that_are_numbers_have_ends_and_the_scale_that_is_declared():
-    assert Choice("size", (16, 64, 32)).axis == {"scale": "linear", "low": 16, "high": 64}
-    assert Choice("beta", (0.9, 0.99), scale="logit").axis == {"scale": "logit", "low": 0.9, "high": 0.99}
+    assert Choice("size", (16, 64, 32)).axis == {"scale": "linear", "low": 16, "high": 64, "choices": [16, 32, 64]}
+    assert Choice("beta", (0.9, 0.99), scale="logit").axis == {
+        "scale": "logit", "low": 0.9, "high": 0.99, "choices": [0.9, 0.99],
+    }  # fmt: skip
     assert Choice("flag", (False, True)).axis == Choice("name", ("a", "b")).axis == {"scale": "category"}
 
 
@@ -186,7 +188,7 @@ def test_the_axes_of_the_baseline_hold_the_ranges_of_all_optimizers():
     assert axes["momentum"] == {"scale": "linear", "low": 0.0, "high": 0.97}
     assert {"cutout_length", "randaugment_num_ops", "warmup"} <= set(axes)
     beta = IMBALANCE_SPACE.axes(IMBALANCE_SPACE.arms["class_balanced"])["class_weight_beta"]
-    assert beta == {"scale": "logit", "low": 0.99, "high": 0.99999}
+    assert beta == {"scale": "logit", "low": 0.99, "high": 0.99999, "choices": [0.99, 0.999, 0.9999, 0.99999]}
 
 
 # --- every space
