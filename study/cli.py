@@ -29,13 +29,14 @@ class Verb:
     """A command that takes a task and a study's settings.
 
     scopes: the scopes (see Option) of the spec's fields that are its options. options: its own options, (type, help) by
-    name. epilog(study): the end of its --help.
+    name. epilog(study): the end of its --help. also: what else it takes in a task's place, a line for its --help.
     """
 
     name: str
     scopes: frozenset[str]
     options: Mapping[str, tuple[type, str]]
     epilog: Callable[[Study], str]
+    also: str = ""
 
 
 # What is wrong with a path, and not with the program, wherever it is first touched.
@@ -92,6 +93,8 @@ def parse_verb(verb: Verb, argv: Sequence[str]) -> tuple[Study, dict[str, Any], 
         print(f"usage: python -m {verb.name} TASK [options]\n\ntasks:")
         for name, study in STUDIES.items():
             print(f"  {name:12} {study.question}")
+        if verb.also:
+            print(f"  {verb.also}")
         print(f"\npython -m {verb.name} TASK --help shows a task's options.")
         sys.exit(0)
     if argv[0].startswith("-"):
@@ -163,13 +166,17 @@ def _parser(verb: Verb, study: Study) -> Parser:
         metavar="FILE",
         help="TOML or a run's spec.json with any of these settings; options override it",
     )
-    if verb.options:
-        group = parser.add_argument_group(verb.name.removeprefix("study."))
-        for name, (kind, text) in verb.options.items():
-            option = option_name(name)
-            group.add_argument(option, dest=name, help=text, metavar=_metavar(kind), type=_reader(kind))
+    add_own_options(parser, verb.name, verb.options)
     add_options(parser, study.spec, scopes=verb.scopes, notes=lambda name: _notes(study, name))
     return parser
+
+
+def add_own_options(parser: Parser, verb: str, options: Mapping[str, tuple[type, str]]) -> None:
+    """Add a verb's own options, in a group of its name."""
+    if options:
+        group = parser.add_argument_group(verb.removeprefix("study."))
+        for name, (kind, text) in options.items():
+            group.add_argument(option_name(name), dest=name, help=text, metavar=_metavar(kind), type=_reader(kind))
 
 
 def add_options(

@@ -15,7 +15,7 @@ from search_spaces.space import SearchSpace
 from study.core.commands import command_line
 from study.core.errors import StudyError, nearest
 from study.core.run_dir import first_made, numbered
-from study.core.spec import StudySpec, option_name, validated
+from study.core.spec import RunSpec, StudySpec, option_name, validated
 from study.core.stage import Stage
 from study.core.start_points import rate_text, start_knob
 from study.page.figures.base import png
@@ -36,10 +36,10 @@ def run_range_test(study: Study, values: Mapping[str, Any], own: Mapping[str, An
 
     values: the study's settings; own: the settings of the test, arm and the fields of LrRangeSettings.
     """
-    settings = _settings({name: value for name, value in own.items() if name != "arm"})
+    settings = range_settings({name: value for name, value in own.items() if name != "arm"})
     values = {name: value for name, value in values.items() if name != "start_from_lr_range"}
     asked = {name: value for name, value in values.items() if name not in {"name", "arms"}} | {"arms": ("all",)}
-    _require_free(validated(study.spec, values))
+    require_free(validated(study.spec, values))
     spec = checked(study, asked)
     dataset, data, found = load_data(study, spec)
     spec = resolved(study, asked, dataset=found, num_gpus=torch.cuda.device_count())
@@ -70,14 +70,19 @@ def run_range_test(study: Study, values: Mapping[str, Any], own: Mapping[str, An
         "versions": describe_versions(),
         "commit": git_commit(),
     }
-    figure = png(draw_lr_range, lr_range_data(result, f"Learning-rate range test: {arm} on {dataset.name}", searched))
-    folder = _made(spec.output_dir, (values["name"],) if values.get("name") else numbered(f"lr-range-{spec.name}"))
+    figure = png(
+        draw_lr_range, lr_range_data(result, f"Learning-rate range test: {arm} on {dataset.name}", searched=searched)
+    )
+    folder = made_folder(
+        spec.output_dir, (values["name"],) if values.get("name") else numbered(f"lr-range-{spec.name}")
+    )
     write_lr_range(folder, result, facts, figure)
     _say(study, values, folder, result, start_knob(stage.name, arm), searched)
     return 0
 
 
-def _settings(given: Mapping[str, Any]) -> LrRangeSettings:
+def range_settings(given: Mapping[str, Any]) -> LrRangeSettings:
+    """Raises StudyError, which names the option."""
     try:
         return LrRangeSettings(**given)
     except ValueError as error:
@@ -117,16 +122,24 @@ def _command(study: Study, values: Mapping[str, Any], own: Mapping[str, Any]) ->
     return " ".join([command_line(study.name, values, VERB), *words])
 
 
-def _require_free(spec: StudySpec) -> None:
+def require_free(spec: RunSpec) -> None:
     if spec.name is not None and spec.run_dir.exists():
         raise StudyError(f"{spec.run_dir} exists already: choose another --name")
 
 
-def _made(output_dir: Path, names: Iterable[str]) -> Path:
+def made_folder(output_dir: Path, names: Iterable[str]) -> Path:
     try:
         return first_made(output_dir, names)
     except FileExistsError as error:
         raise StudyError(f"{error.filename} exists already: choose another --name") from None
+
+
+def say_divergence(result: LrRange) -> None:
+    if result.divergence_step is not None:
+        diverged_at = rate_text(result.learning_rates[result.divergence_step - 1])
+        print(f"diverged at step {result.divergence_step}, learning rate {diverged_at}")
+    else:
+        print("did not diverge")
 
 
 def _say(
@@ -138,11 +151,7 @@ def _say(
     searched: tuple[float, float],
 ) -> None:
     """Print the suggestions, each with the command that starts a study there."""
-    if result.divergence_step is not None:
-        diverged_at = rate_text(result.learning_rates[result.divergence_step - 1])
-        print(f"diverged at step {result.divergence_step}, learning rate {diverged_at}")
-    else:
-        print("did not diverge")
+    say_divergence(result)
     print(f"figure: {folder / FIGURE}")
     told = {name: value for name, value in values.items() if name not in {"name", "output_dir"}}
     suggestions = {"steepest descent": result.steepest_descent, "a tenth of the minimum's": result.tenth_of_minimum}

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullFormatter
 
 from study.core.start_points import rate_text
-from study.page.figures.base import BLACK, BLUE, GREY, SKY, VERMILLION, WIDTH
+from study.page.figures.base import BLACK, BLUE, GREY, ORANGE, SKY, VERMILLION, WIDTH
 from study.page.figures.labels import plain
 from trainables.probes.lr_range import LrRange
 
@@ -27,7 +27,10 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """The figure's data. searched: the range that a study searches; bottom, top: around losses before divergence."""
+    """The figure's data. bottom, top: around losses before divergence.
+
+    searched: the range that a study searches, of an arm; chosen: the rate that a recipe trains at.
+    """
 
     title: str
     is_logarithmic: bool
@@ -35,14 +38,17 @@ class Curve:
     losses: np.ndarray
     smoothed_losses: np.ndarray
     marks: tuple[Mark, ...]
-    searched: tuple[float, float]
+    searched: tuple[float, float] | None
+    chosen: float | None
     diverged_at: float | None
     limits: tuple[float, float]
     bottom: float
     top: float
 
 
-def lr_range_data(result: LrRange, title: str, searched: tuple[float, float]) -> Curve:
+def lr_range_data(
+    result: LrRange, title: str, *, searched: tuple[float, float] | None = None, chosen: float | None = None
+) -> Curve:
     rates, losses, smooth = map(np.array, (result.learning_rates, result.losses, result.smoothed_losses))
     suggestions = (
         ("steepest descent", result.steepest_descent, VERMILLION, "D"),
@@ -72,6 +78,7 @@ def lr_range_data(result: LrRange, title: str, searched: tuple[float, float]) ->
             if rate is not None
         ),
         searched=searched,
+        chosen=chosen,
         diverged_at=None if result.divergence_step is None else float(rates[result.divergence_step - 1]),
         limits=(float(rates[0]), min(result.settings.max_lr, (3 if is_logarithmic else 1.15) * float(rates[-1]))),
         bottom=low - margin,
@@ -82,7 +89,10 @@ def lr_range_data(result: LrRange, title: str, searched: tuple[float, float]) ->
 def draw_lr_range(curve: Curve) -> Canvas:
     canvas = Canvas(figsize=(WIDTH, 3.6), layout="constrained")
     ax = canvas.subplots()
-    ax.axvspan(*curve.searched, color="#F2F2F2", linewidth=0, zorder=0, label="searched by a study")
+    if curve.searched is not None:
+        ax.axvspan(*curve.searched, color="#F2F2F2", linewidth=0, zorder=0, label="searched by a study")
+    if curve.chosen is not None:
+        ax.axvline(curve.chosen, color=ORANGE, linewidth=1.6, label=f"of the recipe: {rate_text(curve.chosen)}")
     ax.plot(curve.learning_rates, curve.losses, color=SKY, alpha=0.55, linewidth=0.8, label="loss of each step's batch")
     ax.plot(curve.learning_rates, curve.smoothed_losses, color=BLUE, linewidth=1.8, label="smoothed")
     if curve.is_logarithmic:
@@ -107,6 +117,6 @@ def draw_lr_range(curve: Curve) -> Canvas:
         ax.text(mark.learning_rate, level, text, ha=side, va="center", color=mark.color, fontsize=8.5, bbox=box)
     ax.set_title(plain(curve.title, 110), loc="left", fontweight="bold", fontsize=8.5)
     ax.set_xlabel("Learning rate of the step")
-    ax.set_ylabel("Training loss (the arm's own)")
+    ax.set_ylabel(f"Training loss (the {'arm' if curve.chosen is None else 'recipe'}'s own)")
     canvas.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return canvas

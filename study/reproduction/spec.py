@@ -24,6 +24,7 @@ class ReproductionSpec(RunSpec):
         "data",
         "own: each recipe's own; else a name or PATH to take in its place, such as digits: its numbers do not compare "
         "with the reports'",
+        scope="training",
     )
     seeds: Count = option(3, "budget", "how often each run is trained, every time from fresh weights", unit="seeds")
     scale: dict[str, float] = option(

@@ -17,7 +17,7 @@ from study.cli import parse_study, parse_verb
 from study.core.commands import command_line
 from study.core.errors import StudyError
 from study.core.spec import option_name, validated
-from study.probes.lr_range_figures import lr_range_data
+from study.probes.lr_range_figures import draw_lr_range, lr_range_data
 from study.tasks.imbalance import ImbalanceSpec
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import checked, resolved
@@ -544,10 +544,51 @@ def test_the_figure_points_at_both_suggestions_and_leaves_the_runaway_out_of_its
         steepest_descent=0.01,
         tenth_of_minimum=0.055,
     )
-    curve = lr_range_data(result, "a title", (0.01, 0.3))
+    curve = lr_range_data(result, "a title", searched=(0.01, 0.3))
     assert [(mark.learning_rate, mark.loss) for mark in curve.marks] == [(0.01, 2.0), (0.055, pytest.approx(1.75))]
     assert [mark.label for mark in curve.marks] == ["steepest descent 0.01", "a tenth of the minimum's 0.055"]
     assert curve.diverged_at == 0.5
     assert 3.0 < curve.top < 4.0
     assert 0.5 < curve.bottom < 1.0
     assert curve.is_logarithmic
+
+
+# --- a recipe
+
+
+def test_a_recipe_s_own_net_is_tested_beside_the_rate_that_it_trains_at(tmp_path, capsys):
+    argv = ["s4_lenet_2ep", "--dataset", "digits", "--num-steps", "40", "--name", "test", "--output-dir", str(tmp_path)]
+    assert verb.main(argv) == 0
+    facts = json.loads((tmp_path / "test" / "lr_range.json").read_text())
+    assert (facts["recipe"], facts["chosen"], facts["config"]["model"]) == ("s4_lenet_2ep", 1e-3, "lenet")
+    assert facts["config"]["batch_size"] == 4
+    said = capsys.readouterr().out
+    rate = facts["suggestions"]["steepest_descent"]
+    assert rate is not None
+    assert f"steepest descent: {rate:.4g}, {rate / 1e-3:.2g} times the recipe's 0.001" in said
+    assert f"figure: {tmp_path / 'test' / 'lr_range.png'}" in said
+    steps = pq.read_table(tmp_path / "test" / "lr_range.parquet").to_pylist()
+    assert len(steps) == facts["num_steps_taken"]
+
+
+def test_the_recipe_s_rate_is_a_marked_line_and_nothing_is_shaded():
+    result = lr_range(quadratic(8.0), unsmoothed(min_lr=1e-3, max_lr=0.5, num_steps=20))
+    ax = draw_lr_range(lr_range_data(result, "a title", chosen=5e-3)).axes[0]
+    assert [line.get_xdata()[0] for line in ax.lines if line.get_label() == "of the recipe: 0.005"] == [5e-3]
+    assert [text for text in ax.get_legend_handles_labels()[1] if text.startswith("searched")] == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["s4_resnet9"], "there is no recipe 's4_resnet9'; did you mean 's4_resnet9_"),
+        (["s4_lenet_2ep", "--arm", "none"], "unknown option '--arm'"),
+        (["s1_jigsaw_init", "--dataset", "digits"], "s1_jigsaw_init begins with the weights of s1_jigsaw2x2"),
+        (["s4_lenet_2ep", "--num-steps", "3"], "--num-steps must be at least 10, got 3"),
+    ],
+)
+def test_bad_input_of_a_recipe_is_one_sentence(argv, message):
+    with pytest.raises(StudyError) as caught:
+        verb.main(argv)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
