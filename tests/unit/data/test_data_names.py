@@ -76,6 +76,7 @@ def test_images_by_class_are_named_from_the_folder_on(tmp_path: Path) -> None:
         find_image("3.png", dataset=str(tmp_path), data_root=tmp_path)
 
 
+@pytest.mark.usefixtures("parts_of_known_data_sets")
 def test_torchvisions_layout_refuses_exactly_the_images_that_loading_holds_out(tmp_path: Path) -> None:
     for number in range(10):
         for class_name in ("Forest", "River"):
