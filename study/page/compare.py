@@ -273,6 +273,12 @@ def space_sentence(comparison: Comparison) -> str:
 
 def methods(comparison: Comparison) -> list[str]:
     num_comparisons = len(compare.differences(comparison))
+    chosen = (
+        ""
+        if comparison.pairs is None
+        else " The arms that are compared were named on the command line: the intervals hold if these scores did not "
+        "choose them."
+    )
     step = (
         " A spread of less than half a test image counts as half a test image."
         " The intervals of a run's own page are adjusted for its own comparisons, and so are not the same."
@@ -284,7 +290,7 @@ def methods(comparison: Comparison) -> list[str]:
         "seed of the run with fewer seeds is one of the other's, with the same training images, differences are taken "
         "seed by seed (Student, n − 1 degrees of freedom); elsewhere the two means are compared (Welch, with "
         "Satterthwaite's degrees of freedom). The intervals of all "
-        f"{plural(num_comparisons, 'difference')} hold together at 95 % (Bonferroni).{step}",
+        f"{plural(num_comparisons, 'difference')} hold together at 95 % (Bonferroni).{chosen}{step}",
     ]
 
 

@@ -158,6 +158,8 @@ def test_the_figures_hold_the_numbers_of_the_tables(runs: tuple[Path, Path]) -> 
     pairs = 100 * (comparison.runs[1].scores("copy") - focal)
     assert list(differences.groups[0].seeds["value"]) == pytest.approx(list(pairs))
     assert list(differences.groups[0].arms["arm"]) == ["copy − focal"]
+    assert "hold if these scores did not choose them" in page.methods(comparison)[1]
+    assert "choose them" not in page.methods(comparison_of(*runs))[1]
 
 
 def test_names_of_runs_are_no_markup(tmp_path: Path, runs: tuple[Path, Path]) -> None:
