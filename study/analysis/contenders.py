@@ -22,7 +22,7 @@ def paired_to_control(scores: Scores, control: str | None, *, step: float, num_l
 
     An arm that shares no seed with the control is absent. step: what one test image is worth in a score.
     """
-    if control not in scores:
+    if control is None or control not in scores:
         return {}
     reference = scores[control]
     comparable = [arm for arm in scores if arm != control and len(scores[arm].index.intersection(reference.index))]
@@ -65,7 +65,7 @@ def needing_seeds(
         if half_width is None or 2 * half_width > narrow:
             needed |= {challenger}
     if needed:
-        needed |= {best} | ({control} if control in scores else set())
+        needed |= {best, str(control)}
     return tuple(arm for arm in scores if arm in needed)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from study.analysis.contenders import may_be_best, paired_to_control
-from study.analysis.intervals import Interval, interval_columns, t_interval
+from study.analysis.intervals import Interval, interval_columns, paired_difference, t_interval
 from study.analysis.once import once
 from study.analysis.selection import Selection, selection
 from study.analysis.tables import Tables, knob
@@ -191,7 +191,11 @@ def crowned_by(tables: Tables, group: Group, metric: str) -> OtherCrown | None:
         crowned_score=t_interval(scores[crowned]),
         best_score=t_interval(scores[best]),
         difference=paired_difference(
-            scores[crowned], scores[best], num_comparisons=len(order) - 1, step=tables.score_step
+            scores[crowned],
+            scores[best],
+            num_comparisons=len(order) - 1,
+            num_looks=tables.num_looks,
+            step=tables.score_step,
         ),
     )
 
