@@ -207,6 +207,13 @@ class StudySpec(RunSpec):
     retest_seeds: Count | None = option(
         None, "budget", "fresh seeds on which each arm's winner is retrained", unit="seeds"
     )
+    audit: Count | None = option(
+        None,
+        "budget",
+        "after the retest, train so many of the trials that were stopped early to their end, drawn at random, to see "
+        "what stopping cost; default none",
+        unit="trials",
+    )
     time_budget: float | None = option(
         None,
         "budget",
