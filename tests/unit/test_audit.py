@@ -301,7 +301,10 @@ def test_saved_images_are_those_that_stopped_trials_did_not_draw():
 
 def test_first_arrivals_below_what_later_values_ask_are_counted():
     """a: 0.2 is below the median 0.5 of 0.6, 0.5 and 0.1; b: 0.9 is above 0.3."""
-    assert analysis.first_arrivals(hand_made()) == FirstArrivals(num_decisions=6, num_first=2, num_below=1)
+    tables = hand_made()
+    assert analysis.first_arrivals(tables) == FirstArrivals(num_decisions=6, num_first=2, num_below=1)
+    between = tables.rungs.assign(value=tables.rungs["value"].replace(0.2, 0.55))  # below 0.6 alone
+    assert analysis.first_arrivals(dataclasses.replace(tables, rungs=between)).num_below == 0
 
 
 def test_decisions_closer_than_a_standard_error_are_counted():
