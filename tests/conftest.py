@@ -27,7 +27,8 @@ TIERS = ("training", "cluster")  # folders whose tests bear their name as a mark
 # xdist's own way to say this, xdist_group, has no effect with pytest 9.2: xdist 3.8 writes it into an attribute of old.
 ONE_STUDY = ("test_resume.py", "test_end_to_end.py")
 LONGEST = (
-    "test_resume.py", "test_studies.py", "test_reproduce.py", "test_ray_facts.py", "test_fifth_task.py",
+    "test_resume.py", "test_studies.py", "test_early_stopping_audit.py",
+    "test_reproduce.py", "test_ray_facts.py", "test_fifth_task.py",
     "test_recipes.py", "test_models.py", "test_learner.py", "test_inspect.py", "test_contracts.py", "test_figures.py",
     "test_spec_cli.py", "test_page.py",
 )  # fmt: skip

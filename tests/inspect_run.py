@@ -44,6 +44,7 @@ def add_trained_trial(run_dir: Path, trial_id: str, *, stage: str = "tune", star
     arm, number = trial_id.rsplit("-", 1)
     hparams = found.space.start_hparams(found.space.arms[arm])
     setup = TrialSetup(num_epochs=found.num_epochs(arm), seed=SEED, numerics=spec.numerics, device=torch.device("cpu"))
+    torch.set_num_threads(spec.numerics.num_threads)
     learner = found.task.learner(hparams, data, setup, start_from=None if start_from is None else str(start_from))
     asked = {"arm": arm, "number": int(number), "seed": SEED, "params": {}, "hparams": hparams}
     with Ledger(run_dir) as ledger:

@@ -20,7 +20,7 @@ from trainables.training.learner import Learner, NonFiniteLossError
 from trainables.training.retest import train_and_test
 from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
-from trainables.training.trial import trial_epoch
+from trainables.training.trial import train_to_end, trial_epoch
 
 
 class TrialConfig(BaseModel):
@@ -143,5 +143,16 @@ def train_and_test_in_worker(
     setup = worker_setup(num_epochs=num_epochs, seed=seed, numerics=numerics)
     try:
         return train_and_test(task, training_data(pool), test, setup=setup, **options)
+    except NonFiniteLossError as error:
+        return str(error)
+
+
+def train_and_validate_in_worker(
+    task: Task, data: TuningData, *, num_epochs: int, seed: int, numerics: Numerics, **options: Any
+) -> Any:
+    """The audit's Ray task: a trial to its end, without the test split. Returns ({}, its epochs), or as above."""
+    setup = worker_setup(num_epochs=num_epochs, seed=seed, numerics=numerics)
+    try:
+        return {}, train_to_end(task, data, setup=setup, **options)
     except NonFiniteLossError as error:
         return str(error)

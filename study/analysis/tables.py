@@ -22,7 +22,7 @@ _REQUIRED_SUMMARY_KEYS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """The content of a run directory: two JSON documents, four tables, and the table of puzzles, if any."""
+    """The content of a run directory: two JSON documents, four tables, and those of puzzles and audits, if any."""
 
     spec: Mapping[str, Any]
     summary: Mapping[str, Any]
@@ -31,6 +31,7 @@ class Tables:
     rungs: pd.DataFrame
     retests: pd.DataFrame
     puzzles: pd.DataFrame | None = None
+    audit: pd.DataFrame | None = None
 
     @property
     def task(self) -> str:
@@ -131,7 +132,8 @@ def load_tables(run_dir: Path) -> Tables:
         epochs=load_frame(run_dir / "epochs.parquet"),
         rungs=load_frame(run_dir / "rungs.parquet"),
         retests=load_frame(run_dir / "retests.parquet"),
-        puzzles=load_frame(run_dir / "puzzles.parquet") if (run_dir / "puzzles.parquet").is_file() else None,
+        puzzles=_frame_if_any(run_dir / "puzzles.parquet"),
+        audit=_frame_if_any(run_dir / "audit.parquet"),
     )
 
 
@@ -163,6 +165,10 @@ def load_frame(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     return frame
+
+
+def _frame_if_any(path: Path) -> pd.DataFrame | None:
+    return load_frame(path) if path.is_file() else None
 
 
 def row_tuples(frame: pd.DataFrame) -> Iterator[Any]:

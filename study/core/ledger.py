@@ -32,6 +32,9 @@ RUNG = "rung"  # rung_epoch, value, cutoff, num_peers, decision
 FINISHED = "finished"  # status, message
 RETEST = "retest"  # a row of retests.parquet, and its epochs
 RETEST_FAILED = "retest_failed"  # arm, trial_id, seed, message
+AUDIT_CHOSEN = "audit_chosen"  # trials: the stopped ones that are to be trained to their end; num_stopped: of how many
+AUDITED = "audited"  # epochs: all of a stopped trial's, trained again to its end
+AUDIT_FAILED = "audit_failed"  # message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,9 @@ class Book:
     sessions: list[dict[str, Any]] = field(default_factory=list)
     retests: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # by arm and seed, the latest
     retest_failures: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    audit_chosen: list[str] = field(default_factory=list)  # stopped trials, in the order in which they were drawn
+    audits: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # trial -> all epochs to its end
+    audit_failures: dict[str, str] = field(default_factory=dict)  # trial -> message
 
     def apply(self, event: Event) -> None:
         payload = dict(event.payload)
@@ -96,6 +102,12 @@ class Book:
             for outcomes in (self.retests, self.retest_failures):
                 outcomes.pop(key, None)
             (self.retests if event.kind == RETEST else self.retest_failures)[key] = payload
+        elif event.kind == AUDIT_CHOSEN:
+            self.audit_chosen += payload["trials"]
+        elif event.kind == AUDITED and trial:
+            self.audits[trial.trial_id] = payload["epochs"]
+        elif event.kind == AUDIT_FAILED and trial:
+            self.audit_failures[trial.trial_id] = payload["message"]
         elif event.kind == SESSION:
             self.sessions.append(payload)
         elif event.kind == SESSION_END:

@@ -231,6 +231,13 @@ class StudySpec(RunSpec):
     max_retest_seeds: Count | None = option(
         None, "budget", f"with --retest-until, on so many seeds at most; default {MOST_RETEST_SEEDS}", unit="seeds"
     )
+    audit: Count | None = option(
+        None,
+        "budget",
+        "after the retest, train so many of the trials that were stopped early to their end, drawn at random, to see "
+        "what stopping cost; default none",
+        unit="trials",
+    )
     time_budget: float | None = option(
         None,
         "budget",

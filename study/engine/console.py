@@ -14,6 +14,7 @@ from rich.text import Text
 from study.core.ledger import Book, TrialRecord
 from study.core.stage import Stage
 from study.core.text import duration, plural
+from study.records.differences import first_difference
 
 HEARTBEAT_SECONDS = 60.0
 
@@ -62,6 +63,17 @@ class StudyConsole:
             self.say(f"{done} failed, {failures[arm, seed]}")
         else:
             self.say(f"{done} {score.replace('_', ' ')} {_percent(scores[arm, seed])}")
+
+    def audited(self, book: Book, stage: Stage, trial: TrialRecord) -> None:
+        done = f"audit {len(book.audits) + len(book.audit_failures)}/{len(book.audit_chosen)}  {trial.trial_id}"
+        if trial.trial_id in book.audit_failures:
+            self.say(f"{done} failed: {book.audit_failures[trial.trial_id]}")
+            return
+        epochs = book.audits[trial.trial_id]
+        winner = stage.winners(book)[trial.arm].value(stage.task.metric)
+        difference = first_difference(trial.epochs, epochs)
+        again = f"; not as recorded from epoch {difference.epoch} on: {difference}" if difference else ""
+        self.say(f"{done} ends at {_percent(epochs[-1][stage.task.metric])}, its winner at {_percent(winner)}{again}")
 
     @contextlib.contextmanager
     def _live_display(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Trainings on fresh seeds and their tests, run side by side on Ray, for retests and reproductions.
+"""Whole trainings, run side by side on Ray: on fresh seeds with their tests, or to a trial's end with validation.
 
 This is the only code that hands the test split to a worker.
 """
@@ -6,10 +6,11 @@ This is the only code that hands the test split to a worker.
 from __future__ import annotations
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import torch
@@ -18,21 +19,21 @@ from study.core.errors import last_line
 from study.core.spec import RunSpec
 from trainables.data.types import TuningData
 from trainables.training.task import Task
-from trainables.worker import train_and_test_in_worker
+from trainables.worker import train_and_test_in_worker, train_and_validate_in_worker
 
 Key = tuple[str, int]
 Outcome = tuple[dict[str, Any], list[dict[str, Any]]] | str
-"""(the columns of the test, the epochs), or the reason why the training failed."""
+"""(the columns of the test, if any, and the epochs), or the reason why the training failed."""
 HEARTBEAT_SECONDS = 60.0
+AnyTraining = TypeVar("AnyTraining", bound="Training")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """A training with one seed, and its test.
+class Training(ABC):
+    """A whole training with one seed, in a worker.
 
-    pool, test: Ray references to the data; training_data(pool): what it trains on, made in the worker. folder: its
-    checkpoints, from which it continues; removed after the test unless keeps_folder. start_from: a checkpoint folder
-    whose weights it begins with. after: the job that writes these weights and must finish first.
+    folder: its checkpoints, from which it continues; removed after the outcome unless keeps_folder. start_from: a
+    checkpoint folder whose weights it begins with. after: the training that writes these weights and must finish first.
     """
 
     name: str
@@ -40,9 +41,6 @@ class Job:
     task: Task
     hparams: Mapping[str, Any]
     num_epochs: int
-    pool: Any
-    training_data: Callable[[TuningData], TuningData]
-    test: Any
     folder: Path
     keeps_folder: bool = False
     start_from: str | None = None
@@ -52,15 +50,60 @@ class Job:
     def key(self) -> Key:
         return self.name, self.seed
 
+    @property
+    @abstractmethod
+    def worker(self) -> Callable[..., Outcome]:
+        """The function that a worker runs."""
+
+    @property
+    @abstractmethod
+    def given(self) -> tuple[Any, ...]:
+        """What the worker is given after the task: data, as Ray references."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Training):
+    """A training and its test.
+
+    pool, test: Ray references to the data; training_data(pool): what it trains on, made in the worker.
+    """
+
+    pool: Any
+    training_data: Callable[[TuningData], TuningData]
+    test: Any
+
+    @property
+    def worker(self) -> Callable[..., Outcome]:
+        return train_and_test_in_worker
+
+    @property
+    def given(self) -> tuple[Any, ...]:
+        return self.pool, self.training_data, self.test
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidatedTraining(Training):
+    """A training that is validated after each epoch, and not tested. data: a Ray reference to the tuning data."""
+
+    data: Any
+
+    @property
+    def worker(self) -> Callable[..., Outcome]:
+        return train_and_validate_in_worker
+
+    @property
+    def given(self) -> tuple[Any, ...]:
+        return (self.data,)
+
 
 def run_jobs(
-    jobs: Sequence[Job],
+    jobs: Sequence[AnyTraining],
     *,
     spec: RunSpec,
     num_slots: int,
     failed: Mapping[Key, str],
-    on_outcome: Callable[[Job, Outcome], None],
-    on_wait: Callable[[Sequence[Job]], None] = lambda running: None,
+    on_outcome: Callable[[AnyTraining, Outcome], None],
+    on_wait: Callable[[Sequence[AnyTraining]], None] = lambda running: None,
 ) -> list[str]:
     """Run the jobs in their order, num_slots at a time.
 
@@ -72,10 +115,10 @@ def run_jobs(
     waiting = list(jobs)
     failed = dict(failed)
     lost: dict[Key, str] = {}
-    worker = ray.remote(train_and_test_in_worker)
-    running: dict[Any, Job] = {}
+    workers = {job.worker: ray.remote(job.worker) for job in jobs}
+    running: dict[Any, AnyTraining] = {}
 
-    def conclude(job: Job, outcome: Outcome) -> None:
+    def conclude(job: AnyTraining, outcome: Outcome) -> None:
         if isinstance(outcome, str):
             failed[job.key] = outcome
         on_outcome(job, outcome)
@@ -91,7 +134,7 @@ def run_jobs(
                 elif job.after in lost:
                     lost[job.key] = f"{job.after[0]} was lost"
                 else:
-                    running[_started(worker, job, spec)] = job
+                    running[_started(workers[job.worker], job, spec)] = job
             if not running:
                 continue
             done, _ = ray.wait(list(running), num_returns=1, timeout=HEARTBEAT_SECONDS)
@@ -118,7 +161,7 @@ def run_jobs(
     return [f"{name}, seed {seed}: {message}" for (name, seed), message in lost.items()]
 
 
-def _started(worker: Any, job: Job, spec: RunSpec) -> Any:
+def _started(worker: Any, job: Training, spec: RunSpec) -> Any:
     return worker.options(
         name=f"{job.name} seed {job.seed}",
         num_cpus=spec.cpus_per_trial,
@@ -126,9 +169,7 @@ def _started(worker: Any, job: Job, spec: RunSpec) -> Any:
         max_retries=2,
     ).remote(
         job.task,
-        job.pool,
-        job.training_data,
-        job.test,
+        *job.given,
         hparams=job.hparams,
         num_epochs=job.num_epochs,
         seed=job.seed,

@@ -20,11 +20,12 @@ from study.core.run_dir import CHECKPOINTS, locked, new_run, numbered, resume_co
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.core.text import listed, plural
+from study.engine.audit import audit, audit_order, choose, waiting_audits
 from study.engine.cluster import connected, num_slots
 from study.engine.console import StudyConsole
 from study.engine.retest import retest
 from study.engine.session import Session
-from study.engine.tuning import tune_arms
+from study.engine.tuning import require_start, tune_arms
 from study.page.render import write_page
 from study.page.task import TaskPage
 from study.records.provenance import data_lines, describe_dataset
@@ -86,6 +87,35 @@ def resume(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole)
             return session.conduct(cluster=cluster, slots=slots, command=resume_command(run_dir))
 
 
+def begin_audit(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole, *, num_trials: int) -> int:
+    """Audit early stopping in a finished study. Returns the exit status. Raises StudyError or DataError before that."""
+    run_dir = spec.run_dir
+    with locked(run_dir), Ledger(run_dir) as ledger:
+        if not any(session.get("state") == "complete" for session in ledger.book.sessions):
+            raise StudyError(f"{run_dir} is not finished: continue it by {resume_command(run_dir)}, then audit it")
+        dataset, data, _ = load_data(study, spec)
+        require_same_data(run_dir, data, ledger.book)
+        stages = study.stages(spec, data)
+        stopped = audit_order(stages[-1], ledger.book, spec.seed)
+        if not stopped:
+            raise StudyError(f"{run_dir} has no trial that was stopped early in an arm with a winner: nothing to audit")
+        for trial in stopped[:num_trials]:
+            require_start(stages[-1], ledger.book, run_dir, trial.arm)
+        with connected(spec.address, dashboard=spec.dashboard) as cluster:
+            session = AuditSession(
+                study=study,
+                page=page,
+                spec=spec.model_copy(update={"audit": num_trials}),
+                stages=stages,
+                dataset=dataset,
+                data=data,
+                ledger=ledger,
+                console=console,
+            )
+            command = f"python -m study.audit {run_dir} --trials {num_trials}"
+            return session.conduct(cluster=cluster, slots=num_slots(spec, cluster), command=command)
+
+
 class StudySession(Session):
     """A process's work on a study."""
 
@@ -111,10 +141,11 @@ class StudySession(Session):
         self._write_seconds = 0.0
 
     def work(self, slots: int) -> bool:
-        return any(
+        interrupted = any(
             self._run_stage(stage, slots, num_left=len(self._stages) - position)
             for position, stage in enumerate(self._stages)
         )
+        return interrupted or self._audit(slots, self._spec.audit or 0)
 
     def facts(self) -> Mapping[str, Any]:
         return {"dataset": describe_dataset(self._dataset, self._data)}
@@ -156,6 +187,41 @@ class StudySession(Session):
             lost = self._retest(stage, slots, looks[:1] if stage.lends_weights else looks)
         for line in lost:
             self._console.say(f"retest lost: {line}")
+        return bool(lost)
+
+    def _audit(self, slots: int, num_trials: int) -> bool:
+        """Audit num_trials of the main stage's stopped trials and those chosen before. Returns whether one was lost."""
+        stage, book = self._stages[-1], self._ledger.book
+        if num_trials:
+            choose(stage, self._ledger, seed=self._spec.seed, num_trials=num_trials)
+        waiting = waiting_audits(stage, book)
+        if num_trials and not waiting:
+            done = f"{plural(len(book.audit_chosen), 'trial')} trained to the end already, and no further one to train"
+            self._console.say(f"audit: {done if book.audit_chosen else 'no trial was stopped early'}")
+        if not waiting:
+            return False
+        num_stopped = len(audit_order(stage, book, self._spec.seed))
+        self._console.say(
+            f"audit: {plural(len(waiting), 'trial')} of {num_stopped} that were stopped early, trained to their end"
+        )
+
+        def on_done(trial: TrialRecord) -> None:
+            self._console.audited(book, stage, trial)
+            self.write("running")
+
+        self._seconds["audit_seconds"] = 0.0
+        with _timed(self._seconds, "audit_seconds"):
+            lost = audit(
+                spec=self._spec,
+                stage=stage,
+                ledger=self._ledger,
+                data=self._data,
+                run_dir=self._run_dir,
+                num_slots=slots,
+                on_done=on_done,
+            )
+        for line in lost:
+            self._console.say(f"audit lost: {line}")
         return bool(lost)
 
     def _is_settled(self, stage: Stage) -> bool:
@@ -258,6 +324,20 @@ class StudySession(Session):
         )
         self._written = time.monotonic()
         self._write_seconds = self._written - started
+
+
+class AuditSession(StudySession):
+    """A process's work on the audit of a finished study."""
+
+    def introduce(self, slots: int) -> None:
+        for line in data_lines(self._dataset):
+            self._console.say(line)
+
+    def work(self, slots: int) -> bool:
+        return self._audit(slots, self._spec.audit or 0)
+
+    def outcome(self) -> int:
+        return 0
 
 
 def write_derived(

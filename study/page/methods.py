@@ -84,7 +84,8 @@ def facts(tables: Tables) -> list[tuple[str, str]]:
 
 
 def _stage_times(session: Mapping[str, Any]) -> str:
-    return f", tuning {duration(session.get('tune_seconds'))}, retest {duration(session.get('retest_seconds'))}"
+    audit = f", audit {duration(session['audit_seconds'])}" if session.get("audit_seconds") else ""
+    return f", tuning {duration(session.get('tune_seconds'))}, retest {duration(session.get('retest_seconds'))}{audit}"
 
 
 def session_facts(

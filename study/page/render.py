@@ -15,6 +15,7 @@ from study.analysis.tables import Tables, load_tables
 from study.page import answers, cautions, class_tables
 from study.page import methods as page_methods
 from study.page import tables as page_tables
+from study.page.audit import audit_section
 from study.page.figures import base as figures_base
 from study.page.figures.base import Figure
 from study.page.figures.classes import OF_CLASSES
@@ -125,6 +126,7 @@ def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> 
         winners_table=page_tables.winners_table(tables),
         edges_table=cautions.edges_table(tables),
         edges_unknown=cautions.edges_unknown(tables),
+        audit=audit_section(tables),
         budget_warning=page_tables.budget_warning(tables),
         budget_sentences=page_tables.budget_sentences(tables),
         budget_table=page_tables.budget_table(tables),

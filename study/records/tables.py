@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from study.core.ledger import Book, TrialRecord
 from study.core.stage import Stage
+from study.records.audits import audit_rows
 from trainables.common.files import write_durably
 
 
@@ -119,6 +120,31 @@ RETESTS = pa.schema(
     ]
 )
 
+# One row per audited trial, a stopped one that was trained again to its end; only of runs with an audit.
+AUDIT = pa.schema(
+    [
+        _field("trial_id", pa.string()),
+        _field("stage", pa.string()),
+        _field("arm", pa.string()),
+        _field("seed", pa.int64()),
+        _field("stopped_at_epoch", pa.int64()),
+        _field("value_at_stop", pa.float64(), "the stage's validation metric, 0-1", nullable=True),
+        _field("cutoff", pa.float64(), "0-1", nullable=True),
+        _field("rank_at_stop", pa.int64(), "1: better than all that had reached the rung before", nullable=True),
+        _field("num_peers", pa.int64(), "trials of the arm that had reached the rung before"),
+        _field("final_epoch", pa.int64(), "epochs of a full trial"),
+        _field("final_value", pa.float64(), "0-1", nullable=True),
+        _field("winner", pa.string()),  # the trial_id of the arm's winner
+        _field("winner_value", pa.float64(), "0-1"),
+        _field("would_have_won", pa.bool_()),  # whether its final value is better than the winner's
+        _field("values", pa.list_(pa.float64()), "0-1, the metric after each epoch"),
+        _field("first_difference_epoch", pa.int64(), "where it differs from its record; null: nowhere", nullable=True),
+        _field("first_difference", pa.string(), nullable=True),
+        _field("message", pa.string(), nullable=True),  # why its training failed
+        _field("images", pa.int64(), "training images drawn in the audit"),
+        _field("train_seconds", pa.float64(), "s"),
+    ]
+)
 
 _FOLLOWED = (
     _field("train_eval_loss", pa.float64(), "nats, of training images as they are", nullable=True),
@@ -240,6 +266,8 @@ def write_records(run_dir: Path, book: Book, *, stages: Sequence[Stage], active:
         for rung in trial.rungs
     ]
     write_table(run_dir / "rungs.parquet", rungs, RUNGS)
+    if audits := [row for stage in stages for row in audit_rows(stage, book)]:
+        write_table(run_dir / "audit.parquet", audits, AUDIT)
     puzzles = next((row["puzzles"] for row in retests if "puzzles" in row), None)
     write_table(run_dir / "retests.parquet", [_without(row, "epochs", "puzzles") for row in retests], RETESTS)
     if puzzles is not None:

@@ -23,6 +23,14 @@ PATH_OPTIONS = {
     "jigsaw": ("pretext_checkpoint",),
     "reproduce": ("tuned",),
 }
+OF_A_RUN = {  # verbs, and what they take after a run directory
+    "study.report": (),
+    "study.resume": (),
+    "study.inspect": ("none-0000",),
+    "study.replay": ("none-0000",),
+    "study.audit": (),
+    "study.compare": ("nothing",),
+}
 BAD = {
     "~nouser/x": "must begin with a home folder that exists here, got '~nouser/x'",
     "a\0b": "must be a path without a NUL character, got 'a\\x00b'",
@@ -49,8 +57,8 @@ def test_so_are_a_data_set_an_image_and_a_run(text: str) -> None:
     with pytest.raises(StudyError) as refused:
         chosen_image(text, data=None)  # type: ignore[arg-type]
     assert str(refused.value) == f"--image {BAD[text]}"
-    for verb, *more in (("study.report",), ("study.resume",), ("study.inspect", "none-0000")):
-        status, said, complained = run_here(verb, text, *more)
+    for verb in OF_A_RUN:
+        status, said, complained = run_here(verb, text, *OF_A_RUN[verb])
         assert (status, said, complained) == (2, "", f"error: RUN {BAD[text]}\n")
     assert run_here("study.run", "imbalance", "--spec", text)[::2] == (2, f"error: --spec {BAD[text]}\n")
 
@@ -97,10 +105,9 @@ def test_a_link_that_forms_a_loop_or_leads_nowhere_is_one_sentence(loop: str, wo
     assert sorted(os.listdir()) == ["loop", "nothing"]
 
 
-@pytest.mark.parametrize("verb", ["study.report", "study.resume", "study.inspect", "study.compare"])
+@pytest.mark.parametrize("verb", OF_A_RUN)
 def test_a_run_directory_that_is_a_loop_is_one_sentence(loop: str, verb: str) -> None:
-    more = {"study.inspect": ["none-0000"], "study.compare": ["nothing"]}
-    status, _, complained = run_here(verb, loop, *more.get(verb, []))
+    status, _, complained = run_here(verb, loop, *OF_A_RUN[verb])
     assert status == 2
     assert_one_sentence(complained)
 

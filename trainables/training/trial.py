@@ -1,12 +1,19 @@
-"""An epoch of a tuning trial: trained and validated, as its row of epochs.parquet."""
+"""A tuning trial without a study: an epoch as its row of epochs.parquet, and all epochs to the last one."""
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from trainables.data.types import TuningData
+from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint
 from trainables.training.learner import Learner
+from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
 
 
@@ -28,3 +35,30 @@ def trial_epoch(task: Task, learner: Learner, data: TuningData) -> dict[str, Any
         "eval_seconds": time.perf_counter() - started,
         "weights_sha256": learner.weights_sha256(),
     }
+
+
+def train_to_end(
+    task: Task,
+    data: TuningData,
+    *,
+    hparams: Mapping[str, Any],
+    setup: TrialSetup,
+    checkpoint_dir: Path,
+    start_from: str | None = None,
+) -> list[dict[str, Any]]:
+    """Train a trial for setup.num_epochs, validating after each. Returns the rows of all epochs.
+
+    Continues from the newest checkpoint in checkpoint_dir, if any. start_from: a checkpoint folder whose weights the
+    training begins with. Raises NonFiniteLossError.
+    """
+    torch.set_num_threads(setup.numerics.num_threads)
+    learner = task.learner(hparams, data, setup, start_from=start_from)
+    epochs: list[dict[str, Any]] = []
+    if (state := read_newest_checkpoint(checkpoint_dir)) is not None:
+        learner.load_state_dict(state["learner"])
+        epochs = json.loads(state["result"])
+    while learner.epoch < setup.num_epochs:
+        epochs.append(trial_epoch(task, learner, data))
+        state = {"learner": learner.state_dict(), "result": json.dumps(epochs)}
+        write_checkpoint(checkpoint_dir, state, epoch=learner.epoch)
+    return epochs
