@@ -42,7 +42,8 @@ def made_up(rng: np.random.Generator, *, num_arms: int, num_seeds: int, num_test
     )
     trials = pd.DataFrame({"stage": TUNE, "arm": arms, "status": "failed", "objective": np.nan, "number": 0})
     group = {"title": "", "control": arms[0], "arms": arms}
-    summary = {"task": "", "arms": arms, "groups": [group], "score": SCORE, "dataset": {"num_test": num_test}}
+    facts = {"task": "", "score": SCORE, "budget": {}, "dataset": {"num_test": num_test}}
+    summary = {**facts, "arms": arms, "groups": [group]}
     empty = pd.DataFrame()
     return Tables(spec={}, summary=summary, trials=trials, epochs=empty, rungs=empty, retests=retests)
 

@@ -46,6 +46,7 @@ def tables_of(
         "arms": list(recalls),
         "groups": [{"title": "", "control": control, "arms": list(recalls)}],
         "score": "test_accuracy",
+        "budget": {},
         "dataset": dataset,
     }
     empty = pd.DataFrame()
