@@ -34,6 +34,8 @@ LONGEST = (
 )  # fmt: skip
 
 torch.set_num_threads(1)
+# Ray's workers are to yield to whatever else a machine does; here that is the other process's tests, all the time.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 class FilesOfOneStudy(LoadFileScheduling):

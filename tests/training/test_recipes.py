@@ -72,7 +72,7 @@ def test_every_run_trains_at_a_hundredth_on_embedded_data(name, pools, tmp_path)
     assert measured <= {*RUNS.names, "epoch", "images", "train_loss", "learning_rate", *_NOT_KEPT}
 
 
-_NOT_KEPT = {"test_macro_f1", "test_ece"}
+_NOT_KEPT = {"test_macro_f1", "test_ece", "class_counts"}  # the last are in summary.json
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
