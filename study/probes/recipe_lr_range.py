@@ -19,10 +19,9 @@ from study.probes.lr_range import VERB, made_folder, range_settings, require_fre
 from study.probes.lr_range_figures import draw_lr_range, lr_range_data
 from study.probes.lr_range_files import FIGURE, write_lr_range
 from study.records.provenance import data_lines, describe_dataset, describe_machine, describe_versions, git_commit
-from study.reproduction.runs import Run, planned_runs
+from study.reproduction.runs import Run, load_run_data, planned_runs
 from study.reproduction.spec import ReproductionSpec
 from study.tasks.resolve import dated_name, machine_settings
-from trainables.data.sources import load_dataset
 from trainables.data.splits import retest_data, tuning_data, whole
 from trainables.data.types import TuningData
 from trainables.probes.lr_range import LrRange, lr_range
@@ -41,13 +40,7 @@ def run_recipe_range_test(name: str, values: Mapping[str, Any], own: Mapping[str
     run = next(run for run in planned_runs(spec) if run.name == name)
     if run.training.begins_with is not None:
         raise StudyError(f"{name} begins with the weights of {run.training.begins_with}, which this test does not have")
-    dataset = load_dataset(
-        run.dataset,
-        data_root=spec.data_root,
-        download=spec.download,
-        image_size=spec.image_size,
-        drop_duplicates=spec.drop_duplicates,
-    )
+    dataset = load_run_data(spec, run.dataset)
     machine = machine_settings(spec, torch.cuda.device_count())
     spec = validated(ReproductionSpec, {**{n: getattr(spec, n) for n in spec.model_fields_set}, **machine})
     pool = tuning_data(dataset, thinned=whole, subset_seed=spec.seed)

@@ -12,6 +12,7 @@ from study.core.errors import StudyError, nearest
 from study.reproduction.recipe import Kind, Recipe, Training
 from study.reproduction.recipes import RECIPES, SOURCES
 from study.reproduction.spec import OWN_DATASET, ReproductionSpec
+from trainables.data.sources import load_dataset
 from trainables.data.splits import test_data, thin, thinned_counts
 from trainables.data.types import ImageDataset, TestData
 
@@ -97,6 +98,18 @@ def planned_runs(spec: ReproductionSpec) -> tuple[Run, ...]:
     if unused := set(spec.scale) - used:
         raise StudyError(f"--scale names {', '.join(sorted(unused))}, of which no run was chosen")
     return tuple(sorted(runs, key=lambda run: run.kind != "recipe"))
+
+
+def load_run_data(spec: ReproductionSpec, name: str) -> ImageDataset:
+    """The data set of that name or path, as the spec's options want it. Raises DataError."""
+    return load_dataset(
+        name,
+        data_root=spec.data_root,
+        download=spec.download,
+        image_size=spec.image_size,
+        drop_duplicates=spec.drop_duplicates,
+        cache_dir=spec.cache_dir,
+    )
 
 
 def scaled_test(dataset: ImageDataset, scale: float) -> TestData:

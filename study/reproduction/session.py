@@ -27,11 +27,11 @@ from study.records.provenance import data_lines, describe_dataset
 from study.records.summary import State
 from study.reproduction.files import write_reproduction
 from study.reproduction.page import write_reproduction_page
-from study.reproduction.runs import Run, planned_runs, scaled_test
+from study.reproduction.runs import Run, load_run_data, planned_runs, scaled_test
 from study.reproduction.spec import OWN_DATASET, ReproductionSpec
 from study.reproduction.tuned import load_studies, tuned_beside
 from study.tasks.resolve import dated_name, machine_settings
-from trainables.data.sources import SOURCES, load_dataset
+from trainables.data.sources import SOURCES
 from trainables.data.splits import retest_data, tuning_data, whole
 from trainables.data.types import DataError, ImageDataset
 from trainables.training.checkpoints import newest_epoch
@@ -119,14 +119,7 @@ def _runs_and_data(spec: ReproductionSpec) -> tuple[list[Run], dict[str, ImageDa
     errors = []
     for name in dict.fromkeys(run.dataset for run in runs):
         try:
-            datasets[name] = load_dataset(
-                name,
-                data_root=spec.data_root,
-                download=spec.download,
-                image_size=spec.image_size,
-                drop_duplicates=spec.drop_duplicates,
-                cache_dir=spec.cache_dir,
-            )
+            datasets[name] = load_run_data(spec, name)
         except DataError as error:
             if spec.dataset != OWN_DATASET:
                 raise

@@ -18,10 +18,12 @@ from study.core.commands import command_line
 from study.core.errors import StudyError
 from study.core.spec import option_name, validated
 from study.probes.lr_range_figures import draw_lr_range, lr_range_data
+from study.reproduction import runs
 from study.tasks.imbalance import ImbalanceSpec
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import checked, resolved
 from study.tasks.study import load_data
+from trainables.data.sources import load_dataset
 from trainables.hparams import Numerics
 from trainables.parts.samplers import shuffled_plan
 from trainables.probes.lr_range import LrRange, LrRangeSettings, lr_range, smoothed, steepest_descent, tenth_of_minimum
@@ -569,6 +571,22 @@ def test_a_recipe_s_own_net_is_tested_beside_the_rate_that_it_trains_at(tmp_path
     assert f"figure: {tmp_path / 'test' / 'lr_range.png'}" in said
     steps = pq.read_table(tmp_path / "test" / "lr_range.parquet").to_pylist()
     assert len(steps) == facts["num_steps_taken"]
+
+
+def test_a_recipe_s_data_are_loaded_as_every_option_of_data_says(tmp_path, monkeypatch):
+    asked = {}
+
+    def load(name, **options):
+        asked.update(options, name=name)
+        return load_dataset(name, **options)
+
+    monkeypatch.setattr(runs, "load_dataset", load)
+    folder = tmp_path / "copies"
+    words = ["--num-steps", "10", "--image-size", "32", "--drop-duplicates", "--cache-dir", str(folder)]
+    argv = ["s4_lenet_2ep", "--dataset", "digits", *words, "--name", "test", "--output-dir", str(tmp_path)]
+    assert verb.main(argv) == 0
+    assert (asked["name"], asked["image_size"], asked["drop_duplicates"]) == ("digits", 32, True)
+    assert asked["cache_dir"] == folder
 
 
 def test_the_recipe_s_rate_is_a_marked_line_and_nothing_is_shaded():

@@ -16,7 +16,7 @@ from study.cli import parse_study
 from study.core.commands import winner_settings
 from study.core.spec import validated
 from study.records.provenance import data_lines
-from study.reproduction import session
+from study.reproduction import runs, session
 from study.reproduction.spec import ReproductionSpec
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import resolved
@@ -151,7 +151,7 @@ def test_a_reproduction_passes_it_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         asked.append(options["cache_dir"])
         return load_dataset(name, **options)
 
-    monkeypatch.setattr(session, "load_dataset", seen)
+    monkeypatch.setattr(runs, "load_dataset", seen)
     values = {"recipes": ("s2_taskA_sgd",), "dataset": "digits", "cache_dir": tmp_path}
     session._runs_and_data(validated(ReproductionSpec, values))
     assert asked == [tmp_path]

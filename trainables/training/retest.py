@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import torch
 
 from trainables.data.splits import index_sha256
 from trainables.data.types import TestData, TuningData
-from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint
 from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
+from trainables.training.trial import epochs_to_end
 
 
 def train_and_test(
@@ -35,24 +34,19 @@ def train_and_test(
     """
     torch.set_num_threads(setup.numerics.num_threads)
     learner = task.learner(hparams, data, setup, start_from=start_from)
-    epochs: list[dict[str, Any]] = []
-    if (state := read_newest_checkpoint(checkpoint_dir)) is not None:
-        learner.load_state_dict(state["learner"])
-        epochs = json.loads(state["result"])
-    while learner.epoch < setup.num_epochs:
+
+    def next_epoch() -> dict[str, Any]:
         summary = learner.train_epoch()
-        epochs.append(
-            {
-                "epoch": summary.epoch,
-                "images": summary.images,
-                "train_loss": summary.train_loss,
-                "learning_rate": summary.learning_rate,
-                "train_seconds": summary.train_seconds,
-                **(task.follow(learner, data, test) if task.follow else {}),
-            }
-        )
-        state = {"learner": learner.state_dict(), "result": json.dumps(epochs)}
-        write_checkpoint(checkpoint_dir, state, epoch=summary.epoch)
+        return {
+            "epoch": summary.epoch,
+            "images": summary.images,
+            "train_loss": summary.train_loss,
+            "learning_rate": summary.learning_rate,
+            "train_seconds": summary.train_seconds,
+            **(task.follow(learner, data, test) if task.follow else {}),
+        }
+
+    epochs = epochs_to_end(learner, checkpoint_dir, next_epoch)
     train_indices = learner.batches.train_indices.numpy()  # fewer than data.train_indices with a share of the labels
     result = {
         "seed": setup.seed,

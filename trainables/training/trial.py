@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,22 @@ def train_to_end(
     """
     torch.set_num_threads(setup.numerics.num_threads)
     learner = task.learner(hparams, data, setup, start_from=start_from)
+    return epochs_to_end(learner, checkpoint_dir, lambda: trial_epoch(task, learner, data))
+
+
+def epochs_to_end(
+    learner: Learner, checkpoint_dir: Path, next_epoch: Callable[[], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Train all remaining epochs, a checkpoint after each. Returns what next_epoch() returned of all of them.
+
+    Continues from the newest checkpoint in checkpoint_dir, if any. next_epoch(): trains the learner's next epoch.
+    """
     epochs: list[dict[str, Any]] = []
     if (state := read_newest_checkpoint(checkpoint_dir)) is not None:
         learner.load_state_dict(state["learner"])
         epochs = json.loads(state["result"])
-    while learner.epoch < setup.num_epochs:
-        epochs.append(trial_epoch(task, learner, data))
+    while learner.epoch < learner.num_epochs:
+        epochs.append(next_epoch())
         state = {"learner": learner.state_dict(), "result": json.dumps(epochs)}
         write_checkpoint(checkpoint_dir, state, epoch=learner.epoch)
     return epochs
