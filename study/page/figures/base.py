@@ -73,9 +73,15 @@ class Figure:
 def png(draw: Callable[[Any], Canvas], data: Any) -> bytes:
     """Render draw(data) as PNG bytes in the common style; the same data give the same bytes."""
     with mpl.rc_context({**STYLE, "font.family": list(font_names())}):
-        canvas = FigureCanvasAgg(draw(data))
+        figure = draw(data)
+        figure.dpi = DPI
+        canvas = FigureCanvasAgg(figure)
+        # What savefig does, but for its drawing of all that the layout has measured, which is a quarter of the time.
+        if (engine := figure.get_layout_engine()) is not None:
+            engine.execute(figure)
+            figure.set_layout_engine("none")
         buffer = io.BytesIO()
-        canvas.print_figure(buffer, format="png", dpi=DPI, metadata={"Software": None})
+        canvas.print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
 
 
