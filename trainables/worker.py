@@ -1,10 +1,9 @@
-"""The Ray Trainable of every task: one step = one epoch. The only file below the study that knows Ray."""
+"""The Ray Trainable of every task: one step = one epoch. With trainables/jobs.py, all that knows Ray below the study."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,14 +12,13 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from ray import tune
 
-from trainables.data.types import TestData, TuningData
+from trainables.data.types import TuningData
 from trainables.hparams import Numerics
+from trainables.jobs import worker_setup
 from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint, written_checkpoint
 from trainables.training.learner import Learner, NonFiniteLossError
-from trainables.training.retest import train_and_test
-from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
-from trainables.training.trial import train_to_end, trial_epoch
+from trainables.training.trial import trial_epoch
 
 
 class TrialConfig(BaseModel):
@@ -113,46 +111,3 @@ def _with_checkpoint(result: dict[str, Any], written: tuple[Path, str]) -> dict[
 def trainable_class(task: Task) -> type[StudyTrainable]:
     """The task's Trainable class, e.g. ImbalanceTrainable."""
     return type(f"{task.name.capitalize()}Trainable", (StudyTrainable,), {"task": task})
-
-
-def worker_device() -> torch.device:
-    """The GPU that Ray gave to this worker, else the CPU."""
-    return torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
-
-
-def worker_setup(*, num_epochs: int, seed: int, numerics: Numerics) -> TrialSetup:
-    """The setup of a training in this worker, on its device."""
-    return TrialSetup(num_epochs=num_epochs, seed=seed, numerics=numerics, device=worker_device())
-
-
-def train_and_test_in_worker(
-    task: Task,
-    pool: TuningData,
-    training_data: Callable[[TuningData], TuningData],
-    test: TestData,
-    *,
-    num_epochs: int,
-    seed: int,
-    numerics: Numerics,
-    **options: Any,
-) -> Any:
-    """The retest's Ray task. Returns train_and_test's result, or the error message of a training that diverged.
-
-    training_data(pool): what is trained on, made here, so that Ray's object store holds the images once, not per seed.
-    """
-    setup = worker_setup(num_epochs=num_epochs, seed=seed, numerics=numerics)
-    try:
-        return train_and_test(task, training_data(pool), test, setup=setup, **options)
-    except NonFiniteLossError as error:
-        return str(error)
-
-
-def train_and_validate_in_worker(
-    task: Task, data: TuningData, *, num_epochs: int, seed: int, numerics: Numerics, **options: Any
-) -> Any:
-    """The audit's Ray task: a trial to its end, without the test split. Returns ({}, its epochs), or as above."""
-    setup = worker_setup(num_epochs=num_epochs, seed=seed, numerics=numerics)
-    try:
-        return {}, train_to_end(task, data, setup=setup, **options)
-    except NonFiniteLossError as error:
-        return str(error)

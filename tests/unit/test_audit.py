@@ -27,7 +27,7 @@ from study.records.tables import AUDIT, read_table, write_records, write_table
 from study.tasks.imbalance import ImbalanceSpec
 from trainables.tasks.imbalance import IMBALANCE
 from trainables.training.trial import train_to_end, trial_epoch
-from trainables.worker import train_and_validate_in_worker
+from trainables.jobs import train_and_validate_in_worker
 
 STAGE = make_stage(arms=("none", "focal"))
 
