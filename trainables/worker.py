@@ -1,4 +1,4 @@
-"""The Ray Trainable of every task: one step = one epoch. With trainables/jobs.py, all that knows Ray below the study."""
+"""The Ray Trainable of every task: one step = one epoch. With jobs.py, all that knows Ray below the study."""
 
 from __future__ import annotations
 

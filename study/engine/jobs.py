@@ -18,8 +18,8 @@ import torch
 from study.core.errors import last_line
 from study.core.spec import RunSpec
 from trainables.data.types import TuningData
-from trainables.training.task import Task
 from trainables.jobs import train_and_test_in_worker, train_and_validate_in_worker
+from trainables.training.task import Task
 
 Key = tuple[str, int]
 Outcome = tuple[dict[str, Any], list[dict[str, Any]]] | str

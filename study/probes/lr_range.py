@@ -24,7 +24,7 @@ from study.probes.lr_range_files import FIGURE, write_lr_range
 from study.records.provenance import data_lines, describe_dataset, describe_machine, describe_versions, git_commit
 from study.tasks.resolve import checked, resolved
 from study.tasks.study import Study, load_data
-from trainables.data.types import TuningData
+from trainables.data.types import ImageDataset, TuningData
 from trainables.probes.lr_range import LrRange, LrRangeSettings, lr_range
 from trainables.training.learner import Learner
 
@@ -49,26 +49,14 @@ def run_range_test(study: Study, values: Mapping[str, Any], own: Mapping[str, An
     print(f"test: {arm}, up to {settings.num_steps} steps, {settings.schedule} to {settings.max_lr:g}")
     result = lr_range(learner, settings)
 
-    assert spec.numerics is not None
     searched = _searched(stage.space, arm)
     facts = {
         "task": study.name,
         "arm": arm,
         "stage": stage.name,
-        "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": _command(study, values, own),
-        "settings": {**vars(settings), "diverged_above": "4 times the lowest smoothed loss"},
-        "num_steps_taken": len(result.losses),
-        "divergence_step": result.divergence_step,
-        "suggestions": {"steepest_descent": result.steepest_descent, "tenth_of_minimum": result.tenth_of_minimum},
         "searched_range": searched,
-        "config": {**stage.space.start_hparams(stage.space.arms[arm]), "learning_rate": None},
-        "seed": spec.seed,
-        "numerics": spec.numerics.model_dump(),
-        "dataset": describe_dataset(dataset, data),
-        "hardware": describe_machine(cpus=spec.cpus_per_trial or 1.0, gpus=spec.gpus_per_trial or 0.0),
-        "versions": describe_versions(),
-        "commit": git_commit(),
+        **facts_of(result, settings, stage.space.start_hparams(stage.space.arms[arm]), spec, dataset, data),
     }
     figure = png(
         draw_lr_range, lr_range_data(result, f"Learning-rate range test: {arm} on {dataset.name}", searched=searched)
@@ -88,6 +76,32 @@ def range_settings(given: Mapping[str, Any]) -> LrRangeSettings:
     except ValueError as error:
         names = "|".join(vars(LrRangeSettings()))
         raise StudyError(re.sub(rf"\b({names})\b(?= must| \()", lambda m: option_name(m[0]), str(error))) from None
+
+
+def facts_of(
+    result: LrRange,
+    settings: LrRangeSettings,
+    hparams: Mapping[str, Any],
+    spec: RunSpec,
+    dataset: ImageDataset,
+    data: TuningData,
+) -> dict[str, Any]:
+    """What is recorded of every test, whatever was tested: settings, result, training, data, machine, versions."""
+    assert spec.numerics is not None
+    return {
+        "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "settings": {**vars(settings), "diverged_above": "4 times the lowest smoothed loss"},
+        "num_steps_taken": len(result.losses),
+        "divergence_step": result.divergence_step,
+        "suggestions": {"steepest_descent": result.steepest_descent, "tenth_of_minimum": result.tenth_of_minimum},
+        "config": {**hparams, "learning_rate": None},
+        "seed": spec.seed,
+        "numerics": spec.numerics.model_dump(),
+        "dataset": describe_dataset(dataset, data),
+        "hardware": describe_machine(cpus=spec.cpus_per_trial or 1.0, gpus=spec.gpus_per_trial or 0.0),
+        "versions": describe_versions(),
+        "commit": git_commit(),
+    }
 
 
 def _tested(study: Study, stages: Sequence[Stage], name: str | None) -> tuple[Stage, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -15,10 +14,10 @@ from study.core.run_dir import numbered
 from study.core.spec import option_name, validated
 from study.core.start_points import rate_text
 from study.page.figures.base import png
-from study.probes.lr_range import VERB, made_folder, range_settings, require_free, say_divergence
+from study.probes.lr_range import VERB, facts_of, made_folder, range_settings, require_free, say_divergence
 from study.probes.lr_range_figures import draw_lr_range, lr_range_data
 from study.probes.lr_range_files import FIGURE, write_lr_range
-from study.records.provenance import data_lines, describe_dataset, describe_machine, describe_versions, git_commit
+from study.records.provenance import data_lines
 from study.reproduction.runs import Run, load_run_data, planned_runs
 from study.reproduction.spec import ReproductionSpec
 from study.tasks.resolve import dated_name, machine_settings
@@ -51,24 +50,12 @@ def run_recipe_range_test(name: str, values: Mapping[str, Any], own: Mapping[str
     result = lr_range(learner, settings)
 
     chosen = float(run.training.hparams["learning_rate"])
-    assert spec.numerics is not None
     facts = {
         "task": spec.task,
         "recipe": name,
-        "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": _command(name, values, own),
-        "settings": {**vars(settings), "diverged_above": "4 times the lowest smoothed loss"},
-        "num_steps_taken": len(result.losses),
-        "divergence_step": result.divergence_step,
-        "suggestions": {"steepest_descent": result.steepest_descent, "tenth_of_minimum": result.tenth_of_minimum},
         "chosen": chosen,
-        "config": {**run.training.hparams, "learning_rate": None},
-        "seed": spec.seed,
-        "numerics": spec.numerics.model_dump(),
-        "dataset": describe_dataset(dataset, data),
-        "hardware": describe_machine(cpus=spec.cpus_per_trial or 1.0, gpus=spec.gpus_per_trial or 0.0),
-        "versions": describe_versions(),
-        "commit": git_commit(),
+        **facts_of(result, settings, run.training.hparams, spec, dataset, data),
     }
     title = f"Learning-rate range test: {name} on {dataset.name}"
     figure = png(draw_lr_range, lr_range_data(result, title, chosen=chosen))

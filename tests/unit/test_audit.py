@@ -25,9 +25,9 @@ from study.page.tasks.registry import PAGES
 from study.records.audits import audit_rows
 from study.records.tables import AUDIT, read_table, write_records, write_table
 from study.tasks.imbalance import ImbalanceSpec
+from trainables.jobs import train_and_validate_in_worker
 from trainables.tasks.imbalance import IMBALANCE
 from trainables.training.trial import train_to_end, trial_epoch
-from trainables.jobs import train_and_validate_in_worker
 
 STAGE = make_stage(arms=("none", "focal"))
 
