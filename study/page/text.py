@@ -19,8 +19,8 @@ def typeset(text: str) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share in %: 0.712 -> '71.2'; a dash if it is missing."""
-    return NOTHING if is_missing(share) else f"{100 * float(share):.{digits}f}".replace("-", "−")  # type: ignore[arg-type]
+    """A share in %: 0.712 -> '71.2'; a dash if it is missing; zero has no sign."""
+    return NOTHING if is_missing(share) else f"{100 * float(share):z.{digits}f}".replace("-", "−")  # type: ignore[arg-type]
 
 
 def chance_percent(share: float) -> str:

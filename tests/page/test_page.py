@@ -543,6 +543,7 @@ def test_numbers_as_text() -> None:
     )
     assert [number_text.points(value) for value in (0.063, -0.004, -0.0004)] == ["+6.3", "−0.4", "0.0"]
     assert [number_text.chance_percent(share) for share in (1 / 24, 1 / 362_880)] == ["4.2", "0.00028"]
+    assert [number_text.percent(share) for share in (-0.0004, -0.0006)] == ["0.0", "−0.1"]
     assert (number_text.span(0.049, 0.077), number_text.span(-0.004, 0.021)) == ("4.9–7.7", "−0.4 to 2.1")
     assert (number_text.config_value(0.99999), number_text.config_value(128.0), number_text.config_value(None)) == (
         "0.99999",
