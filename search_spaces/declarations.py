@@ -39,8 +39,8 @@ class Knob(ABC):
     start: Any
 
     def suggest(self, trial: Trial) -> Any:
-        """The knob's value in the trial: Optuna's suggestion under the knob's name, or where a StartTrial begins."""
-        return trial.begin(self) if isinstance(trial, StartTrial) else self._ask(trial)
+        """The knob's value in the trial: Optuna's suggestion under the knob's name, or what a KnobTrial takes."""
+        return trial.take(self) if isinstance(trial, KnobTrial) else self._ask(trial)
 
     @property
     @abstractmethod
@@ -76,19 +76,20 @@ class Float(Knob):
 
 @dataclass(frozen=True)
 class Int(Knob):
-    """A whole number from low to high."""
+    """A whole number from low to high. log: as of Float."""
 
     name: str
     low: int
     high: int
+    log: bool = False
     start: int | None = None
 
     @property
     def distribution(self) -> IntDistribution:
-        return IntDistribution(self.low, self.high)
+        return IntDistribution(self.low, self.high, log=self.log)
 
     def _ask(self, trial: Trial) -> int:
-        return trial.suggest_int(self.name, self.low, self.high)
+        return trial.suggest_int(self.name, self.low, self.high, log=self.log)
 
 
 @dataclass(frozen=True)
@@ -115,41 +116,54 @@ class Choice(Knob):
         return trial.suggest_categorical(self.name, self.choices)
 
 
-class StartTrial:
+class KnobTrial(ABC):
+    """A trial that takes knobs whole, as they are declared. Optuna's own calls ask for knobs without a start."""
+
+    @property
+    @abstractmethod
+    def number(self) -> int: ...
+
+    @abstractmethod
+    def take(self, knob: Knob) -> Any:
+        """The knob's value in this trial."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        return float(self.take(Float(name, low, high, log=log)))
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        return int(self.take(Int(name, low, high, log=log)))
+
+    def suggest_categorical(self, name: str, choices: Sequence[CategoricalChoiceType]) -> Any:
+        return self.take(Choice(name, choices))
+
+
+class StartTrial(KnobTrial):
     """A trial in which each knob takes its given value, else its declared start, else the middle of its range.
 
     A value outside the range, which may depend on an earlier choice, is replaced by the middle.
-    params, distributions and axes: those of the knobs suggested so far, in order.
+    params, distributions and axes: those of the knobs suggested so far, in order; misfits: the replaced values.
     """
-
-    number = 0
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
         self.params: dict[str, Any] = {}
         self.distributions: dict[str, BaseDistribution] = {}
         self.axes: dict[str, dict[str, Any]] = {}
+        self.misfits: dict[str, Any] = {}
 
-    def begin(self, knob: Knob) -> Any:
-        return self._take(knob.name, knob.distribution, knob.axis, knob.start)
+    @property
+    def number(self) -> int:
+        return 0
 
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        return float(self._undeclared(name, FloatDistribution(low, high, log=log)))
-
-    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
-        return int(self._undeclared(name, IntDistribution(low, high, log=log)))
-
-    def suggest_categorical(self, name: str, choices: Sequence[CategoricalChoiceType]) -> Any:
-        return self._undeclared(name, CategoricalDistribution(choices))
-
-    def _undeclared(self, name: str, distribution: BaseDistribution) -> Any:
-        return self._take(name, distribution, axis_of(distribution), None)
-
-    def _take(self, name: str, distribution: BaseDistribution, axis: dict[str, Any], start: Any) -> Any:
-        value = self._values.get(name, start)
-        if value is None or not fits(value, distribution):
+    def take(self, knob: Knob) -> Any:
+        name, distribution = knob.name, knob.distribution
+        value = self._values.get(name, knob.start)
+        if value is not None and not fits(value, distribution):
+            self.misfits[name] = value
+            value = None
+        if value is None:
             value = middle(distribution)
-        self.params[name], self.distributions[name], self.axes[name] = value, distribution, axis
+        self.params[name], self.distributions[name], self.axes[name] = value, distribution, knob.axis
         return value
 
 
@@ -170,6 +184,14 @@ def fits(value: Any, distribution: BaseDistribution) -> bool:
         return value in distribution.choices
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     return bool(distribution.low <= value <= distribution.high)
+
+
+def extreme_values(distribution: BaseDistribution) -> tuple[Any, ...]:
+    """Both ends of a range, or all choices."""
+    if isinstance(distribution, CategoricalDistribution):
+        return tuple(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return distribution.low, distribution.high
 
 
 def middle(distribution: BaseDistribution) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
 
-from search_spaces.declarations import Knob, StartTrial, Trial, fits
+from search_spaces.declarations import Knob, StartTrial, Trial, extreme_values, fits
+from search_spaces.overrides import OverriddenTrial, Override, parsed, require_starts
+from trainables.common.nearest import nearest
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every ask prints a line on the console
 
@@ -36,7 +38,8 @@ class Arm:
     factors: what tells the arm from others (the tables' factor/* columns). fixed: hyperparameters of all its trials.
     shared: knobs that every arm has, with this arm's ranges; suggest: its own knobs. start: values for knobs in the
     arm's first trial, which take precedence over the declared starts. first_stoppable_epoch(hparams, num_epochs): a
-    trial is neither stopped nor compared with others before that epoch.
+    trial is neither stopped nor compared with others before that epoch. overrides: what a user set in place of the
+    ranges that the space declares.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Arm:
     suggest: Suggest = _no_knobs
     start: Mapping[str, Any] = field(default_factory=dict)
     first_stoppable_epoch: Callable[[Mapping[str, Any], int], int] = _always_stoppable
+    overrides: tuple[Override, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +66,7 @@ class SearchSpace:
 
     def sample(self, arm: Arm, trial: Trial) -> dict[str, Any]:
         """Suggest the hyperparameters of a trial; inactive knobs are absent."""
-        return {**arm.fixed, **self.suggest(trial), **arm.shared(trial), **arm.suggest(trial)}
+        return self._sampled(arm, OverriddenTrial(trial, arm.overrides))
 
     def start_point(self, arm: Arm) -> dict[str, Any]:
         """The params of the arm's first trial, one for each knob that is active there.
@@ -91,7 +95,7 @@ class SearchSpace:
     def own_knobs(self, arm: Arm) -> set[str]:
         """The knobs active at the arm's start point that other arms do not share."""
         trial = StartTrial(arm.start)
-        arm.suggest(trial)
+        arm.suggest(OverriddenTrial(trial, arm.overrides))
         return set(trial.params)
 
     def axes(self, arm: Arm) -> dict[str, dict[str, Any]]:
@@ -120,6 +124,72 @@ class SearchSpace:
                         pending.append({**chosen, name: choice})
         return trials
 
+    def overridden(self, entries: Mapping[str, str], arm_names: Sequence[str]) -> SearchSpace:
+        """The space with these ranges: {knob: range} for all arms that vary the knob, {arm.knob: range} for one.
+
+        {knob@choice: range} holds in trials in which that was chosen before the knob is drawn; without a choice, a
+        range takes the place of all that hang on one. A hyperparameter that the suggest functions hold still can be
+        varied too: in one arm, or in all if none varies it by itself. Raises ValueError for an entry that is malformed,
+        upside down or of another type, and for an arm, knob or choice that is not there.
+        """
+        applying: dict[str, list[Override]] = {name: [] for name in arm_names}
+        for override in parsed(entries):
+            for name in self._arms_of(override, arm_names):
+                applying[name].append(override)
+        arms = {name: replace(self.arms[name], overrides=tuple(given)) for name, given in applying.items()}
+        space = replace(self, arms={**self.arms, **arms})
+        space._require_use(arms.values())
+        return space
+
+    def _arms_of(self, override: Override, arm_names: Sequence[str]) -> list[str]:
+        """The arms that the override is about. Raises ValueError if there is none."""
+        if override.arm is not None and override.arm not in arm_names:
+            raise ValueError(f"{override}: the arms are {', '.join(arm_names)}{nearest(override.arm, arm_names)}")
+        meant = [override.arm] if override.arm is not None else list(arm_names)
+        branches = {name: self.branches(self.arms[name]) for name in meant}
+        varied = {name: {knob for trial in branches[name] for knob in trial.params} for name in meant}
+        if varying := [name for name in meant if override.knob in varied[name]]:
+            return varying
+        held = {name: self.start_hparams(self.arms[name]).keys() - self.arms[name].fixed.keys() for name in meant}
+        if holding := [name for name in meant if override.knob in held[name]]:
+            return holding
+        if any(override.knob in self.arms[name].fixed for name in meant):
+            raise ValueError(f"{override}: {override.knob} belongs to what an arm is, and is not searched")
+        known = sorted(set().union(*varied.values(), *held.values()))
+        raise ValueError(
+            f"{override}: {override.knob} is no knob of {override.arm or 'these arms'}; there are {', '.join(known)}"
+            f"{nearest(override.knob, known)}"
+        )
+
+    def _require_use(self, arms: Iterable[Arm]) -> None:
+        """Take every branch. Raises ValueError for an override that does not fit, or whose choice none makes."""
+        arms = tuple(arms)
+        used: set[Override] = set()
+        for arm in arms:
+            for branch in self.branches(arm):
+                trial = OverriddenTrial(StartTrial(branch.params), arm.overrides)
+                self._sampled(arm, trial)
+                used |= trial.used
+        for override in (override for arm in arms for override in arm.overrides):
+            if override.choice is not None and override not in used:
+                raise ValueError(
+                    f"{override} would never hold: {override.choice!r} is not chosen before {override.knob} is drawn"
+                )
+
+    def require_starts(self, arm: Arm) -> None:
+        """Raise ValueError if an override leaves out a value at which the arm starts."""
+        require_starts(arm.overrides, arm.name, self._start(arm)[0])
+
+    def extremes(self, arm: Arm) -> Iterator[tuple[Override, Any, dict[str, Any]]]:
+        """(override, value, hyperparameters) for every choice and every end of a range that the overrides allow."""
+        for branch in self.branches(arm):
+            for override in arm.overrides:
+                distribution = branch.distributions.get(override.knob)
+                values = [None] if distribution is None else extreme_values(distribution)
+                for value in values:
+                    given = branch.params if value is None else {**branch.params, override.knob: value}
+                    yield override, value, self.sample(arm, StartTrial(given))
+
     def starting_at(self, values: Mapping[str, str], arm_names: Sequence[str]) -> SearchSpace:
         """The space with these start values, given as text: {knob: value} for all arms, {arm.knob: value} for one.
 
@@ -140,8 +210,14 @@ class SearchSpace:
             arm_name, _, knob = name.rpartition(".")
             if not any(knob in knobs[arm] for arm in ([arm_name] if arm_name else arm_names)):
                 known = sorted({known for of_arm in knobs.values() for known in of_arm})
-                raise ValueError(f"{knob} is no knob of {arm_name or 'these arms'}; there are {', '.join(known)}")
+                said = f"{knob} is no knob of {arm_name or 'these arms'}; there are {', '.join(known)}"
+                raise ValueError(self._said_if_fixed(knob) or said)
         return replace(self, arms={**self.arms, **arms})
+
+    def _said_if_fixed(self, knob: str) -> str | None:
+        overrides = (override for arm in self.arms.values() for override in arm.overrides)
+        fixing = next((override for override in overrides if override.knob == knob and override.is_fixed), None)
+        return None if fixing is None else f"{knob} has no start, for {fixing} fixes it"
 
     def _starting_at(self, arm: Arm, texts: Mapping[str, tuple[str, str]]) -> Arm:
         """The arm started at those of the values, {knob: (name, text)}, whose knob is active; choices are set first."""
@@ -155,6 +231,10 @@ class SearchSpace:
     def _with_start(self, arm: Arm, texts: Mapping[str, tuple[str, str]]) -> Arm:
         knobs = self.knobs(arm)
         return replace(arm, start={**arm.start, **{knob: _parse(*given, knobs[knob]) for knob, given in texts.items()}})
+
+    def _sampled(self, arm: Arm, trial: OverriddenTrial) -> dict[str, Any]:
+        suggested = {**self.suggest(trial), **arm.shared(trial), **arm.suggest(trial)}
+        return {**arm.fixed, **suggested, **trial.opened(suggested)}
 
     def _start(self, arm: Arm) -> tuple[StartTrial, dict[str, Any]]:
         """(the arm's first trial, its hyperparameters)."""

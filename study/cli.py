@@ -176,7 +176,10 @@ def add_own_options(parser: Parser, verb: str, options: Mapping[str, tuple[type,
     if options:
         group = parser.add_argument_group(verb.removeprefix("study."))
         for name, (kind, text) in options.items():
-            group.add_argument(option_name(name), dest=name, help=text, metavar=_metavar(kind), type=_reader(kind))
+            if kind is bool:
+                group.add_argument(option_name(name), dest=name, help=text, action="store_true")
+            else:
+                group.add_argument(option_name(name), dest=name, help=text, metavar=_metavar(kind), type=_reader(kind))
 
 
 def add_options(
@@ -195,6 +198,8 @@ def add_options(
         arguments: dict[str, Any] = {"dest": name, "help": _help(field, option, *notes(name))}
         if field.annotation is bool:
             arguments["action"] = argparse.BooleanOptionalAction
+        elif _is_table(field.annotation):
+            arguments |= {"metavar": option.metavar, "action": "append"}
         else:
             arguments["metavar"] = option.metavar or _metavar(field.annotation)
             arguments["type"] = str if option.reads_text else _reader(field.annotation)
@@ -258,6 +263,10 @@ def _base_type(annotation: Any) -> Any:
     return _base_type(get_args(annotation)[0]) if hasattr(annotation, "__metadata__") else annotation
 
 
+def _is_table(annotation: Any) -> bool:
+    return get_origin(_base_type(annotation)) is dict
+
+
 def _metavar(annotation: Any) -> str:
     base = _base_type(annotation)
     return {int: "N", float: "X", Path: "DIR"}.get(base, "NAME")
@@ -282,4 +291,10 @@ def _reader(annotation: Any) -> Callable[[str], Any]:
     return read
 
 
-RUN = Verb(name="study.run", scopes=frozenset({"training", "study"}), options={}, epilog=_presets)
+PRINT_SPEC = "print_spec"
+RUN = Verb(
+    name="study.run",
+    scopes=frozenset({"training", "study"}),
+    options={PRINT_SPEC: (bool, "print a spec file to begin with, for --spec: every setting, and what is searched")},
+    epilog=_presets,
+)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from study.cli import parse_study, run_main
+from study.cli import PRINT_SPEC, RUN, parse_verb, run_main
 
 
 def main(argv: Sequence[str]) -> int:
-    study, values = parse_study(argv)
+    study, values, own = parse_verb(RUN, argv)
+    if own.get(PRINT_SPEC):
+        from study.tasks.spec_file import spec_file
+
+        print(spec_file(study, values), end="")
+        return 0
     # Imported after parsing: --help and a misspelt option need neither Ray nor the data.
     from study.engine.console import StudyConsole
     from study.engine.study_session import begin

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from study.core.parsing import table_of
 from study.core.spec import StudySpec, option_name, options_of
 
 
@@ -22,16 +23,19 @@ def option_words(values: Mapping[str, Any]) -> list[str]:
             words.append(option_name(name))
         elif value is not None and value is not False:
             if isinstance(value, dict):
-                value = [f"{knob}={setting}" for knob, setting in value.items()]
+                value = [f"{knob}={setting}" for knob, setting in table_of(value, "").items()]
             text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             words.append(f"{option_name(name)} {shlex.quote(text)}")
     return words
 
 
-def winner_settings(spec: StudySpec, alone: Mapping[str, Any]) -> dict[str, Any]:
+def winner_settings(
+    spec: StudySpec, alone: Mapping[str, Any], space: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """The settings of a study that trains a single configuration of spec's study and retests it.
 
-    alone: the arms and start of that study, and the task's further settings (see Study.alone).
+    alone: the arms and start of that study, and the task's further settings (see Study.alone). space: the ranges that
+    the user set for its arms.
     """
     assert spec.numerics is not None
     fields = type(spec).model_fields
@@ -52,5 +56,6 @@ def winner_settings(spec: StudySpec, alone: Mapping[str, Any]) -> dict[str, Any]
         "trials_per_arm": 1,
         "max_epochs": spec.max_epochs,
         "retest_seeds": spec.retest_seeds,
+        **({"space": dict(space)} if space else {}),
         "start": alone["start"],
     }

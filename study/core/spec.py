@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from search_spaces import overrides
 from study.core.errors import StudyError, nearest
 from study.core.looks import look_sizes
-from study.core.parsing import shown
+from study.core.parsing import shown, table_of
 from trainables.common.paths import user_path
 from trainables.data.cache import BESIDE, CLEAR_COMMAND, user_cache
 from trainables.data.sources import SOURCES
@@ -260,6 +261,14 @@ class StudySpec(RunSpec):
         metavar="KNOB=VALUE,...",
         scope="training",
     )
+    space: dict[str, str] | None = option(
+        None,
+        "search",
+        "search a knob where you say: KNOB=LOW..HIGH, KNOB=LOW..HIGH:log, KNOB='A|B' or, to fix it, KNOB=VALUE; "
+        "ARM.KNOB for one arm, KNOB@CHOICE where that was chosen before (learning_rate@adam); may be given repeatedly",
+        metavar="KNOB=RANGE,...",
+        scope="training",
+    )
     start_from_lr_range: UserPath | None = option(
         None,
         "search",
@@ -284,14 +293,18 @@ class StudySpec(RunSpec):
     @field_validator("start", mode="before")
     @classmethod
     def _split_start(cls, value: Any) -> Any:
-        if isinstance(value, dict):  # a TOML table may hold numbers as numbers
-            return {knob: str(setting) if type(setting) in {int, float} else setting for knob, setting in value.items()}
-        if not isinstance(value, str):
-            return value
-        pairs = [part.strip().partition("=") for part in value.split(",")]
-        if not all(name and equals and text for name, equals, text in pairs):
-            raise ValueError(f"must be KNOB=VALUE,KNOB=VALUE, got {value!r}")
-        return {name: text for name, _, text in pairs}
+        return table_of(value, "KNOB=VALUE,KNOB=VALUE") or None
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _split_space(cls, value: Any) -> Any:
+        return table_of(value, "KNOB=RANGE,KNOB=RANGE")
+
+    @field_validator("space")
+    @classmethod
+    def _true_ranges(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        overrides.parsed(value or {})
+        return value or None
 
     @field_validator("retest_until", mode="before")
     @classmethod

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -95,6 +96,15 @@ class Stage:
         except ValueError as error:
             raise StudyError(f"{arm} cannot be trained: {last_line(error)}") from None
 
+    def require_legal_space(self, arm: str) -> None:
+        """Raise StudyError if a range that the user set holds a hyperparameter that the task refuses."""
+        for override, value, hparams in self.space.extremes(self.space.arms[arm]):
+            try:
+                self.task.validated(hparams)
+            except ValueError as error:
+                allows = "" if value is None else f" allows {value}"
+                raise StudyError(f"--space {override}{allows}: {arm} cannot be trained: {last_line(error)}") from None
+
     def winners(self, book: Book) -> dict[str, TrialRecord]:
         return book.winners(self.arms, self.task.metric, self.task.mode)
 
@@ -102,6 +112,32 @@ class Stage:
         """The stage's trials, in the order in which they were asked for."""
         arms = set(self.arms)
         return [trial for trial in book.trials.values() if trial.arm in arms]
+
+
+def ranges_set(stages: Sequence[Stage]) -> list[dict[str, Any]]:
+    """What the user set of the spaces: [{"entry": "learning_rate=0.01..0.1", "arms": those that have it}, ...]."""
+    arms_of: dict[str, list[str]] = {}
+    for stage in stages:
+        for arm in stage.arms:
+            for override in stage.space.arms[arm].overrides:
+                arms_of.setdefault(str(override), []).append(arm)
+    return [{"entry": entry, "arms": arms} for entry, arms in arms_of.items()]
+
+
+def ranges_of(stage: Stage, arm: str) -> dict[str, str]:
+    """The ranges that the user set for the arm, and for those whose weights it begins with, as --space took them."""
+    arms = [stage.space.arms[arm]]
+    if stage.before is not None and arm in stage.warm_arms:
+        arms += [stage.before.space.arms[lender] for lender in stage.before.arms]
+    return {override.name: override.text for one in arms for override in one.overrides}
+
+
+def range_lines(ranges: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> list[str]:
+    """Entries of ranges_set as text: 'momentum=0.9 (all arms)'. arms: all of the main stage."""
+    return [
+        f"{one['entry']} ({'all arms' if list(one['arms']) == list(arms) else ', '.join(one['arms'])})"
+        for one in ranges
+    ]
 
 
 def make_stage(spec: StudySpec, **own: object) -> Stage:

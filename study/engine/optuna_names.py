@@ -14,6 +14,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from search_spaces.branches import decisive_choice
 from search_spaces.declarations import StartTrial
 
 
@@ -27,7 +28,7 @@ class OptunaNames:
 
     def __init__(self, branches: Sequence[StartTrial]) -> None:
         self.distributions: dict[str, BaseDistribution] = {}  # by inner name, of all branches
-        self._choices = {name: choice for name in _knobs(branches) if (choice := _decisive_choice(name, branches))}
+        self._choices = {name: choice for name in _knobs(branches) if (choice := decisive_choice(name, branches))}
         for branch in branches:
             for name, distribution in branch.distributions.items():
                 self.distributions[self.inner(name, distribution, branch.params)] = distribution
@@ -82,22 +83,6 @@ def suggest(trial: optuna.Trial, inner: str, distribution: BaseDistribution) -> 
 
 def _knobs(branches: Sequence[StartTrial]) -> list[str]:
     return list(dict.fromkeys(name for branch in branches for name in branch.params))
-
-
-def _decisive_choice(name: str, branches: Sequence[StartTrial]) -> str | None:
-    """The first choice whose value tells which of its ranges a knob has; None for a knob of one range, or if none."""
-    having = [branch for branch in branches if name in branch.distributions]
-    if len({branch.distributions[name] for branch in having}) < 2:
-        return None
-    for choice, distribution in having[0].distributions.items():
-        if not isinstance(distribution, CategoricalDistribution) or choice == name:
-            continue
-        if any(choice not in branch.params for branch in having):
-            continue
-        pairs = {(branch.params[choice], branch.distributions[name]) for branch in having}
-        if len(pairs) == len({value for value, _ in pairs}):
-            return choice
-    return None
 
 
 def _range_text(distribution: BaseDistribution) -> str:

@@ -230,7 +230,7 @@ def grid_points(space: SearchSpace, arm: Arm, num_points: int) -> list[dict[str,
     start = space.start_point(arm)
     own = space.own_knobs(arm)
     knobs = {name: knob for name, knob in space.knobs(arm).items() if name == "learning_rate" or name in own}
-    levels = max(2, round(num_points ** (1 / len(knobs))))
+    levels = max(2, round(num_points ** (1 / max(1, len(knobs)))))
     axes = [_levels(distribution, levels) for distribution in knobs.values()]
     grid = [{**start, **dict(zip(knobs, values, strict=True))} for values in itertools.product(*axes)]
     wanted = num_points - 1

@@ -18,7 +18,7 @@ from study.core.errors import StudyError
 from study.core.ledger import Book, Ledger, TrialRecord
 from study.core.run_dir import CHECKPOINTS, locked, new_run, numbered, resume_command
 from study.core.spec import StudySpec
-from study.core.stage import Stage
+from study.core.stage import Stage, range_lines, ranges_set
 from study.core.text import listed, plural
 from study.engine.audit import audit, audit_order, choose, waiting_audits
 from study.engine.cluster import connected, num_slots
@@ -250,6 +250,8 @@ class StudySession(Session):
         say(f"      validation {len(data.val_indices)}, final test {len(self._dataset.test_labels)}")
         if coarse := coarse_remark(describe_dataset(self._dataset, data)):
             say(f"note: {coarse}")
+        for line in range_lines(ranges_set(self._stages), self._stages[-1].arms):
+            say(f"space: {line}")
         for stage in self._stages:
             rungs = ", ".join(map(str, stage.rungs(stage.arms[0])))
             say(
@@ -349,10 +351,14 @@ def write_derived(
 
 
 def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec) -> None:
-    """Build the learner of every arm's first trial, to fail before all trials do. Raises StudyError."""
+    """Check every arm's space, and build the learner of its first trial, to fail before all trials do.
+
+    Raises StudyError.
+    """
     assert spec.numerics is not None
     for stage in stages:
         for arm in stage.arms:
+            stage.require_legal_space(arm)
             stage.first_learner(arm, data, numerics=spec.numerics, device=torch.device("cpu"))
 
 

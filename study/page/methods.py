@@ -8,7 +8,7 @@ from typing import Any
 
 from study.analysis import budgets
 from study.analysis.tables import Tables
-from study.core.stage import TUNE
+from study.core.stage import TUNE, range_lines
 from study.core.text import NOTHING, duration, listed, plural
 from study.page.task import TaskPage
 from study.page.text import config_value, is_missing
@@ -20,6 +20,7 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
     budget, dataset = tables.summary["budget"], tables.summary["dataset"]
     step = step_sentence(dataset)
     return [
+        *_ranges_set(tables),
         f"Split. {split_sentence(dataset)} {page.split}",
         f"Tuning. {_trials_an_arm(tables)} of at most {_epochs_a_trial(tables)}, its own searcher "
         f"({budget['searcher']}) and its own early stopping (ASHA, first rung at epoch {budget['grace_epochs']}, "
@@ -36,6 +37,14 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
         "tuned once, nor that of the test images.",
         *page.notes(tables),
     ]
+
+
+def _ranges_set(tables: Tables) -> list[str]:
+    """What the user set of the space; nothing where it is the task's own."""
+    ranges = tables.summary.get("ranges_set")
+    if not ranges:
+        return []
+    return [f"Space. The task's own, but for what was set: {'; '.join(range_lines(ranges, tables.arms))}."]
 
 
 def _further_seeds(budget: Mapping[str, Any]) -> str:

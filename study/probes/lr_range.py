@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
+from search_spaces.declarations import extreme_values
 from search_spaces.space import SearchSpace
 from study.core.commands import command_line
 from study.core.errors import StudyError, nearest
+from study.core.parsing import table_of
 from study.core.run_dir import first_made, numbered
 from study.core.spec import RunSpec, StudySpec, option_name, validated
 from study.core.stage import Stage
@@ -44,12 +46,12 @@ def run_range_test(study: Study, values: Mapping[str, Any], own: Mapping[str, An
     dataset, data, found = load_data(study, spec)
     spec = resolved(study, asked, dataset=found, num_gpus=torch.cuda.device_count())
     stage, arm = _tested(study, study.stages(spec, data), own.get("arm"))
+    searched = _searched(stage.space, arm)
     learner = _learner(stage, arm, spec, data)
     print(*data_lines(dataset), sep="\n")
     print(f"test: {arm}, up to {settings.num_steps} steps, {settings.schedule} to {settings.max_lr:g}")
     result = lr_range(learner, settings)
 
-    searched = _searched(stage.space, arm)
     facts = {
         "task": study.name,
         "arm": arm,
@@ -126,9 +128,12 @@ def _learner(stage: Stage, arm: str, spec: StudySpec, data: TuningData) -> Learn
 
 
 def _searched(space: SearchSpace, arm: str) -> tuple[float, float]:
-    """The range of learning rates that a study searches at the arm's start point."""
-    distribution = space.knobs(space.arms[arm])["learning_rate"]
-    return distribution.low, distribution.high  # type: ignore[attr-defined]
+    """The range of learning rates that a study searches where the arm starts. Raises StudyError if there is none."""
+    distribution = space.knobs(space.arms[arm]).get("learning_rate")
+    if distribution is None:
+        raise StudyError(f"--space fixes the learning rate of {arm}: a study would not search what the test suggests")
+    values = extreme_values(distribution)
+    return min(values), max(values)
 
 
 def _command(study: Study, values: Mapping[str, Any], own: Mapping[str, Any]) -> str:
@@ -185,7 +190,4 @@ def _say(
 
 def _start(told: Mapping[str, Any]) -> dict[str, str]:
     """The value of --start as a dict; it is text from the command line and a table from a file."""
-    start = told.get("start") or {}
-    if isinstance(start, dict):
-        return start
-    return dict(part.strip().split("=", 1) for part in start.split(","))
+    return dict(table_of(told.get("start") or {}, ""))

@@ -10,7 +10,7 @@ from study.core.commands import command_line, winner_settings
 from study.core.ledger import Book, Ledger, TrialRecord
 from study.core.run_dir import resume_command
 from study.core.spec import StudySpec
-from study.core.stage import Stage
+from study.core.stage import Stage, ranges_of, ranges_set
 from study.tasks.study import Study
 from trainables.common.files import write_json
 from trainables.training.evaluation import TAUS
@@ -43,6 +43,7 @@ def write_summary(
         "groups": [{"title": g.title, "control": g.control, "arms": list(g.arms)} for g in main.groups],
         "stages": [_stage(stage) for stage in stages],
         "arm_factors": {arm: dict(stage.space.arms[arm].factors) for stage in stages for arm in stage.arms},
+        "ranges_set": ranges_set(stages),
         "knobs": {arm: stage.space.axes(stage.space.arms[arm]) for stage in stages for arm in stage.arms},
         "arm_descriptions": {arm: stage.space.arms[arm].description for stage in stages for arm in stage.arms},
         "not_retested": {arm: why for stage in stages for arm, why in _not_retested(ledger, stage, state).items()},
@@ -97,7 +98,9 @@ def _winner(spec: StudySpec, study: Study, stage: Stage, trial: TrialRecord, boo
         "objective": trial.value(stage.task.metric),
         "epochs": trial.num_epochs,
         "config": trial.hparams,
-        "command": command_line(spec.task, winner_settings(spec, study.alone(stage, trial, book))),
+        "command": command_line(
+            spec.task, winner_settings(spec, study.alone(stage, trial, book), ranges_of(stage, trial.arm))
+        ),
     }
 
 

@@ -13,7 +13,7 @@ from study.core.errors import StudyError
 from study.core.ledger import Book, TrialRecord
 from study.core.spec import Count, StudySpec, UserPath, option
 from study.core.stage import TUNE, Group, Stage, make_stage
-from study.tasks.study import Study, budget, starting
+from study.tasks.study import Study, budget, in_force
 from trainables.data.types import TuningData
 from trainables.tasks.jigsaw import PRETEXT_TASK, TRANSFER, passes_per_epoch
 from trainables.training.checkpoints import read_newest_checkpoint
@@ -79,14 +79,16 @@ class JigsawSpec(StudySpec):
 
 
 def _stages(spec: JigsawSpec, data: TuningData) -> tuple[Stage, ...]:
-    """The puzzles, unless a checkpoint is given, then the transfer. --start is about the transfer, or names an arm."""
+    """The puzzles, unless a checkpoint is given, then the transfer.
+
+    --start and --space are about the transfer, or name an arm.
+    """
     assert spec.label_fractions
     assert spec.pretext_epochs
     assert spec.pretext_trials
     puzzles = space.pretext_arm(spec.grid)
-    start = spec.start or {}
-    of_puzzles = {knob: value for knob, value in start.items() if knob.startswith(f"{puzzles}.")}
-    of_transfer = {knob: value for knob, value in start.items() if knob not in of_puzzles}
+    start, other_start = _divided(spec.start or {}, puzzles)
+    ranges, other_ranges = _divided(spec.space or {}, puzzles)
     flip = data.flip_keeps_label
     transfer_space = space.transfer_space(
         num_train=data.num_train,
@@ -117,7 +119,7 @@ def _stages(spec: JigsawSpec, data: TuningData) -> tuple[Stage, ...]:
             spec,
             name=PRETEXT,
             task=PRETEXT_TASK,
-            space=starting(spec, puzzle_space, of_puzzles, (puzzles,)),
+            space=in_force(spec, puzzle_space, (puzzles,), start=start, ranges=ranges),
             arms=(puzzles,),
             groups=(),
             trials_per_arm=spec.pretext_trials,
@@ -127,7 +129,7 @@ def _stages(spec: JigsawSpec, data: TuningData) -> tuple[Stage, ...]:
         spec,
         name=TUNE,
         task=TRANSFER,
-        space=starting(spec, transfer_space, of_transfer, arms),
+        space=in_force(spec, transfer_space, arms, start=other_start, ranges=other_ranges if pretext else spec.space),
         arms=arms,
         groups=groups,
         extra_epochs=equal,
@@ -136,6 +138,12 @@ def _stages(spec: JigsawSpec, data: TuningData) -> tuple[Stage, ...]:
         start_from=str(spec.pretext_checkpoint.resolve()) if spec.pretext_checkpoint else None,
     )
     return (transfer,) if pretext is None else (pretext, transfer)
+
+
+def _divided(settings: Mapping[str, str], arm: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Settings of knobs: those that name the arm, and the others."""
+    of_arm = {name: value for name, value in settings.items() if name.startswith(f"{arm}.")}
+    return of_arm, {name: value for name, value in settings.items() if name not in of_arm}
 
 
 def _defaults(spec: JigsawSpec, dataset: str) -> Mapping[str, Any]:

@@ -98,18 +98,36 @@ def one_stage(spec: StudySpec, task: Any, space: SearchSpace, control: str) -> t
     """The single stage of a study with one group of arms, judged against the control."""
     arms = spec.arms or ()
     group = Group(title="", control=control, arms=arms)
-    space = starting(spec, space, spec.start, arms)
+    space = in_force(spec, space, arms, start=spec.start, ranges=spec.space)
     return (make_stage(spec, name=TUNE, task=task, space=space, arms=arms, groups=(group,)),)
 
 
-def starting(
-    spec: StudySpec, space: SearchSpace, start: Mapping[str, str] | None, arms: tuple[str, ...]
+def in_force(
+    spec: StudySpec,
+    space: SearchSpace,
+    arms: tuple[str, ...],
+    *,
+    start: Mapping[str, str] | None,
+    ranges: Mapping[str, str] | None,
 ) -> SearchSpace:
-    """The space with the start values of --start. Raises StudyError."""
+    """The space of a stage with these arms, with the ranges of --space and the start values of --start.
+
+    Raises StudyError.
+    """
     try:
-        return space.starting_at(start, arms) if start else space
+        space = space.overridden(ranges, arms) if ranges else space
+    except ValueError as error:
+        raise StudyError(f"--space {error}") from None
+    try:
+        space = space.starting_at(start, arms) if start else space
     except ValueError as error:
         raise StudyError(start_refused(spec, str(error))) from None
+    try:
+        for arm in arms:
+            space.require_starts(space.arms[arm])
+    except ValueError as error:
+        raise StudyError(f"--space {error}") from None
+    return space
 
 
 def chosen_arms(study: Study, names: tuple[str, ...]) -> tuple[str, ...]:

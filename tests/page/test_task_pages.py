@@ -11,6 +11,7 @@ from fake_run import FAKES, edit_summary, write_run
 from study.analysis.tables import Tables, load_tables
 from study.page import answers
 from study.page import tables as page_tables
+from study.page.methods import methods
 from study.page.tasks.registry import PAGES, find_page
 from study.page.words import axis_label
 from study.tasks.registry import STUDIES
@@ -159,6 +160,25 @@ def test_any_other_setting_says_plainly_what_ran_instead(
     note = published_note(tmp_path, dataset=dataset, model=model, max_epochs=max_epochs)
     assert note.startswith("Not run here.")
     assert instead in note
+
+
+def test_methods_say_what_the_user_set_of_the_space_and_nothing_where_it_is_the_tasks_own(tmp_path: Path) -> None:
+    page = PAGES["imbalance"]
+    tables = run(tmp_path, "imbalance")
+    own = methods(page, tables)
+    arms = list(tables.arms)
+    edit_summary(
+        tmp_path / "run",
+        ranges_set=[
+            {"entry": "momentum=0.9", "arms": arms},
+            {"entry": "ldam_drw.ldam_scale=5..50", "arms": ["ldam_drw"]},
+        ],
+    )
+    said, *rest = methods(page, load_tables(tmp_path / "run"))
+    assert said == (
+        "Space. The task's own, but for what was set: momentum=0.9 (all arms); ldam_drw.ldam_scale=5..50 (ldam_drw)."
+    )
+    assert rest == own
 
 
 def test_methods_of_jigsaw_give_each_arms_epochs_and_passes(tmp_path: Path) -> None:

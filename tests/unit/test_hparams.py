@@ -66,7 +66,7 @@ def test_a_recipe_s_tables_are_longer_and_the_imbalance_study_s_are_not():
     ("hparams", "sentence"),
     [
         ({"augmentation": "crop_cutout"}, "augmentation 'crop_cutout' needs cutout_length, got None"),
-        ({"learning_rate": -1.0}, "learning_rate: Input should be greater than 0"),
+        ({"learning_rate": -1.0}, "learning_rate must be greater than 0"),
         ({"lr": 0.1}, "lr: Extra inputs are not permitted"),
     ],
 )

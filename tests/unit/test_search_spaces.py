@@ -136,7 +136,7 @@ def test_a_declared_knob_makes_the_suggest_call_that_it_stands_for():
     assert calls == [
         ("suggest_float", "rate", 0.1, 1.0, {"log": True}),
         ("suggest_float", "share", 0.0, 1.0, {"log": False}),
-        ("suggest_int", "side", 2, 5, {}),
+        ("suggest_int", "side", 2, 5, {"log": False}),
         ("suggest_categorical", "beta", (0.9, 0.99), {}),
     ]
 
@@ -201,9 +201,9 @@ class Told(StartTrial):
         super().__init__(values)
         self.told = {}
 
-    def begin(self, knob):
+    def take(self, knob):
         self.told[knob.name] = knob.start
-        return super().begin(knob)
+        return super().take(knob)
 
 
 @pytest.mark.parametrize(("task", "arm"), ARMS)

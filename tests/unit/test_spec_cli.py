@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from learner_cases import SPACE
+from learner_cases import SPACE, thinned_digits
 from study_process import run_here
 
 from study.cli import parse_study
@@ -18,6 +20,7 @@ from study.core.stage import make_stage
 from study.tasks.imbalance import ImbalanceSpec
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import checked, resolved
+from study.tasks.spec_file import spec_lines
 from trainables.tasks.imbalance import IMBALANCE
 
 STUDY = STUDIES["imbalance"]
@@ -36,6 +39,11 @@ def parsed(line, task="imbalance"):
 def spec_of(line, *, task="imbalance", dataset="digits", num_gpus=0):
     """The spec that a run of these options would save."""
     return resolved(STUDIES[task], parsed(line, task), dataset=dataset, num_gpus=num_gpus)
+
+
+def command_line_of(line):
+    """The options of the command that a run of these would record."""
+    return command_line("imbalance", parsed(line)).partition("imbalance ")[2]
 
 
 def refusal(line, task="imbalance"):
@@ -178,6 +186,57 @@ def test_a_toml_file_gives_settings_and_an_option_overrides_them(tmp_path):
     assert spec.start == {"learning_rate": "0.1"}
 
 
+def test_ranges_are_given_together_one_by_one_or_as_tables():
+    text = (
+        '[space]\nmomentum = 0.9\nbatch_size = [16, 32]\nlearning_rate = "0.01..0.1"\n'
+        '[space.ldam_drw]\nldam_scale = "5..50"\n'
+    )
+    Path("study.toml").write_text(text)
+    expected = {
+        "momentum": "0.9", "batch_size": "16|32", "learning_rate": "0.01..0.1", "ldam_drw.ldam_scale": "5..50",
+    }  # fmt: skip
+    line = "--space momentum=0.9,'batch_size=16|32' --space learning_rate=0.01..0.1 --space ldam_drw.ldam_scale=5..50"
+    for spec in (spec_of("--spec study.toml"), spec_of(line), spec_of(command_line_of("--spec study.toml"))):
+        assert spec.space == expected
+    assert spec_of("--spec study.toml --space momentum=0.8").space == {"momentum": "0.8"}  # in the table's place
+    assert spec_of("").space is None
+
+
+def test_true_and_false_are_texts_as_toml_writes_them():
+    Path("study.toml").write_text("[space.jigsaw_2x2]\ntile_normalisation = [true, false]\n")
+    assert spec_of("--spec study.toml", task="jigsaw").space == {"jigsaw_2x2.tile_normalisation": "true|false"}
+
+
+@pytest.mark.parametrize("task", STUDIES)
+def test_a_printed_spec_is_the_study_without_it_as_it_is_and_with_every_line_set(task):
+    study, data = STUDIES[task], thinned_digits()
+    spec = spec_of("--arms all --max-epochs 4", task=task)
+    stages = study.stages(spec, data)
+    lines = spec_lines(study, spec, stages, parsed("--arms all --max-epochs 4", task=task))
+    Path("as-it-is.toml").write_text("\n".join(lines))
+    Path("all-set.toml").write_text("\n".join(re.sub(r"^#(?=\S)", "", line) for line in lines))
+    unchanged, all_set = (spec_of(f"--spec {name}.toml", task=task) for name in ("as-it-is", "all-set"))
+    own_name = {"name": spec.name}
+    assert unchanged.model_copy(update=own_name) == spec
+    assert all_set.model_copy(update={**own_name, "space": None}) == spec
+    set_stages = study.stages(all_set, data)
+    for stage, set_stage in zip(stages, set_stages, strict=True):
+        for arm in stage.arms:
+            own, set_by_user = (of.space.branches(of.space.arms[arm]) for of in (stage, set_stage))
+            assert set_stage.space.arms[arm].overrides
+            assert [trial.params for trial in own] == [trial.params for trial in set_by_user]
+            assert [trial.distributions for trial in own] == [trial.distributions for trial in set_by_user]
+
+
+def test_what_was_given_is_set_in_a_printed_spec_and_the_rest_is_a_comment():
+    given = parsed("--max-epochs 4 --space momentum=0.9 --start learning_rate=0.1")
+    spec = spec_of("--max-epochs 4 --space momentum=0.9 --start learning_rate=0.1")
+    lines = spec_lines(STUDY, spec, STUDY.stages(spec, thinned_digits()), given)
+    assert {"max_epochs = 4", 'momentum = "0.9"', 'learning_rate = "0.1"', "#trials_per_arm = 6"} <= set(lines)
+    assert '#learning_rate = "0.01..0.3:log"' in lines
+    assert not any(line.startswith("#momentum =") for line in lines)
+
+
 def test_a_run_s_spec_json_gives_its_settings_but_not_its_name_and_numerics(tmp_path):
     first = spec_of("--name first --seed 3 --max-epochs 4 --imbalance exponential --start momentum=0.8")
     (tmp_path / "spec.json").write_text(json.dumps(first.model_dump(mode="json")))
@@ -287,6 +346,9 @@ REFUSALS = [
     (f"--name {'x' * 101}", "--name must be at most 100 characters long, got 101"),
     (f"--name {'猫' * 100}", "--name must be at most 200 bytes long, got 300"),
     ("--name", "--name expected one argument"),
+    ("--space lr", "--space must be KNOB=RANGE,KNOB=RANGE, got 'lr'"),
+    ("--space momentum=1..0.5", "--space momentum=1..0.5 is upside down: the lower end comes first"),
+    ("--space momentum=0.5 --space momentum=0.6", "--space has momentum twice"),
     ("--start lr", "--start must be KNOB=VALUE,KNOB=VALUE, got 'lr'"),
     ("--start learning_rate=", "--start must be KNOB=VALUE,KNOB=VALUE, got 'learning_rate='"),
     ("--output-dir list.json", "--output-dir list.json cannot be made: list.json is not a folder"),

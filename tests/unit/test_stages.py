@@ -9,8 +9,9 @@ from learner_cases import digits
 from study_cases import asked
 
 from study.core.commands import winner_settings
+from study.core.errors import StudyError
 from study.core.ledger import EPOCH, RETEST, RETEST_FAILED, Event, Ledger, finished
-from study.core.stage import Stage
+from study.core.stage import Stage, ranges_of, ranges_set
 from study.engine.console import StudyConsole
 from study.engine.retest import _fail_without_weights
 from study.engine.study_session import StudySession
@@ -21,6 +22,8 @@ from study.tasks.resolve import resolved
 from trainables.data.splits import tuning_data, whole
 
 STUDY = STUDIES["jigsaw"]
+WARM = ("jigsaw_2x2", "jigsaw_10pct")
+"""An arm of each stage."""
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +148,36 @@ def test_a_stage_is_what_the_page_calls_it(spec, data):
     assert (pretext.name, pretext.retest_name, pretext.lends_weights) == ("pretext", "pretext_retest", True)
     assert (transfer.name, transfer.retest_name, transfer.lends_weights) == ("tune", "retest", False)
     assert replace(transfer, arms=("scratch_10pct",)).num_trials == transfer.trials_per_arm
+
+
+# --- ranges that the user set
+
+
+def test_the_ranges_of_the_puzzles_name_their_arm_and_all_others_are_the_classifiers(spec, data):
+    ranges = {"jigsaw_2x2.gap": "0..4", "learning_rate": "0.01..0.1", "jigsaw_10pct.momentum": "0.9"}
+    stages = STUDY.stages(spec.model_copy(update={"space": ranges}), data)
+    pretext, transfer = (stage.space.axes(stage.space.arms[arm]) for stage, arm in zip(stages, WARM, strict=True))
+    assert pretext["gap"]["high"] == 4
+    assert pretext["learning_rate"]["high"] == 0.1
+    assert (transfer["learning_rate"]["low"], "momentum" in transfer) == (0.01, False)
+    set_of = {one["entry"]: one["arms"] for one in ranges_set(stages)}
+    assert set_of["jigsaw_2x2.gap=0..4"] == ["jigsaw_2x2"]
+    assert set_of["learning_rate=0.01..0.1"] == list(stages[-1].arms)
+    with pytest.raises(StudyError, match=r"--space jigsaw_2x2.gap=0..4: the arms are scratch_10pct, scratch_100pct$"):
+        STUDY.stages(spec.model_copy(update={"space": ranges, "arms": ("scratch",)}), data)
+
+
+def test_a_winner_is_trained_again_in_the_ranges_that_its_arms_have(spec, data, ledger):
+    """A fixed knob is no parameter of the trial: without its range the command would train at another value."""
+    ranges = {"jigsaw_2x2.gap": "1", "momentum": "0.95", "scratch_10pct.learning_rate": "0.01..0.1"}
+    given = spec.model_copy(update={"space": ranges})
+    stages = STUDY.stages(given, data)
+    for stage, arm in zip(stages, WARM, strict=True):
+        completed(ledger, stage, f"{arm}-0000", 0.5)
+    winner = ledger.book.trials["jigsaw_10pct-0000"]
+    settings = winner_settings(given, STUDY.alone(stages[-1], winner, ledger.book), ranges_of(stages[-1], winner.arm))
+    assert settings["space"] == {"momentum": "0.95", "jigsaw_2x2.gap": "1"}
+    again = STUDY.stages(resolved(STUDY, settings, dataset="digits", num_gpus=0), data)
+    assert [stage.space.start_hparams(stage.space.arms[arm]) for stage, arm in zip(again, WARM, strict=True)] == [
+        stage.space.start_hparams(stage.space.arms[arm]) for stage, arm in zip(stages, WARM, strict=True)
+    ]

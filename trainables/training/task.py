@@ -62,7 +62,7 @@ class Task:
         Raises ValueError, in one sentence, for invalid hparams and if start_from has no intact checkpoint or one of
         another architecture.
         """
-        validated = self._validated(hparams)
+        validated = self.validated(hparams)
         learner = self.build_learner(validated, data, setup)
         if start_from is not None:
             assert self.warm_start is not None, f"{self.name} begins from nothing"
@@ -72,10 +72,12 @@ class Task:
             self.warm_start(learner, state["learner"], validated)
         return learner
 
-    def _validated(self, hparams: Mapping[str, Any]) -> Hparams:
+    def validated(self, hparams: Mapping[str, Any]) -> Hparams:
+        """The typed hyperparameters. Raises ValueError, in one sentence."""
         try:
             return self.hparams.model_validate(hparams)
         except ValidationError as error:
             first = error.errors()[0]
             where = "".join(f"{name}: " for name in first["loc"])
-            raise ValueError(f"{where}{first['msg'].removeprefix('Value error, ')}") from None
+            sentence = f"{where}{first['msg'].removeprefix('Value error, ')}"
+            raise ValueError(sentence.replace(": Input should be", " must be")) from None
