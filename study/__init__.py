@@ -1,1 +1,19 @@
-"""Studies: declared, run, recorded, judged and shown."""
+"""Studies: declared, run, recorded, judged and shown. From Python: see study.api, whose names are this package's."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from study.api import Baseline, Cifar100, Imbalance, Jigsaw, Run, Winner
+    from study.core.errors import StudyError
+    from trainables.data.types import DataError
+
+__all__ = ["Baseline", "Cifar100", "DataError", "Imbalance", "Jigsaw", "Run", "StudyError", "Winner"]
+
+
+def __getattr__(name: str) -> Any:
+    """The names of study.api, imported when they are asked for: with them come Ray, torch and Matplotlib."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from study import api
+
+    return getattr(api, name)

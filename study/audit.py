@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from study.cli import Parser, given_path, require_known, run_main
 from study.core.errors import StudyError
+from study.core.invocation import invocation
 
 NUM_TRIALS = 10
 
@@ -26,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
 def parse(argv: Sequence[str]) -> Namespace:
     """Returns run and trials. Raises StudyError."""
     parser = Parser(
-        prog="python -m study.audit",
+        prog=invocation("study.audit"),
         description="Audits early stopping in a finished study: trains a random few of the trials that were stopped "
         "to their end, from the same seeds, and says on the page how often one would have beaten its arm's winner. "
         "No test image is used.",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from study.cli import Help, Parser, given_path, require_known, run_main
 from study.core.errors import StudyError, nearest
+from study.core.invocation import invocation
 from study.core.text import duration, plural
 from trainables.data.cache import Copy, clear, copies_in, user_cache
 from trainables.data.memory import gigabytes
@@ -30,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
 def parse(argv: Sequence[str]) -> Namespace:
     """Returns cache_dir (None: the user's cache) and clear (None: nothing, ALL, or a name). Raises StudyError."""
     parser = Parser(
-        prog="python -m study.cache",
+        prog=invocation("study.cache"),
         description="Lists the decoded copies of data sets, which spare a study the decoding of its images.\nThey may "
         "be cleared at any time: the next study makes its own again.",
         formatter_class=Help,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Union, get_args, get_origin
 
 from study.core.errors import StudyError, nearest
+from study.core.invocation import invocation
 from study.core.parsing import parse_json, parse_toml, shown
 from study.core.spec import Option, RunSpec, group_names, literal_choices, option_name, options_of
 from study.core.streams import make_unfailing
@@ -90,12 +91,12 @@ def parse_verb(verb: Verb, argv: Sequence[str]) -> tuple[Study, dict[str, Any], 
     """Returns the study, the values as in parse_study, and those of the verb's own options. Raises StudyError."""
     names = ", ".join(STUDIES)
     if not argv or argv[0] in {"-h", "--help"}:
-        print(f"usage: python -m {verb.name} TASK [options]\n\ntasks:")
+        print(f"usage: {invocation(verb.name)} TASK [options]\n\ntasks:")
         for name, study in STUDIES.items():
             print(f"  {name:12} {study.question}")
         if verb.also:
             print(f"  {verb.also}")
-        print(f"\npython -m {verb.name} TASK --help shows a task's options.")
+        print(f"\n{invocation(verb.name)} TASK --help shows a task's options.")
         sys.exit(0)
     if argv[0].startswith("-"):
         raise StudyError(f"the first argument must be a task, one of {names}, got {argv[0]!r}")
@@ -136,7 +137,7 @@ def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
 def run_directory(verb: str, argv: Sequence[str]) -> Path:
     """Parse the one argument of a verb that works on a run directory. Raises StudyError."""
     if argv and argv[0] in {"-h", "--help"}:
-        print(f"usage: python -m {verb} RUN\n\nRUN: a run directory, such as reports/NAME")
+        print(f"usage: {invocation(verb)} RUN\n\nRUN: a run directory, such as reports/NAME")
         sys.exit(0)
     if len(argv) != 1:
         raise StudyError(f"{verb} takes one argument, a run directory such as reports/NAME")
@@ -153,7 +154,7 @@ def given_path(name: str, text: str) -> Path:
 
 def _parser(verb: Verb, study: Study) -> Parser:
     parser = Parser(
-        prog=f"python -m {verb.name} {study.name}",
+        prog=f"{invocation(verb.name)} {study.name}",
         description=f"{study.name}: {study.question}",
         epilog=verb.epilog(study),
         formatter_class=Help,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from study.analysis.compare import Comparison, Pair
 from study.cli import Parser, given_path, require_known, run_main
 from study.core.errors import StudyError
+from study.core.invocation import invocation
 from study.core.run_dir import first_made, numbered
 from study.core.spec import RunSpec, validated
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
 def parse(argv: Sequence[str]) -> Namespace:
     """Returns runs, pairs (None: arms of the same name) and spec, which has name and output_dir. Raises StudyError."""
     parser = Parser(
-        prog="python -m study.compare",
+        prog=invocation("study.compare"),
         description="Writes a page that holds two or more finished or unfinished runs of one task against each other: "
         "what differs in data, space, settings, machine, and the scores with intervals, paired where they may be. The "
         "first run is what the others are compared with.",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from study.cli import Parser, given_path, require_known, run_main
 from study.core.errors import StudyError
+from study.core.invocation import invocation
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
 def parse(argv: Sequence[str]) -> Namespace:
     """Returns run, trial, layers (None: the default ones), image, num_tsne and tsne_layer. Raises StudyError."""
     parser = Parser(
-        prog="python -m study.inspect",
+        prog=invocation("study.inspect"),
         description="Looks into a completed trial: writes RUN/inspect/TRIAL/ with feature maps, first-layer filters, "
         "the confusion matrix and t-SNE on validation images. No test image is used.",
         allow_abbrev=False,

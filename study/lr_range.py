@@ -9,6 +9,7 @@ from typing import Any
 
 from study.cli import Parser, Verb, add_options, add_own_options, parse_verb, require_known, run_main
 from study.core.errors import StudyError, nearest
+from study.core.invocation import invocation
 from study.reproduction.spec import ReproductionSpec
 from trainables.probes.lr_range import SCHEDULES, LrRangeSettings
 
@@ -51,7 +52,7 @@ def parse_recipe(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     if argv[0] not in runs:
         raise StudyError(f"there is no recipe {argv[0]!r}{nearest(argv[0], runs)}")
     parser = Parser(
-        prog=f"python -m {VERB.name} {argv[0]}",
+        prog=f"{invocation(VERB.name)} {argv[0]}",
         description=f"{argv[0]}: {runs[argv[0]]}",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,

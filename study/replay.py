@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from study.cli import Parser, given_path, require_known, run_main
 from study.core.errors import StudyError
+from study.core.invocation import invocation
 
 DIFFERS = 1  # the exit status
 
@@ -30,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
 def parse(argv: Sequence[str]) -> Namespace:
     """Returns run, trial and epochs (None: all that were recorded). Raises StudyError."""
     parser = Parser(
-        prog="python -m study.replay",
+        prog=invocation("study.replay"),
         description="Trains a trial again from its recorded seed, configuration, numerics and data, without Ray, and "
         "compares each epoch with the record: learning rate, training loss, weights, validation. Writes nothing.",
         epilog="Exit status: 0 if nothing differs, 1 if something does, 2 for a user error.",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from study.cli import Help, Parser, add_options, require_known, run_main
+from study.core.invocation import invocation
 from study.reproduction.spec import ReproductionSpec
 
 
@@ -22,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
 def parse(argv: Sequence[str]) -> dict[str, Any]:
     """Returns the given values by the names of ReproductionSpec's fields. Raises StudyError."""
     parser = Parser(
-        prog="python -m study.reproduce",
+        prog=invocation("study.reproduce"),
         description="Trains the recipes of five student reports exactly as stated, and with their faults mended, and "
         "writes a page: reported, reproduced, corrected, tuned.",
         epilog=_recipes(),

@@ -19,7 +19,8 @@ def main(argv: Sequence[str]) -> int:
     from study.engine.study_session import begin
     from study.page.tasks.registry import PAGES
 
-    return begin(study, PAGES[study.name], values, StudyConsole())
+    status, _ = begin(study, PAGES[study.name], values, StudyConsole())
+    return status
 
 
 if __name__ == "__main__":

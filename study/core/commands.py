@@ -6,13 +6,14 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from study.core.invocation import invocation
 from study.core.parsing import table_of
 from study.core.spec import StudySpec, option_name, options_of
 
 
 def command_line(task: str, values: Mapping[str, Any], verb: str = "study.run") -> str:
     """The command that runs the verb with these settings."""
-    return " ".join([f"python -m {verb} {task}", *option_words(values)])
+    return " ".join([f"{invocation(verb)} {task}", *option_words(values)])
 
 
 def option_words(values: Mapping[str, Any]) -> list[str]:

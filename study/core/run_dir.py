@@ -14,6 +14,7 @@ from typing import Any
 import filelock
 
 from study.core.errors import StudyError, last_line
+from study.core.invocation import invocation
 from study.core.ledger import LEDGER, Ledger
 from study.core.parsing import parse_json
 from study.core.spec import RunSpec, Spec
@@ -22,11 +23,18 @@ from trainables.common.files import write_json
 SPEC = "spec.json"
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
+WEIGHTS = "weights"
+"""The folder of the winners' weights, those of their retest on the first seed."""
 
 
 def resume_command(run_dir: Path) -> str:
     """The command that continues the run."""
-    return f"python -m study.resume {run_dir}"
+    return f"{invocation('study.resume')} {run_dir}"
+
+
+def retest_folder(trial_id: str, seed: int) -> str:
+    """The name of a retest's folder. The trial is in it, so that another winner does not continue from it."""
+    return f"retest-{trial_id}-{seed}"
 
 
 def require_place(spec: RunSpec) -> None:

@@ -356,10 +356,11 @@ def validated(spec_type: type[Spec], values: Mapping[str, Any]) -> Spec:
     try:
         return spec_type.model_validate(dict(values))
     except ValidationError as error:
-        raise StudyError(_sentence(spec_type, error)) from None
+        raise StudyError(error_sentence(spec_type, error)) from None
 
 
-def _sentence(spec_type: type[RunSpec], error: ValidationError) -> str:
+def error_sentence(spec_type: type[RunSpec], error: ValidationError) -> str:
+    """What is wrong first, in one sentence, with the setting named as an option."""
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:

@@ -23,7 +23,8 @@ class StudyConsole:
     """Reports progress: what is done, each arm's best so far, trials stopped early, and the time left."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
+        # In a notebook, rich would make a block of HTML of every line.
+        self._console = console or Console(highlight=False, force_jupyter=False)
         # FORCE_COLOR makes rich take anything for a terminal, on which it would draw the live table over and over.
         self._is_terminal = self._console.file.isatty()
         if self._console.width < 1:  # as COLUMNS=0 says, in which nothing would be shown

@@ -10,12 +10,13 @@ import ray
 
 from study.analysis.contenders import needing_seeds
 from study.core.ledger import RETEST, RETEST_FAILED, Book, Event, Ledger, TrialRecord
-from study.core.run_dir import CHECKPOINTS
+from study.core.run_dir import CHECKPOINTS, WEIGHTS, retest_folder
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.engine.jobs import Job, Outcome, run_jobs
-from study.engine.tuning import retest_folder, start_folder
+from study.engine.tuning import start_folder
 from trainables.data.types import TestData, TuningData
+from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint
 
 
 def fresh_seeds(seed: int, number: int) -> list[int]:
@@ -121,7 +122,7 @@ def _retest_on(
             pool=pool_ref,
             training_data=training_data(seed),
             test=test_ref,
-            folder=run_dir.resolve() / CHECKPOINTS / retest_folder(best[arm], seed),
+            folder=run_dir.resolve() / CHECKPOINTS / retest_folder(best[arm].trial_id, seed),
             keeps_folder=stage.lends_weights,
             start_from=start_folder(stage, ledger.book, run_dir, arm, seed),
         )
@@ -129,10 +130,24 @@ def _retest_on(
     ]
 
     def record(job: Job, outcome: Outcome) -> None:
+        if job.seed == fresh_seeds(spec.seed, 1)[0] and not isinstance(outcome, str):
+            keep_weights(job.folder, run_dir / WEIGHTS / job.folder.name)
         record_outcome(ledger, arm=job.name, trial_id=best[job.name].trial_id, seed=job.seed, outcome=outcome)
         on_done(job.name, job.seed)
 
     return run_jobs(jobs, spec=spec, num_slots=num_slots, failed={}, on_outcome=record)
+
+
+def keep_weights(checkpoints: Path, folder: Path) -> None:
+    """Write the model of the last checkpoint, without the optimiser, into a folder of its own: 4 bytes a parameter.
+
+    Called before the retest is recorded, so that weights that are recorded are there; one that a crash left behind
+    without its record is written again.
+    """
+    state = read_newest_checkpoint(checkpoints)
+    assert state is not None, f"{checkpoints} was written by the training that has just ended"
+    learner = state["learner"]
+    write_checkpoint(folder, {"model": learner["model"]}, epoch=learner["epoch"])
 
 
 def _fail_without_weights(stage: Stage, ledger: Ledger, best: Mapping[str, TrialRecord], seeds: Sequence[int]) -> None:

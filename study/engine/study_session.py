@@ -15,6 +15,7 @@ import torch
 
 from study.core.commands import command_line
 from study.core.errors import StudyError
+from study.core.invocation import invocation
 from study.core.ledger import Book, Ledger, TrialRecord
 from study.core.run_dir import CHECKPOINTS, locked, new_run, numbered, resume_command
 from study.core.spec import StudySpec
@@ -40,8 +41,11 @@ from trainables.data.types import ImageDataset, TuningData
 WRITE_FREELY_SECONDS = 0.25
 
 
-def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: StudyConsole) -> int:
-    """Make a run directory and work on it. Returns the exit status. Raises StudyError or DataError before that."""
+def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: StudyConsole) -> tuple[int, Path]:
+    """Make a run directory and work on it. Returns the exit status and the directory.
+
+    Raises StudyError or DataError before it is made.
+    """
     spec = checked(study, values)
     dataset, data, found = load_data(study, spec)
     with connected(spec.address, dashboard=spec.dashboard) as cluster:
@@ -62,7 +66,8 @@ def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: Stud
                 ledger=ledger,
                 console=console,
             )
-            return session.conduct(cluster=cluster, slots=slots, command=command_line(study.name, values))
+            status = session.conduct(cluster=cluster, slots=slots, command=command_line(study.name, values))
+            return status, spec.run_dir
 
 
 def resume(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole) -> int:
@@ -112,7 +117,7 @@ def begin_audit(study: Study, page: TaskPage, spec: StudySpec, console: StudyCon
                 ledger=ledger,
                 console=console,
             )
-            command = f"python -m study.audit {run_dir} --trials {num_trials}"
+            command = f"{invocation('study.audit')} {run_dir} --trials {num_trials}"
             return session.conduct(cluster=cluster, slots=num_slots(spec, cluster), command=command)
 
 

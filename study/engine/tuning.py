@@ -14,7 +14,7 @@ from ray import tune
 
 from study.core.errors import StudyError
 from study.core.ledger import Book, Ledger, TrialRecord
-from study.core.run_dir import CHECKPOINTS
+from study.core.run_dir import CHECKPOINTS, retest_folder
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.engine.scheduler import ArmScheduler
@@ -114,7 +114,7 @@ def start_folder(stage: Stage, book: Book, run_dir: Path, arm: str, seed: int | 
         return stage.start_from
     assert stage.before is not None
     (winner,) = stage.before.winners(book).values()
-    folder = winner.trial_id if seed is None else retest_folder(winner, seed)
+    folder = winner.trial_id if seed is None else retest_folder(winner.trial_id, seed)
     return str(run_dir.resolve() / CHECKPOINTS / folder)
 
 
@@ -131,11 +131,6 @@ def require_start(stage: Stage, book: Book, run_dir: Path, arm: str, seed: int |
             "trained again"
         )
     return folder
-
-
-def retest_folder(winner: TrialRecord, seed: int) -> str:
-    """The checkpoint folder of a retest. The trial is in its name, so that another winner does not continue from it."""
-    return f"retest-{winner.trial_id}-{seed}"
 
 
 def _trial_name(trial: Any) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from study.core.commands import option_words
 from study.core.errors import StudyError, last_line
+from study.core.invocation import invocation
 from study.core.run_dir import numbered
 from study.core.spec import option_name, validated
 from study.core.start_points import rate_text
@@ -81,7 +82,7 @@ def _learner(run: Run, spec: ReproductionSpec, data: TuningData) -> Learner:
 
 def _command(name: str, values: Mapping[str, Any], own: Mapping[str, Any]) -> str:
     words = [f"{option_name(option)} {shlex.quote(str(value))}" for option, value in own.items()]
-    return " ".join([f"python -m {VERB} {name}", *option_words(values), *words])
+    return " ".join([f"{invocation(VERB)} {name}", *option_words(values), *words])
 
 
 def _suggestions(result: LrRange, chosen: float) -> list[str]:

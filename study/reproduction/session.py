@@ -14,6 +14,7 @@ import torch
 
 from study.core.commands import option_words
 from study.core.errors import StudyError, last_line
+from study.core.invocation import invocation
 from study.core.ledger import Book, Ledger
 from study.core.run_dir import CHECKPOINTS, locked, new_run, numbered, require_place, resume_command, settings_of
 from study.core.spec import validated
@@ -50,7 +51,7 @@ def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
         spec = validated(ReproductionSpec, {**settings, **machine_settings(spec, cluster.gpus)})
         slots = num_slots(spec, cluster)
         options = {name: value for name, value in values.items() if name != "recipes"}
-        command = " ".join(["python -m study.reproduce", *spec.recipes, *option_words(options)])
+        command = " ".join([invocation("study.reproduce"), *spec.recipes, *option_words(options)])
         with new_run(spec, names) as (spec, ledger):
             session = ReproductionSession(
                 spec=spec, runs=runs, datasets=datasets, tuned=tuned, ledger=ledger, console=console

@@ -12,6 +12,7 @@ import torch
 from search_spaces.branches import decisive_choice
 from search_spaces.overrides import range_text
 from search_spaces.space import Arm, SearchSpace
+from study.core.invocation import invocation
 from study.core.parsing import table_of
 from study.core.spec import StudySpec, group_names, literal_choices, options_of, validated
 from study.core.stage import TUNE, Stage
@@ -34,7 +35,7 @@ def spec_lines(study: Study, spec: StudySpec, stages: Sequence[Stage], values: M
     given = validated(study.spec, values).model_dump(mode="json")
     in_force = spec.model_dump(mode="json")
     lines = [
-        f"# python -m study.run {study.name} --spec FILE",
+        f"# {invocation('study.run')} {study.name} --spec FILE",
         "# A line that begins with #NAME says what holds without it: take the # away to set it. Options of the command",
         f"# line come before this file. Ranges and budget are those on {spec.dataset}.",
         f"task = {json.dumps(study.name)}",

@@ -191,8 +191,9 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "output_dir": tmp_path_factory.mktemp("reports"), "name": "fifth", "rater": "a coin", "precision": "float32",
         "image_size": 16,
     }  # fmt: skip
-    assert study_session.begin(STUDY, PAGE, values, StudyConsole()) == 0
-    return values["output_dir"] / "fifth"
+    status, run_dir = study_session.begin(STUDY, PAGE, values, StudyConsole())
+    assert status == 0
+    return run_dir
 
 
 def page_text(run_dir: Path) -> str:

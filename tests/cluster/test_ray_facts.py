@@ -354,7 +354,7 @@ def begin(output_dir: Path, **values: Any) -> tuple[int, str]:
         "retest_seeds": 1,
         "gpus_per_trial": 0.0, "max_concurrent": 1, "output_dir": output_dir, "name": "timed", "time_budget": "1",
     }  # fmt: skip
-    status = study_session.begin(
+    status, _ = study_session.begin(
         STUDY, PAGES[STUDY.name], {**settings, **values}, StudyConsole(Console(file=said, soft_wrap=True))
     )
     return status, said.getvalue()

@@ -182,6 +182,10 @@ class Learner:
         ]
         return self._adjust_logits(torch.cat(parts))
 
+    def logits(self, inputs: Tensor) -> Tensor:
+        """The logits of normalised inputs, as a caller's mode and gradients have it."""
+        return self._adjust_logits(self._outputs(inputs))
+
     def state_dict(self) -> dict[str, Any]:
         """All that a trial needs to continue bit for bit; every random draw is a function of its seed and the epoch."""
         return {
