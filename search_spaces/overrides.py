@@ -83,11 +83,11 @@ class Override:
             except ValueError:
                 raise ValueError(f"{self}: {knob.name} is a {'whole ' * (kind is int)}number, got {text!r}") from None
         assert isinstance(knob, Choice)
-        known = {_text(choice): choice for choice in knob.choices}
+        known = {text_of(choice): choice for choice in knob.choices}
         # A name that is not declared may need knobs that the space does not have.
-        if _text(text) not in known:
+        if text_of(text) not in known:
             raise ValueError(f"{self}: {knob.name} is one of {_listed(knob)}, got {text!r}{nearest(text, known)}")
-        return known[_text(text)]
+        return known[text_of(text)]
 
 
 def parsed(entries: Mapping[str, str]) -> tuple[Override, ...]:
@@ -168,8 +168,8 @@ class OverriddenTrial(KnobTrial):
         return Choice(name, tuple(dict.fromkeys([value, *given])), start=value)
 
     def _in_force(self, name: str) -> Override | None:
-        chosen = {_text(value) for value in self.params.values()}
-        having = [o for o in self._overrides if o.knob == name and (o.choice is None or _text(o.choice) in chosen)]
+        chosen = {text_of(value) for value in self.params.values()}
+        having = [o for o in self._overrides if o.knob == name and (o.choice is None or text_of(o.choice) in chosen)]
         return max(having, key=lambda override: override.precedence, default=None)
 
 
@@ -177,7 +177,7 @@ def require_starts(overrides: Iterable[Override], arm: str, start: StartTrial) -
     """Raise ValueError if the arm's first trial would begin with a value that an override leaves out."""
     for override in overrides:
         if override.knob in start.misfits:
-            value = _text(start.misfits[override.knob])
+            value = text_of(start.misfits[override.knob])
             raise ValueError(
                 f"{override} leaves out {value}, where {arm} starts; take it in, or start elsewhere by "
                 f"--start {override.arm + '.' if override.arm else ''}{override.knob}=VALUE"
@@ -187,7 +187,7 @@ def require_starts(overrides: Iterable[Override], arm: str, start: StartTrial) -
 def range_text(distribution: BaseDistribution) -> str:
     """A range in the syntax of an override."""
     if isinstance(distribution, CategoricalDistribution):
-        return "|".join(map(_text, distribution.choices))
+        return "|".join(map(text_of, distribution.choices))
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     return f"{distribution.low}..{distribution.high}{':log' if distribution.log else ''}"
 
@@ -207,11 +207,11 @@ def _scale(knob: Knob) -> Any:
     return knob.scale if isinstance(knob, Choice) else "log" if getattr(knob, "log", False) else None
 
 
-def _text(value: Any) -> str:
-    """The text of a value as users write it; TOML writes booleans in small letters."""
+def text_of(value: Any) -> str:
+    """The text of a value, as which users give it: true and false in small letters, as TOML has them, or Python's."""
     return str(value).lower() if str(value) in {"True", "False"} else str(value)
 
 
 def _listed(knob: Knob) -> str:
     assert isinstance(knob, Choice)
-    return ", ".join(map(_text, knob.choices))
+    return ", ".join(map(text_of, knob.choices))

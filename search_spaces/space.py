@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 
 from search_spaces.declarations import Knob, StartTrial, Trial, extreme_values, fits
-from search_spaces.overrides import OverriddenTrial, Override, parsed, require_starts
+from search_spaces.overrides import OverriddenTrial, Override, parsed, require_starts, text_of
 from trainables.common.nearest import nearest
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every ask prints a line on the console
@@ -257,10 +257,10 @@ def _is_choice(distribution: optuna.distributions.BaseDistribution) -> bool:
 
 def _parse(name: str, text: str, distribution: optuna.distributions.BaseDistribution) -> Any:
     if isinstance(distribution, optuna.distributions.CategoricalDistribution):
-        by_text = {str(choice): choice for choice in distribution.choices}
-        if text not in by_text:
+        by_text = {text_of(choice): choice for choice in distribution.choices}
+        if text_of(text) not in by_text:
             raise ValueError(f"{name} must be one of {', '.join(by_text)}, got {text!r}")
-        return by_text[text]
+        return by_text[text_of(text)]
     assert isinstance(distribution, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution)
     kind = int if isinstance(distribution, optuna.distributions.IntDistribution) else float
     try:

@@ -70,9 +70,7 @@ def _flat(name: str, setting: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _as_text(setting: Any) -> Any:
-    if isinstance(setting, bool):
-        return str(setting).lower()
-    return str(setting) if isinstance(setting, int | float) else setting
+    return str(setting) if isinstance(setting, bool | int | float) else setting
 
 
 def shown(value: Any) -> str:

@@ -1,8 +1,11 @@
-"""The other studies as a user starts them, on embedded data; a study of two stages, killed; satellite images."""
+"""The other studies on embedded data, baseline's from Python; a study of two stages, killed; satellite images."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
+import runpy
 import shlex
 from collections import Counter
 from functools import cache
@@ -10,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from study_process import (
+    PROJECT,
     SOONER,
     TABLES,
     assert_one_sentence,
@@ -27,16 +32,19 @@ from study_process import (
     without,
 )
 
+from study import Run
 from study.cli import parse_study
 from study.core.errors import StudyError
 from study.engine.study_session import require_trainable
-from study.tasks.resolve import checked, resolved
+from study.tasks.registry import STUDIES
+from study.tasks.resolve import checked, read_spec, resolved
 from study.tasks.study import load_data
 
 pytestmark = pytest.mark.timeout(600)
 
 COMMON = (SOONER, "--max-epochs", "2", "--grace-epochs", "1", "--reduction-factor", "2", "--precision", "float32")
 OPTIONS = {
+    # What examples/from_python.py sets; its study is run by the example itself.
     "baseline": ("--arms", "lenet,small_cnn", "--trials-per-arm", "2", "--retest-seeds", "2", "--image-size", "16"),
     "cifar100": ("--arms", "memorise,both", "--trials-per-arm", "1", "--retest-seeds", "2", "--image-size", "16"),
     "jigsaw": (
@@ -55,6 +63,11 @@ def cluster():
 @cache
 def study_of(task: str) -> tuple[Path, str]:
     """(run directory, what it said) of the task's study on its embedded data."""
+    if task == "baseline":
+        said = io.StringIO()
+        with contextlib.chdir(shared_folder()), contextlib.redirect_stdout(said):
+            runpy.run_path(str(PROJECT / "examples" / "from_python.py"), run_name="__main__")
+        return shared_folder() / "reports" / "from-python", said.getvalue()
     arguments = (task, *OPTIONS[task], *COMMON, "--output-dir", str(shared_folder()), "--name", task)
     status, stdout, stderr = run_here("study.run", *arguments)
     assert status == 0, stdout + stderr
@@ -80,6 +93,54 @@ def test_a_study_ends_with_every_winner_retested_and_a_page(task):
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b", text)
     assert not re.search(r"(?:src|href)=\"https?:", text)
     assert not re.search(r"\bINFO\b|WARNING|Warning|Traceback|ray::", stdout)
+
+
+def test_the_example_from_python_tells_the_verdict_and_reads_digits():
+    """Five real digits by the winner that two epochs made; small_cnn is right nine times in ten then."""
+    run_dir, stdout = study_of("baseline")
+    *_, read = stdout.splitlines()
+    (verdict,) = Run(run_dir).verdicts
+    assert verdict in stdout
+    assert sum(digit in read for digit in ("'0'", "'1'", "'2'", "'3'", "'4'")) >= 4, read
+
+
+def test_the_space_that_was_set_is_searched_recorded_and_said():
+    run_dir, stdout = study_of("baseline")
+    ranges = {"momentum": "0.9", "learning_rate@adam": "1e-4..1e-2"}
+    assert Run(run_dir).settings["space"] == ranges
+    assert {row["config/momentum"] for row in read_rows(run_dir, "trials")} == {0.9}
+    summary = read_summary(run_dir)
+    assert "momentum" not in summary["knobs"]["lenet"]  # a fixed knob has no range, in which an edge might be
+    assert summary["knobs"]["lenet"]["learning_rate"]["low"] == 3e-5  # rmsprop's own; adam's is 1e-4 now
+    for said in ("momentum=0.9 (all arms)", "learning_rate@adam=1e-4..1e-2 (all arms)"):
+        assert f"space: {said}" in stdout
+        assert said in page_of(run_dir)
+    command = shlex.split(summary["command"])
+    assert command[command.index("--space") + 1] == "momentum=0.9,learning_rate@adam=1e-4..1e-2"
+
+
+@pytest.mark.parametrize("task", OPTIONS)
+def test_a_winner_s_model_scores_on_the_test_images_what_its_first_retest_did(task):
+    run_dir, _ = study_of(task)
+    _, spec = read_spec(run_dir)
+    dataset, _, _ = load_data(STUDIES[task], spec)
+    winner = Run(run_dir).winner
+    model = winner.load_model()
+    assert not any(module.training for module in model.modules())
+    with torch.inference_mode():
+        classes = model(torch.from_numpy(dataset.test_images)).argmax(dim=1).numpy()
+    assert (classes == dataset.test_labels).mean() == pytest.approx(winner.scores[1000])
+    damaged = next((run_dir / "weights").glob(f"retest-{winner.trial_id}-1000/*.pt"))
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-1])
+    with pytest.raises(StudyError, match="holds no intact weights"):
+        winner.load_model()
+    damaged.write_bytes(content)
+
+
+def test_the_net_of_the_puzzles_is_no_classifier():
+    with pytest.raises(StudyError, match="has no arm 'jigsaw_2x2' of classifiers"):
+        Run(study_of("jigsaw")[0]).winners["jigsaw_2x2"].load_model()
 
 
 @pytest.mark.parametrize("task", OPTIONS)

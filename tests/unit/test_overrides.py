@@ -80,6 +80,15 @@ def test_a_fixed_knob_is_in_every_configuration_and_no_longer_searched(knob, tex
         space.starting_at({knob: "1"}, ARMS)
 
 
+@pytest.mark.parametrize("text", ["true", "True"])
+def test_true_is_written_as_in_toml_or_as_in_python(text):
+    """The command of a winner has Python's, a spec file TOML's."""
+    space = overridden(flag=text)
+    assert space.start_hparams(space.arms["a"])["flag"] is True
+    started = PLAIN.starting_at({"flag": text}, ARMS)
+    assert started.start_hparams(started.arms["a"])["flag"] is True
+
+
 def test_an_entry_that_names_an_arm_is_about_it_alone_and_comes_before_one_for_all():
     space = PLAIN.overridden({"b.rate": "0.05..0.06", "rate": "0.05..0.2", "own": "0.5"}, ARMS)
     assert (knobs(space, "a")["rate"], knobs(space, "b")["rate"]) == ("0.05..0.2:log", "0.05..0.06:log")

@@ -202,9 +202,9 @@ def test_ranges_are_given_together_one_by_one_or_as_tables():
     assert spec_of("").space is None
 
 
-def test_true_and_false_are_texts_as_toml_writes_them():
+def test_true_and_false_of_toml_are_texts():
     Path("study.toml").write_text("[space.jigsaw_2x2]\ntile_normalisation = [true, false]\n")
-    assert spec_of("--spec study.toml", task="jigsaw").space == {"jigsaw_2x2.tile_normalisation": "true|false"}
+    assert spec_of("--spec study.toml", task="jigsaw").space == {"jigsaw_2x2.tile_normalisation": "True|False"}
 
 
 @pytest.mark.parametrize("task", STUDIES)
