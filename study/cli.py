@@ -199,7 +199,7 @@ def add_options(
         arguments: dict[str, Any] = {"dest": name, "help": _help(field, option, *notes(name))}
         if field.annotation is bool:
             arguments["action"] = argparse.BooleanOptionalAction
-        elif _is_table(field.annotation):
+        elif option.collects:
             arguments |= {"metavar": option.metavar, "action": "append"}
         else:
             arguments["metavar"] = option.metavar or _metavar(field.annotation)
@@ -262,10 +262,6 @@ def _base_type(annotation: Any) -> Any:
         inner = [arg for arg in get_args(annotation) if arg is not type(None)]
         return _base_type(inner[0])
     return _base_type(get_args(annotation)[0]) if hasattr(annotation, "__metadata__") else annotation
-
-
-def _is_table(annotation: Any) -> bool:
-    return get_origin(_base_type(annotation)) is dict
 
 
 def _metavar(annotation: Any) -> str:

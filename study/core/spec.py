@@ -40,6 +40,7 @@ class Option:
     group: its heading in --help. scope: "training" for settings of a single training, accepted by every verb that
     trains; "study" for the number and choice of trainings, accepted by study.run alone. is_repeated: whether the
     command that trains a winner again includes it. reads_text: whether its validator takes the text as it was typed.
+    collects: whether it may be given several times; its validator takes all the texts.
     """
 
     group: str
@@ -48,6 +49,7 @@ class Option:
     metavar: str
     is_repeated: bool
     reads_text: bool
+    collects: bool
 
 
 def option(
@@ -60,6 +62,7 @@ def option(
     metavar: str = "",
     is_repeated: bool = False,
     reads_text: bool = False,
+    collects: bool = False,
     **limits: Any,
 ) -> Any:
     """A field that is an option of the command line (see Option). limits: constraints of pydantic, such as ge=1."""
@@ -70,6 +73,7 @@ def option(
         "metavar": metavar,
         "is_repeated": is_repeated,
         "reads_text": reads_text,
+        "collects": collects,
     }
     return Field(default, description=help, json_schema_extra=extra, **limits)
 
@@ -260,6 +264,7 @@ class StudySpec(RunSpec):
         "with --trials-per-arm 1, the only one",
         metavar="KNOB=VALUE,...",
         scope="training",
+        collects=True,
     )
     space: dict[str, str] | None = option(
         None,
@@ -268,6 +273,7 @@ class StudySpec(RunSpec):
         "ARM.KNOB for one arm, KNOB@CHOICE where that was chosen before (learning_rate@adam); may be given repeatedly",
         metavar="KNOB=RANGE,...",
         scope="training",
+        collects=True,
     )
     start_from_lr_range: UserPath | None = option(
         None,

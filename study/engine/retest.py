@@ -141,13 +141,11 @@ def _retest_on(
 def keep_weights(checkpoints: Path, folder: Path) -> None:
     """Write the model of the last checkpoint, without the optimiser, into a folder of its own: 4 bytes a parameter.
 
-    Called before the retest is recorded, so that weights that are recorded are there; one that a crash left behind
-    without its record is written again.
+    Called before the retest is recorded: of one that is recorded they are there, unless its checkpoint was damaged.
     """
-    state = read_newest_checkpoint(checkpoints)
-    assert state is not None, f"{checkpoints} was written by the training that has just ended"
-    learner = state["learner"]
-    write_checkpoint(folder, {"model": learner["model"]}, epoch=learner["epoch"])
+    if (state := read_newest_checkpoint(checkpoints)) is not None:
+        learner = state["learner"]
+        write_checkpoint(folder, {"model": learner["model"]}, epoch=learner["epoch"])
 
 
 def _fail_without_weights(stage: Stage, ledger: Ledger, best: Mapping[str, TrialRecord], seeds: Sequence[int]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from learner_cases import digits
 from study_cases import asked
 
@@ -25,6 +26,7 @@ from study.tasks.imbalance import ImbalanceSpec
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import resolved
 from trainables.data.splits import tuning_data, whole
+from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint
 
 NONE = [0.60, 0.61, 0.62]
 STEP = 1e-4
@@ -36,6 +38,23 @@ def scores(**values: Sequence[float]) -> dict[str, pd.Series]:
 
 def needed(by_arm: dict[str, pd.Series], *, num_looks: int = 1, narrow: float = 0.0) -> tuple[str, ...]:
     return needing_seeds(by_arm, "none", step=STEP, num_looks=num_looks, narrow=narrow)
+
+
+# --- the winner's weights -------------------------------------------------------------------------------------------
+
+
+def test_the_model_alone_is_kept_of_the_last_checkpoint_and_nothing_of_one_that_is_damaged(tmp_path: Path) -> None:
+    checkpoints, kept = tmp_path / "checkpoints", tmp_path / "weights"
+    retests.keep_weights(checkpoints, kept)
+    assert not kept.exists()
+    for epoch in (1, 2):
+        learner = {"epoch": epoch, "model": {"w": torch.full((2,), float(epoch))}, "optimizer": {"momentum": 1}}
+        write_checkpoint(checkpoints, {"learner": learner, "result": "[]"}, epoch=epoch)
+    retests.keep_weights(checkpoints, kept)
+    state = read_newest_checkpoint(kept)
+    assert state is not None
+    assert set(state) == {"model"}
+    assert state["model"]["w"].tolist() == [2.0, 2.0]
 
 
 # --- who goes on ----------------------------------------------------------------------------------------------------
