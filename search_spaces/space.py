@@ -133,21 +133,22 @@ class SearchSpace:
         upside down or of another type, and for an arm, knob or choice that is not there.
         """
         applying: dict[str, list[Override]] = {name: [] for name in arm_names}
+        varied = {
+            name: {knob for trial in self.branches(self.arms[name]) for knob in trial.params} for name in arm_names
+        }
         for override in parsed(entries):
-            for name in self._arms_of(override, arm_names):
+            for name in self._arms_of(override, varied):
                 applying[name].append(override)
         arms = {name: replace(self.arms[name], overrides=tuple(given)) for name, given in applying.items()}
         space = replace(self, arms={**self.arms, **arms})
         space._require_use(arms.values())
         return space
 
-    def _arms_of(self, override: Override, arm_names: Sequence[str]) -> list[str]:
-        """The arms that the override is about. Raises ValueError if there is none."""
-        if override.arm is not None and override.arm not in arm_names:
-            raise ValueError(f"{override}: the arms are {', '.join(arm_names)}{nearest(override.arm, arm_names)}")
-        meant = [override.arm] if override.arm is not None else list(arm_names)
-        branches = {name: self.branches(self.arms[name]) for name in meant}
-        varied = {name: {knob for trial in branches[name] for knob in trial.params} for name in meant}
+    def _arms_of(self, override: Override, varied: Mapping[str, set[str]]) -> list[str]:
+        """The arms that the override is about. varied: arm -> its knobs. Raises ValueError if there is none."""
+        if override.arm is not None and override.arm not in varied:
+            raise ValueError(f"{override}: the arms are {', '.join(varied)}{nearest(override.arm, varied)}")
+        meant = [override.arm] if override.arm is not None else list(varied)
         if varying := [name for name in meant if override.knob in varied[name]]:
             return varying
         held = {name: self.start_hparams(self.arms[name]).keys() - self.arms[name].fixed.keys() for name in meant}
@@ -155,7 +156,7 @@ class SearchSpace:
             return holding
         if any(override.knob in self.arms[name].fixed for name in meant):
             raise ValueError(f"{override}: {override.knob} belongs to what an arm is, and is not searched")
-        known = sorted(set().union(*varied.values(), *held.values()))
+        known = sorted(set().union(*(varied[name] | held[name] for name in meant)))
         raise ValueError(
             f"{override}: {override.knob} is no knob of {override.arm or 'these arms'}; there are {', '.join(known)}"
             f"{nearest(override.knob, known)}"

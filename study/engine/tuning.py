@@ -92,6 +92,7 @@ def tune_arms(
             failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
             verbose=0,
+            progress_reporter=tune.CLIReporter(),  # which is silent; in a notebook, Ray's would draw a table of its own
         ),
     )
 

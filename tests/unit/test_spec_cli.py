@@ -238,7 +238,10 @@ def test_what_was_given_is_set_in_a_printed_spec_and_the_rest_is_a_comment():
 
 
 def test_a_run_s_spec_json_gives_its_settings_but_not_its_name_and_numerics(tmp_path):
-    first = spec_of("--name first --seed 3 --max-epochs 4 --imbalance exponential --start momentum=0.8")
+    line = (
+        "--name first --seed 3 --max-epochs 4 --imbalance exponential --start momentum=0.8 --space 'batch_size=16|32'"
+    )
+    first = spec_of(line)
     (tmp_path / "spec.json").write_text(json.dumps(first.model_dump(mode="json")))
     values = parsed("--spec spec.json --name second")
     second = resolved(STUDY, values, dataset="digits", num_gpus=0)
@@ -263,7 +266,7 @@ def test_duplicates_are_dropped_where_that_is_asked_for():
 
 
 def test_a_spec_survives_its_json():
-    spec = spec_of("--name it --time-budget 2h --start momentum=0.8 --arms none,copy")
+    spec = spec_of("--name it --time-budget 2h --start momentum=0.8 --space momentum=0.7..0.9 --arms none,copy")
     assert ImbalanceSpec.model_validate(json.loads(json.dumps(spec.model_dump(mode="json")))) == spec
 
 
