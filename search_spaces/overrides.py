@@ -168,9 +168,12 @@ class OverriddenTrial(KnobTrial):
         return Choice(name, tuple(dict.fromkeys([value, *given])), start=value)
 
     def _in_force(self, name: str) -> Override | None:
-        chosen = {text_of(value) for value in self.params.values()}
-        having = [o for o in self._overrides if o.knob == name and (o.choice is None or text_of(o.choice) in chosen)]
-        return max(having, key=lambda override: override.precedence, default=None)
+        of_knob = [override for override in self._overrides if override.knob == name]
+        holding = [override for override in of_knob if override.choice is None or self._has_chosen(override.choice)]
+        return max(holding, key=lambda override: override.precedence, default=None)
+
+    def _has_chosen(self, choice: str) -> bool:
+        return any(text_of(value) == text_of(choice) for value in self.params.values())
 
 
 def require_starts(overrides: Iterable[Override], arm: str, start: StartTrial) -> None:

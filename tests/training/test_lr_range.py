@@ -343,7 +343,7 @@ def test_its_command_repeats_it(written):
     words = shlex.split(facts_of(folder)["command"])
     study, values, own = parse_verb(verb.VERB, words[3:])
     assert own == {"arm": "focal", "num_steps": 30, "min_lr": 0.01, "max_lr": 2.0}
-    assert values["start"] == "momentum=0.8"
+    assert values["start"] == ["momentum=0.8"]
     assert study is STUDY
 
 
