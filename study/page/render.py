@@ -126,6 +126,7 @@ def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> 
         winners_table=page_tables.winners_table(tables),
         edges_table=cautions.edges_table(tables),
         edges_unknown=cautions.edges_unknown(tables),
+        importance_table=page_tables.importance_table(tables),
         audit=audit_section(tables),
         budget_warning=page_tables.budget_warning(tables),
         budget_sentences=page_tables.budget_sentences(tables),

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from study.analysis import results
 from study.analysis.budgets import MAX_IMAGE_SPREAD, arm_budgets, image_spread, least_equal_budgets, num_repeats
+from study.analysis.importance import ALL_ARMS, importances
 from study.analysis.tables import Tables
 from study.core.stage import TUNE
 from study.core.text import NOTHING, duration, listed, plural
@@ -159,6 +162,35 @@ def winners_table(tables: Tables) -> Table | None:
         columns=("Arm", "Trial", "Validation score", *names),
         rows=rows,
     )
+
+
+def importance_table(tables: Tables) -> Table | None:
+    """The importances over all arms, and among how many trials each was judged."""
+    found = importances(tables)
+    found = found[found["arm"] == (ALL_ARMS if len(tables.arms) > 1 else tables.arms[0])]
+    if found.empty:
+        return None
+    by_target = {target: rows.set_index("knob") for target, rows in found.groupby("target")}
+    rows = [
+        (str(row["knob"]), _importance(row), _importance(by_target["seconds"].loc[row["knob"]]), _judged_among(row))
+        for row in found[found["target"] == "score"].to_dict("records")
+    ]
+    return Table(
+        caption="Importance of the hyperparameters in %, as in the figure; * more than by chance. A hyperparameter "
+        "that only some trials have, as its arm or a choice decides, is judged among these, and the fewer they are, "
+        "the less it can weigh.",
+        columns=("Hyperparameter", "For the score", "For the training time", "Judged among"),
+        rows=tuple(rows),
+    )
+
+
+def _importance(row: Mapping[Any, Any] | pd.Series) -> str:
+    return percent(row["share"]) + " *" * bool(row["is_above_chance"])
+
+
+def _judged_among(row: Mapping[Any, Any]) -> str:
+    everyone = row["num_having"] == row["num_trials"]
+    return f"all {row['num_trials']:,} trials" if everyone else f"{row['num_having']:,} of {row['num_trials']:,} trials"
 
 
 def budget_warning(tables: Tables) -> str | None:
