@@ -10,7 +10,6 @@ import numpy as np
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 
 from study.analysis.fidelity import at_equal_fidelity
@@ -36,9 +35,9 @@ def importances(tables: Tables) -> pd.DataFrame:
     """One row per arm (ALL_ARMS first, if there are several), target and knob, the most important first.
 
     target: "score" (to be among the best) or "seconds" (to be among the fastest an epoch), at equal fidelity. share: of
-    the sum over knobs, 0-1. is_above_chance: whether it exceeds what NUM_SHUFFLES shuffles of the target over the same
-    trials give the knob. num_having: the trials, of num_trials, that have the knob; it is judged among these alone.
-    Arms with fewer than LEAST_TRIALS trials have no row.
+    the sum over knobs, 0-1. is_above_chance: whether it exceeds what each of NUM_SHUFFLES random orders of
+    the same trials gives the knob. num_having: the trials, of num_trials, that have the knob; it is judged among
+    these alone. Arms with fewer than LEAST_TRIALS trials have no row.
 
     Conditional PED-ANOVA (Optuna's; Watanabe et al. 2023): a knob that some trials lack, or whose range hangs on a
     choice, is judged within the trials that share the range.
@@ -60,11 +59,11 @@ def _judged(tables: Tables, trials: pd.DataFrame, knobs: Sequence[str]) -> list[
     study = _optuna_study(trials, columns, _distributions(tables, trials, columns))
     top_share = max(TOP_SHARE, LEAST_TOP / len(trials))
     rng = np.random.default_rng(0)
+    shuffled = [_ped_anova(study, rng.permutation(len(trials)), top_share) for _ in range(NUM_SHUFFLES)]
     rows = []
     # PED-ANOVA asks what makes the target low.
     for target, costs in (("score", -trials["score"].to_numpy()), ("seconds", trials["seconds"].to_numpy())):
         values = _ped_anova(study, costs, top_share)
-        shuffled = [_ped_anova(study, rng.permutation(costs), top_share) for _ in range(NUM_SHUFFLES)]
         total = sum(values.values())
         for knob, value in values.items():
             rows.append(
@@ -82,6 +81,8 @@ def _judged(tables: Tables, trials: pd.DataFrame, knobs: Sequence[str]) -> list[
 
 def _ped_anova(study: optuna.Study, costs: np.ndarray, top_share: float) -> dict[str, float]:
     """Knob -> its importance, not normalised, for being in the top_share of the lowest costs, float64[trials]."""
+
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # slow to import: scikit-learn
 
     def target(trial: FrozenTrial) -> float:
         return float(costs[trial.number])

@@ -10,7 +10,9 @@ import pandas as pd
 
 from study.analysis import results
 from study.analysis.budgets import MAX_IMAGE_SPREAD, arm_budgets, image_spread, least_equal_budgets, num_repeats
+from study.analysis.fidelity import at_equal_fidelity
 from study.analysis.importance import ALL_ARMS, importances
+from study.analysis.pareto import scores_and_costs
 from study.analysis.tables import Tables
 from study.core.stage import TUNE
 from study.core.text import NOTHING, duration, listed, plural
@@ -290,6 +292,35 @@ def budget_table(tables: Tables) -> Table:
         ),
         rows=rows,
     )  # fmt: skip
+
+
+MOST_OF_FRONT = 20
+
+
+def pareto_table(tables: Tables) -> Table | None:
+    """The trials on the front of score, training time and parameters, the best score first."""
+    found = scores_and_costs(tables)
+    if found is None or len(found) < 2:
+        return None
+    front = found[found["on_front"]].sort_values(["score", "seconds"], ascending=[False, True])
+    cut = f" The best {MOST_OF_FRONT} of {len(front)} by score." if len(front) > MOST_OF_FRONT else ""
+    epoch = plural(at_epoch.epoch, "epoch") if (at_epoch := at_equal_fidelity(tables)) else NOTHING
+    return Table(
+        caption=f"The Pareto front of all {len(found):,} trials that reached {epoch}, as they stood there: no other is "
+        "at least as good in validation score (%), seconds of training an epoch and number of parameters, and better "
+        f"in one. Winners are chosen by score alone.{cut}",
+        columns=("Trial", "Arm", "Validation score", "Seconds an epoch", "Parameters"),
+        rows=tuple(
+            (
+                str(row["trial_id"]),
+                str(row["arm"]),
+                percent(row["score"]),
+                f"{row['seconds']:.3g}",
+                NOTHING if is_missing(row["parameters"]) else f"{int(row['parameters']):,}",
+            )
+            for row in front.head(MOST_OF_FRONT).to_dict("records")
+        ),
+    )
 
 
 def failures_table(tables: Tables) -> Table | None:

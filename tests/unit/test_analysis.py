@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +12,10 @@ from fake_run import FOURTEEN_ARMS, IMAGES_PER_EPOCH, write_run
 from study.analysis import classes, intervals, results
 from study.analysis.budgets import arm_budgets, image_spread, least_equal_budgets, rung_survivors
 from study.analysis.contenders import may_be_best
+from study.analysis.drops import validation_drops
 from study.analysis.selection import selection
 from study.analysis.tables import Tables, knob, load_tables
+from study.page.drops import drop_sentence
 from study.records import tables as records
 
 
@@ -313,3 +316,26 @@ def test_a_truncated_table_and_a_broken_summary_are_named(tmp_path: Path) -> Non
     (run_dir / "summary.json").write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):
         load_tables(run_dir)
+
+
+def test_a_winners_fall_is_its_validation_less_its_mean_test_score(tmp_path: Path) -> None:
+    tables = load_tables(write_run(tmp_path / "run", arms=["none", "focal"]))
+    made = trials(
+        ("none", 0, "completed", 0.70), ("none", 1, "completed", 0.74), ("none", 2, "stopped", 0.9),
+        ("focal", 0, "completed", 0.60),
+    )  # fmt: skip
+    retests = pd.DataFrame(
+        [("none", 1, 0.70), ("none", 2, 0.72), ("focal", 1, 0.62)], columns=["arm", "seed", tables.score]
+    ).assign(stage="retest")
+    found = validation_drops(replace(tables, trials=made, retests=retests)).set_index("arm")
+    assert found.loc["none", ["num_trials", "num_completed"]].tolist() == [3, 2]
+    assert found["drop"].to_dict() == pytest.approx({"none": 0.74 - 0.71, "focal": -0.02})
+    sentence = drop_sentence(replace(tables, trials=made, retests=retests))
+    assert sentence is not None
+    assert "fall by 0.5 points on average (falls of −2.0 to +3.0); the arms had 1 to 3 trials" in sentence
+
+
+def test_no_fall_is_given_between_two_metrics(tmp_path: Path) -> None:
+    tables = load_tables(write_run(tmp_path / "run", arms=["none", "focal"]))
+    assert not validation_drops(tables).empty
+    assert validation_drops(replace(tables, summary={**tables.summary, "objective": "val_accuracy"})).empty

@@ -14,6 +14,7 @@ from study.page.figures.landscape import LANDSCAPE, PARALLEL
 from study.page.figures.losses import ACCURACIES as ACCURACIES
 from study.page.figures.losses import LOSSES as LOSSES
 from study.page.figures.losses import RETEST_CURVES
+from study.page.figures.pareto import PARETO
 from study.page.figures.puzzles import PRETEXT_CURVES as PRETEXT_CURVES
 from study.page.figures.puzzles import PUZZLES as PUZZLES
 from study.page.figures.puzzles import SINKHORN as SINKHORN
@@ -37,6 +38,7 @@ TUNING: tuple[Figure, ...] = (
     LANDSCAPE,
     PARALLEL,
     BUDGET,
+    PARETO,
     RETEST_CURVES,
 )
 """The last figures of every page: the course of tuning and of the retest."""

@@ -15,7 +15,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 from matplotlib.tri import Triangulation
 
 from study.analysis import results
@@ -145,7 +145,7 @@ def draw_landscape(data: Landscape) -> Canvas:
         ax.margins(0.06)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(LogLocator(numticks=5))
-            axis.set_minor_formatter(NullFormatter())
+            axis.set_minor_locator(NullLocator())
     canvas.supxlabel("learning_rate", fontsize=9)
     canvas.supylabel("weight_decay", fontsize=9)
     _color_bar(canvas, axes, norm, data.label)
