@@ -21,11 +21,10 @@ def validation_drops(tables: Tables) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     winners = results.winners(tables.trials).set_index("arm")["objective"]
     test = tables.main_retests.groupby("arm")[tables.score].mean()
-    counts = results.status_counts(tables)
-    rows = [
-        (arm, int(counts.loc[arm].sum()), int(counts.loc[arm, "completed"]), winners[arm], test[arm],
-         winners[arm] - test[arm])
-        for arm in tables.arms
-        if arm in winners.index and arm in test.index
-    ]  # fmt: skip
+    tuning = tables.tuning
+    rows = []
+    for arm in (arm for arm in tables.arms if arm in winners.index and arm in test.index):
+        statuses = tuning.loc[tuning["arm"] == arm, "status"]
+        num_completed = int((statuses == "completed").sum())
+        rows.append((arm, len(statuses), num_completed, winners[arm], test[arm], winners[arm] - test[arm]))
     return pd.DataFrame(rows, columns=columns)

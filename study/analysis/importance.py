@@ -98,8 +98,9 @@ def _optuna_study(
 ) -> optuna.Study:
     """The trials as Optuna's, with the range that each knob had in each trial; a knob that a trial lacks is absent."""
     study = optuna.create_study()
+    has = {knob: values.notna().to_numpy() for knob, values in columns.items()}
     for row in range(len(trials)):
-        having = [knob for knob, values in columns.items() if pd.notna(values.iat[row])]
+        having = [knob for knob in columns if has[knob][row]]
         study.add_trial(
             optuna.create_trial(
                 value=0.0,  # the importance is asked of targets of our own

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
-from fake_run import FOURTEEN_ARMS, IMAGES_PER_EPOCH, write_run
+from fake_run import FOURTEEN_ARMS, IMAGES_PER_EPOCH, edit_summary, write_run
 
 from study.analysis import classes, intervals, results
 from study.analysis.budgets import arm_budgets, image_spread, least_equal_budgets, rung_survivors
@@ -339,3 +340,31 @@ def test_no_fall_is_given_between_two_metrics(tmp_path: Path) -> None:
     tables = load_tables(write_run(tmp_path / "run", arms=["none", "focal"]))
     assert not validation_drops(tables).empty
     assert validation_drops(replace(tables, summary={**tables.summary, "objective": "val_accuracy"})).empty
+
+
+def without(run_dir: Path, table: str, column: str) -> None:
+    path = run_dir / f"{table}.parquet"
+    pq.write_table(records.read_table(path).drop([column]), path)
+
+
+def test_a_table_of_an_older_version_is_read_with_nulls_where_it_had_no_column(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", arms=["none", "focal"])
+    without(run_dir, "retests", "test_top5_accuracy")
+    without(run_dir, "trials", "objective")
+    tables = load_tables(run_dir)
+    assert tables.retests["test_top5_accuracy"].isna().all()
+    assert results.winners(tables.trials).empty
+    assert len(results.arm_table(tables)) == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "column"), [("rungs", "stage"), ("retests", "seed"), ("epochs", "train_seconds"), ("trials", "arm")]
+)
+def test_a_table_without_what_is_never_null_is_refused_with_the_version_that_wrote_it(
+    tmp_path: Path, table: str, column: str
+) -> None:
+    run_dir = write_run(tmp_path / "run", arms=["none"])
+    edit_summary(run_dir, commit="0ld" * 3)
+    without(run_dir, table, column)
+    with pytest.raises(ValueError, match=f"{table}.parquet was written by commit 0ld0ld0ld.*it lacks {column}"):
+        load_tables(run_dir)

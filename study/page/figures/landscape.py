@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,8 +107,8 @@ def landscape_data(tables: Tables) -> Landscape | None:
 
 def surface(trials: pd.DataFrame) -> Triangulation | None:
     """The triangles between the trials on logarithmic axes; None if they are too few or lie on a line."""
-    places = np.log10(trials[["x", "y"]]).drop_duplicates()
-    if len(places) < LEAST_FOR_SURFACE or np.linalg.matrix_rank((places - places.mean()).to_numpy(), tol=1e-6) < 2:
+    places = np.log10(trials[["x", "y"]].drop_duplicates().to_numpy())
+    if len(places) < LEAST_FOR_SURFACE or np.linalg.matrix_rank(places - places.mean(axis=0), tol=1e-6) < 2:
         return None
     return Triangulation(np.log10(trials["x"]), np.log10(trials["y"]))
 
@@ -131,7 +131,7 @@ def draw_landscape(data: Landscape) -> Canvas:
         if triangles is not None:
             levels = np.linspace(float(norm.vmin or 0), float(norm.vmax or 1), 9)
             ax.tricontourf(
-                10**triangles.x, 10**triangles.y, triangles.triangles, trials["score"],
+                Triangulation(10**triangles.x, 10**triangles.y, triangles.triangles), trials["score"].to_numpy(),
                 levels=levels, cmap=COLORS, norm=norm, alpha=0.45, extend="min", antialiased=False, zorder=1,
             )  # fmt: skip
         for is_winner, marker, size, edge in ((False, "o", 17, "white"), (True, "D", 34, VERMILLION)):
@@ -212,10 +212,13 @@ def _coordinate(tables: Tables, knob: str, values: pd.Series) -> tuple[Coordinat
         return Coordinate(name=knob, ticks=ticks), values.map(at).to_numpy(dtype=float)
     low = min(float(present.min()), math.inf if axis.low is None else axis.low)
     high = max(float(present.max()), -math.inf if axis.high is None else axis.high)
-    scaled = {"log": np.log, "logit": lambda share: np.log(share / (1 - share))}.get(axis.scale, lambda value: value)
+    scaled = _SCALES.get(axis.scale, np.asarray)
     bottom, top = scaled(low), scaled(high)
     places = (scaled(values.astype(float).to_numpy()) - bottom) / (top - bottom)
     return Coordinate(name=knob, ticks=((0.0, f"{low:.3g}"), (1.0, f"{high:.3g}"))), places
+
+
+_SCALES: dict[str, Callable[[Any], Any]] = {"log": np.log, "logit": lambda share: np.log(share / (1 - share))}
 
 
 def _plain(value: Any) -> Any:
