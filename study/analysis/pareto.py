@@ -10,7 +10,6 @@ import pandas as pd
 from study.analysis.fidelity import at_equal_fidelity
 from study.analysis.once import once
 from study.analysis.tables import Tables, knob
-from trainables.parts.losses import LOSSES
 
 COSTS = ("seconds", "parameters")
 
@@ -19,8 +18,9 @@ COSTS = ("seconds", "parameters")
 def scores_and_costs(tables: Tables) -> pd.DataFrame | None:
     """The trials after the same epoch: arm, trial_id, score (0-1), seconds, parameters, on_front; None if none are.
 
-    seconds: of training, the mean of the epochs until then; parameters: of the model, counted by building it anew;
-    NaN if it is not known. on_front: no other trial is at least as good in all three and better in one.
+    seconds: of training, the mean of the epochs until then; parameters: of the model, counted by building it anew
+    with a linear head, so that a remedy whose head lacks ten biases is no smaller; NaN if it is not known.
+    on_front: no other trial is at least as good in all three and better in one.
     """
     fidelity = at_equal_fidelity(tables)
     if fidelity is None:
@@ -41,7 +41,7 @@ def non_dominated(costs: np.ndarray) -> np.ndarray:
 
 def _parameters(tables: Tables, trials: pd.DataFrame) -> pd.Series:
     """The number of parameters of each trial's model, built once for each kind of it."""
-    columns = pd.DataFrame({name: knob(trials, name) for name in ("model", "padding", "loss")})
+    columns = pd.DataFrame({name: knob(trials, name) for name in ("model", "padding")})
     known: dict[tuple[Any, ...], float] = {}
     counts = []
     for row in columns.itertuples(index=False, name=None):
@@ -51,7 +51,7 @@ def _parameters(tables: Tables, trials: pd.DataFrame) -> pd.Series:
     return pd.Series(counts, index=trials.index, dtype="float64")
 
 
-def _count(tables: Tables, model: str | None, padding: str | None, loss: str | None) -> float:
+def _count(tables: Tables, model: str | None, padding: str | None) -> float:
     from trainables.models import MODELS, num_parameters  # slow to import: torchvision
 
     if model not in MODELS:
@@ -63,5 +63,4 @@ def _count(tables: Tables, model: str | None, padding: str | None, loss: str | N
         in_channels=int(dataset["channels"]),
         image_size=int(dataset["image_size"]),
         padding=padding,
-        head=LOSSES[loss].head if loss in LOSSES else "linear",
     )
