@@ -26,6 +26,7 @@ from study_process import (
     read_rows,
     read_summary,
     run_here,
+    run_to_end,
     shared_folder,
     started,
     trials_in_their_middle,
@@ -114,8 +115,9 @@ def two_slots(tmp_path_factory) -> History:
         assert process.is_running
         process.kill()
     history.cut()
-    status, stdout, stderr = run_here("study.resume", str(history.run_dir))
-    assert (status, stderr) == (0, ""), stdout + stderr
+    status, stdout, stderr = run_to_end("study.resume", str(history.run_dir))
+    assert status == 0, stdout + stderr
+    history.notes["stderr"] = stderr
     return history
 
 
@@ -239,6 +241,10 @@ def test_a_run_that_is_worked_on_cannot_be_resumed(two_slots):
     assert stdout == ""
     assert_one_sentence(stderr)
     assert "is being worked on by another process" in stderr
+
+
+def test_resuming_says_nothing_but_its_own_lines(two_slots):
+    assert two_slots.notes["stderr"] == ""
 
 
 def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path):

@@ -37,14 +37,7 @@ def train_and_test(
 
     def next_epoch() -> dict[str, Any]:
         summary = learner.train_epoch()
-        return {
-            "epoch": summary.epoch,
-            "images": summary.images,
-            "train_loss": summary.train_loss,
-            "learning_rate": summary.learning_rate,
-            "train_seconds": summary.train_seconds,
-            **(task.follow(learner, data, test) if task.follow else {}),
-        }
+        return {**vars(summary), **(task.follow(learner, data, test) if task.follow else {})}
 
     epochs = epochs_to_end(learner, checkpoint_dir, next_epoch)
     train_indices = learner.batches.train_indices.numpy()  # fewer than data.train_indices with a share of the labels

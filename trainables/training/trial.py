@@ -25,13 +25,9 @@ def trial_epoch(task: Task, learner: Learner, data: TuningData) -> dict[str, Any
     is_last = summary.epoch == learner.num_epochs
     at_end = task.at_end(learner, data) if is_last and task.at_end else {}
     return {
-        "epoch": summary.epoch,
-        "images": summary.images,
-        "train_loss": summary.train_loss,
-        "learning_rate": summary.learning_rate,
+        **vars(summary),
         **{f"val_{name}": value for name, value in validation.items()},
         **at_end,
-        "train_seconds": summary.train_seconds,
         "eval_seconds": time.perf_counter() - started,
         "weights_sha256": learner.weights_sha256(),
     }

@@ -76,7 +76,7 @@ def png(draw: Callable[[Any], Canvas], data: Any) -> bytes:
         figure = draw(data)
         figure.dpi = DPI
         canvas = FigureCanvasAgg(figure)
-        # What savefig does, but for its drawing of all that the layout has measured, which is a quarter of the time.
+        # What savefig does, but for its drawing of all that the layout has measured, which is a tenth of the time.
         if (engine := figure.get_layout_engine()) is not None:
             engine.execute(figure)
             figure.set_layout_engine("none")
