@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 
+from search_spaces.branches import decisive_choice
 from search_spaces.declarations import Knob, StartTrial, Trial, extreme_values, fits
 from search_spaces.overrides import OverriddenTrial, Override, parsed, require_starts, text_of
 from trainables.common.nearest import nearest
@@ -108,6 +109,20 @@ class SearchSpace:
             for name, axis in trial.axes.items():
                 axes[name] = _spanning(axes.get(name, axis), axis)
         return axes
+
+    def ranges_by_choice(self, arm: Arm) -> dict[str, dict[str, Any]]:
+        """The knobs whose range hangs on a choice: {knob: {"choice": "optimizer", "ranges": {"adam": [low, high]}}}."""
+        branches = self.branches(arm)
+        found: dict[str, dict[str, Any]] = {}
+        for name in dict.fromkeys(name for branch in branches for name in branch.params):
+            if choice := decisive_choice(name, branches):
+                ranges = {
+                    str(branch.params[choice]): [branch.axes[name]["low"], branch.axes[name]["high"]]
+                    for branch in branches
+                    if "low" in branch.axes.get(name, {})
+                }
+                found[name] = {"choice": choice, "ranges": ranges}
+        return found
 
     def branches(self, arm: Arm) -> list[StartTrial]:
         """The arm's start point, and others with another choice made, until each choice of each knob was made once."""

@@ -195,11 +195,15 @@ def write_run(
     lift: Mapping[str, float] | None = None,
     early_stopping: bool = True,
     with_trials: bool = True,
+    num_trials: int = NUM_TRIALS,
+    max_epochs: int = MAX_EPOCHS,
+    stops: bool = True,
 ) -> Path:
     """Write a run directory.
 
     fake: another one than the task's. arms, control: other than its own, in one group. failed: ids of trials that fail
-    in epoch 3. never_completed: arms whose trials all stop early.
+    in epoch 3. never_completed: arms whose trials all stop early. num_trials: of each arm; max_epochs: of a full trial.
+    stops: whether a trial below the cutoff ends; if not, early stopping decides and every trial goes on.
     """
     fake = fake or FAKES[task]
     groups = list(fake.groups) if arms is None else one_group(control, arms)
@@ -208,15 +212,16 @@ def write_run(
     lifts = {**dict.fromkeys(arms, 0.02), **fake.lift, **(lift or {})}
     rng = np.random.default_rng(7)
     run = _Run(task=task, fake=fake, lifts=lifts, class_names=class_names, rng=rng)
-    full_epochs = {arm: fake.epochs.get(arm, MAX_EPOCHS) for arm in arms}
+    full_epochs = {arm: fake.epochs.get(arm, max_epochs) for arm in arms}
     if with_trials:
         if task == "jigsaw":
             run.tune("pretext", PRETEXT_ARM, NUM_TRIALS, PRETEXT_EPOCHS, early_stopping=early_stopping)
         for arm in arms:
             is_cut_short = interrupted and arm == arms[-1]
             run.tune(
-                "tune", arm, NUM_TRIALS - 3 * is_cut_short, full_epochs[arm], early_stopping=early_stopping,
-                never_completes=arm in never_completed, failed=failed, interrupts=2 if is_cut_short else None,
+                "tune", arm, num_trials - 3 * is_cut_short, full_epochs[arm], early_stopping=early_stopping,
+                stops=stops, never_completes=arm in never_completed, failed=failed,
+                interrupts=2 if is_cut_short else None,
             )  # fmt: skip
     if not interrupted:
         run.retest(retest_seeds)
@@ -249,7 +254,7 @@ class _Run:
 
     def tune(
         self, stage: str, arm: str, num_trials: int, num_epochs: int, *, early_stopping: bool = True,
-        never_completes: bool = False, failed: Sequence[str] = (), interrupts: int | None = None,
+        stops: bool = True, never_completes: bool = False, failed: Sequence[str] = (), interrupts: int | None = None,
     ) -> None:  # fmt: skip
         """Trials of one arm. interrupts: the trial that ends in epoch 4 because the study does."""
         passed: dict[int, list[float]] = {rung: [] for rung in RUNG_EPOCHS}
@@ -270,7 +275,7 @@ class _Run:
                 if epoch in RUNG_EPOCHS and early_stopping:
                     peers = passed[epoch]
                     cutoff = float(np.quantile(peers, 2 / 3)) if peers else None
-                    stop = never_completes or (cutoff is not None and value < cutoff)
+                    stop = never_completes or (stops and cutoff is not None and value < cutoff)
                     rung = {"rung_epoch": epoch, "value": value, "cutoff": cutoff, "num_peers": len(peers)}
                     decision = "stop" if stop else "continue"
                     self.rungs.append({"trial_id": trial_id, "stage": stage, "arm": arm, "decision": decision, **rung})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from study.core.errors import nearest
 from study.core.parsing import parse_json, readable
@@ -18,6 +19,16 @@ from study.records import tables as records
 _REQUIRED_SUMMARY_KEYS = (
     "name", "task", "state", "dataset", "setting", "arms", "groups", "stages", "score", "objective", "budget",
 )  # fmt: skip
+
+_SCHEMAS = {
+    "trials": records.TRIALS,
+    "epochs": records.EPOCHS,
+    "rungs": records.RUNGS,
+    "retests": records.RETESTS,
+    "puzzles": records.PUZZLES,
+    "audit": records.AUDIT,
+}
+_ONLY_SOME_HAVE = ("puzzles", "audit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,16 +136,12 @@ def load_tables(run_dir: Path) -> Tables:
     missing = [key for key in _REQUIRED_SUMMARY_KEYS if key not in summary]
     if missing:
         raise ValueError(f"{run_dir / 'summary.json'} lacks {', '.join(missing)}")
-    return Tables(
-        spec=load_json(run_dir / "spec.json"),
-        summary=summary,
-        trials=load_frame(run_dir / "trials.parquet"),
-        epochs=load_frame(run_dir / "epochs.parquet"),
-        rungs=load_frame(run_dir / "rungs.parquet"),
-        retests=load_frame(run_dir / "retests.parquet"),
-        puzzles=_frame_if_any(run_dir / "puzzles.parquet"),
-        audit=_frame_if_any(run_dir / "audit.parquet"),
-    )
+    frames = {
+        name: _study_frame(run_dir / f"{name}.parquet", schema, summary)
+        for name, schema in _SCHEMAS.items()
+        if name not in _ONLY_SOME_HAVE or (run_dir / f"{name}.parquet").is_file()
+    }
+    return Tables(spec=load_json(run_dir / "spec.json"), summary=summary, **frames)
 
 
 def _runs_beside(run_dir: Path) -> list[str]:
@@ -157,18 +164,33 @@ def load_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def load_frame(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise ValueError(f"{path.parent} is not a run directory: it has no {path.name}")
+def _study_frame(path: Path, schema: pa.Schema, summary: Mapping[str, Any]) -> pd.DataFrame:
+    """A table with all columns of the schema. Raises ValueError, saying what wrote it, if it lacks some."""
+    table = _load_table(path)
     try:
-        frame: pd.DataFrame = records.read_table(path).to_pandas()
-    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        frame: pd.DataFrame = records.with_missing_columns(table, schema).to_pandas()
+    except ValueError as error:
+        commit = summary.get("commit")
+        writer = f"commit {commit} of this project" if commit else "a version of this project that noted no commit"
+        raise ValueError(
+            f"{path} was written by {writer} and cannot be read by this one: {error}; read it with the version that "
+            "wrote it"
+        ) from error
     return frame
 
 
-def _frame_if_any(path: Path) -> pd.DataFrame | None:
-    return load_frame(path) if path.is_file() else None
+def load_frame(path: Path) -> pd.DataFrame:
+    frame: pd.DataFrame = _load_table(path).to_pandas()
+    return frame
+
+
+def _load_table(path: Path) -> pa.Table:
+    if not path.is_file():
+        raise ValueError(f"{path.parent} is not a run directory: it has no {path.name}")
+    try:
+        return records.read_table(path)
+    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def row_tuples(frame: pd.DataFrame) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from study.analysis.tables import Tables, load_tables
-from study.page import answers, cautions, class_tables
+from study.page import answers, cautions, class_tables, drops
 from study.page import methods as page_methods
 from study.page import tables as page_tables
 from study.page.audit import audit_section
@@ -126,10 +126,14 @@ def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> 
         winners_table=page_tables.winners_table(tables),
         edges_table=cautions.edges_table(tables),
         edges_unknown=cautions.edges_unknown(tables),
+        drop_table=drops.drop_table(tables),
+        drop_sentence=drops.drop_sentence(tables),
+        importance_table=page_tables.importance_table(tables),
         audit=audit_section(tables),
         budget_warning=page_tables.budget_warning(tables),
         budget_sentences=page_tables.budget_sentences(tables),
         budget_table=page_tables.budget_table(tables),
+        pareto_table=page_tables.pareto_table(tables),
         failures_table=page_tables.failures_table(tables),
         methods=page_methods.methods(page, tables),
         facts=page_methods.facts(tables),

@@ -6,8 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from study.analysis import results
 from study.analysis.budgets import MAX_IMAGE_SPREAD, arm_budgets, image_spread, least_equal_budgets, num_repeats
+from study.analysis.fidelity import at_equal_fidelity
+from study.analysis.importance import ALL_ARMS, importances
+from study.analysis.pareto import scores_and_costs
 from study.analysis.tables import Tables
 from study.core.stage import TUNE
 from study.core.text import NOTHING, duration, listed, plural
@@ -161,6 +166,35 @@ def winners_table(tables: Tables) -> Table | None:
     )
 
 
+def importance_table(tables: Tables) -> Table | None:
+    """The importances over all arms, and among how many trials each was judged."""
+    found = importances(tables)
+    found = found[found["arm"] == (ALL_ARMS if len(tables.arms) > 1 else tables.arms[0])]
+    if found.empty:
+        return None
+    by_target = {target: rows.set_index("knob") for target, rows in found.groupby("target")}
+    rows = [
+        (str(row["knob"]), _importance(row), _importance(by_target["seconds"].loc[row["knob"]]), _judged_among(row))
+        for row in found[found["target"] == "score"].to_dict("records")
+    ]
+    return Table(
+        caption="Importance of the hyperparameters in %, as in the figure; * more than by chance. A hyperparameter "
+        "that only some trials have, as its arm or a choice decides, is judged among these, and the fewer they are, "
+        "the less it can weigh.",
+        columns=("Hyperparameter", "For the score", "For the training time", "Judged among"),
+        rows=tuple(rows),
+    )
+
+
+def _importance(row: Mapping[Any, Any] | pd.Series) -> str:
+    return percent(row["share"]) + " *" * bool(row["is_above_chance"])
+
+
+def _judged_among(row: Mapping[Any, Any]) -> str:
+    everyone = row["num_having"] == row["num_trials"]
+    return f"all {row['num_trials']:,} trials" if everyone else f"{row['num_having']:,} of {row['num_trials']:,} trials"
+
+
 def budget_warning(tables: Tables) -> str | None:
     """A warning if budgets that should have been equal differ by more than 10 % in images, else None."""
     budgets = least_equal_budgets(arm_budgets(tables))
@@ -258,6 +292,41 @@ def budget_table(tables: Tables) -> Table:
         ),
         rows=rows,
     )  # fmt: skip
+
+
+MOST_OF_FRONT = 20
+
+
+def pareto_table(tables: Tables) -> Table | None:
+    """The trials on the front of score, training time and parameters, the best score first."""
+    found = scores_and_costs(tables)
+    if found is None or len(found) < 2:
+        return None
+    front = found[found["on_front"]].sort_values(["score", "seconds"], ascending=[False, True])
+    cut = f" The best {MOST_OF_FRONT} of {len(front)} by score." if len(front) > MOST_OF_FRONT else ""
+    epoch = plural(at_epoch.epoch, "epoch") if (at_epoch := at_equal_fidelity(tables)) else NOTHING
+    has_sizes = found["parameters"].nunique() > 1
+    of_what = "seconds of training an epoch" + (" and number of parameters" if has_sizes else "")
+    return Table(
+        caption=f"The Pareto front of all {len(found):,} trials that reached {epoch}, as they stood there: no other is "
+        f"at least as good in validation score (%){',' if has_sizes else ' and'} {of_what}, and better in one. Winners "
+        f"are chosen by score alone.{cut}",
+        columns=("Trial", "Arm", "Validation score", "Seconds an epoch", *(["Parameters"] if has_sizes else [])),
+        rows=tuple(
+            (
+                str(row["trial_id"]),
+                str(row["arm"]),
+                percent(row["score"]),
+                f"{row['seconds']:.3g}",
+                *([_whole(row["parameters"])] if has_sizes else []),
+            )
+            for row in front.head(MOST_OF_FRONT).to_dict("records")
+        ),
+    )
+
+
+def _whole(count: float) -> str:
+    return NOTHING if is_missing(count) else f"{int(count):,}"
 
 
 def failures_table(tables: Tables) -> Table | None:

@@ -45,6 +45,9 @@ def write_summary(
         "arm_factors": {arm: dict(stage.space.arms[arm].factors) for stage in stages for arm in stage.arms},
         "ranges_set": ranges_set(stages),
         "knobs": {arm: stage.space.axes(stage.space.arms[arm]) for stage in stages for arm in stage.arms},
+        "ranges_by_choice": {
+            arm: stage.space.ranges_by_choice(stage.space.arms[arm]) for stage in stages for arm in stage.arms
+        },
         "arm_descriptions": {arm: stage.space.arms[arm].description for stage in stages for arm in stage.arms},
         "not_retested": {arm: why for stage in stages for arm, why in _not_retested(ledger, stage, state).items()},
         "winners": {

@@ -227,6 +227,19 @@ def read_table(path: Path) -> pa.Table:
     return pq.read_table(path, page_checksum_verification=True)
 
 
+def with_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table as this version has it: nullable columns that an older one did not write are null.
+
+    Raises ValueError, naming them, if columns are missing that are never null.
+    """
+    missing = [field for field in schema if field.name not in table.column_names]
+    if required := [field.name for field in missing if not field.nullable]:
+        raise ValueError(f"it lacks {', '.join(required)}")
+    for field in missing:
+        table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table
+
+
 def column_type(values: Iterable[Any]) -> pa.DataType:
     """The narrowest of bool, int64, float64 and string that holds all values but None; string if there are none."""
     kinds = {type(value) for value in values if value is not None}

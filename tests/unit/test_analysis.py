@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
-from fake_run import FOURTEEN_ARMS, IMAGES_PER_EPOCH, write_run
+from fake_run import FOURTEEN_ARMS, IMAGES_PER_EPOCH, edit_summary, write_run
 
 from study.analysis import classes, intervals, results
 from study.analysis.budgets import arm_budgets, image_spread, least_equal_budgets, rung_survivors
 from study.analysis.contenders import may_be_best
+from study.analysis.drops import validation_drops
 from study.analysis.selection import selection
 from study.analysis.tables import Tables, knob, load_tables
+from study.page.drops import drop_sentence
 from study.records import tables as records
 
 
@@ -312,4 +316,55 @@ def test_a_truncated_table_and_a_broken_summary_are_named(tmp_path: Path) -> Non
         load_tables(run_dir)
     (run_dir / "summary.json").write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):
+        load_tables(run_dir)
+
+
+def test_a_winners_fall_is_its_validation_less_its_mean_test_score(tmp_path: Path) -> None:
+    tables = load_tables(write_run(tmp_path / "run", arms=["none", "focal"]))
+    made = trials(
+        ("none", 0, "completed", 0.70), ("none", 1, "completed", 0.74), ("none", 2, "stopped", 0.9),
+        ("focal", 0, "completed", 0.60),
+    )  # fmt: skip
+    retests = pd.DataFrame(
+        [("none", 1, 0.70), ("none", 2, 0.72), ("focal", 1, 0.62)], columns=["arm", "seed", tables.score]
+    ).assign(stage="retest")
+    found = validation_drops(replace(tables, trials=made, retests=retests)).set_index("arm")
+    assert found.loc["none", ["num_trials", "num_completed"]].tolist() == [3, 2]
+    assert found["drop"].to_dict() == pytest.approx({"none": 0.74 - 0.71, "focal": -0.02})
+    sentence = drop_sentence(replace(tables, trials=made, retests=retests))
+    assert sentence is not None
+    assert "fall by 0.5 points on average (falls of −2.0 to +3.0); the arms had 1 to 3 trials" in sentence
+
+
+def test_no_fall_is_given_between_two_metrics(tmp_path: Path) -> None:
+    tables = load_tables(write_run(tmp_path / "run", arms=["none", "focal"]))
+    assert not validation_drops(tables).empty
+    assert validation_drops(replace(tables, summary={**tables.summary, "objective": "val_accuracy"})).empty
+
+
+def without(run_dir: Path, table: str, column: str) -> None:
+    path = run_dir / f"{table}.parquet"
+    pq.write_table(records.read_table(path).drop([column]), path)
+
+
+def test_a_table_of_an_older_version_is_read_with_nulls_where_it_had_no_column(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", arms=["none", "focal"])
+    without(run_dir, "retests", "test_top5_accuracy")
+    without(run_dir, "trials", "objective")
+    tables = load_tables(run_dir)
+    assert tables.retests["test_top5_accuracy"].isna().all()
+    assert results.winners(tables.trials).empty
+    assert len(results.arm_table(tables)) == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "column"), [("rungs", "stage"), ("retests", "seed"), ("epochs", "train_seconds"), ("trials", "arm")]
+)
+def test_a_table_without_what_is_never_null_is_refused_with_the_version_that_wrote_it(
+    tmp_path: Path, table: str, column: str
+) -> None:
+    run_dir = write_run(tmp_path / "run", arms=["none"])
+    edit_summary(run_dir, commit="0ld" * 3)
+    without(run_dir, table, column)
+    with pytest.raises(ValueError, match=f"{table}.parquet was written by commit 0ld0ld0ld.*it lacks {column}"):
         load_tables(run_dir)

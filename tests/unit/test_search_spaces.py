@@ -187,6 +187,13 @@ def test_the_axes_of_the_baseline_hold_the_ranges_of_all_optimizers():
     assert axes["weight_decay"] == {"scale": "log", "low": 1e-6, "high": 0.5}
     assert axes["momentum"] == {"scale": "linear", "low": 0.0, "high": 0.97}
     assert {"cutout_length", "randaugment_num_ops", "warmup"} <= set(axes)
+    by_optimizer = BASELINE_SPACE.ranges_by_choice(BASELINE_SPACE.arms["lenet"])
+    assert set(by_optimizer) == {"learning_rate", "momentum", "weight_decay"}
+    assert by_optimizer["learning_rate"]["choice"] == "optimizer"
+    assert by_optimizer["learning_rate"]["ranges"] == {
+        "sgd": [0.003, 0.3], "adam": [3e-4, 1e-2], "adamw": [3e-4, 1e-2], "rmsprop": [3e-5, 3e-3],
+    }  # fmt: skip
+    assert IMBALANCE_SPACE.ranges_by_choice(IMBALANCE_SPACE.arms["focal"]) == {}
     beta = IMBALANCE_SPACE.axes(IMBALANCE_SPACE.arms["class_balanced"])["class_weight_beta"]
     assert beta == {"scale": "logit", "low": 0.99, "high": 0.99999, "choices": [0.99, 0.999, 0.9999, 0.99999]}
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import nn
 
 from trainables.common.nearest import nearest
@@ -76,3 +78,10 @@ def build_model(
         if name not in takers:
             raise ValueError(f"model {name} takes no {option}; the models that do: {', '.join(takers)}")
     return MODELS[name](num_classes=num_classes, in_channels=in_channels, image_size=image_size, head=head, **given)
+
+
+def num_parameters(name: str, **options: Any) -> int:
+    """The number of trainable parameters of build_model(name, **options); no weight is made."""
+    with torch.device("meta"):
+        model = build_model(name, **options)
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -9,9 +9,12 @@ from study.page.figures.base import Figure
 from study.page.figures.class_groups import CLASS_GROUPS, RECALL_BY_COUNT, by_count
 from study.page.figures.classes import CONFUSION
 from study.page.figures.classes import recall as recall
+from study.page.figures.importance import ARM_IMPORTANCE, IMPORTANCE
+from study.page.figures.landscape import LANDSCAPE, PARALLEL
 from study.page.figures.losses import ACCURACIES as ACCURACIES
 from study.page.figures.losses import LOSSES as LOSSES
 from study.page.figures.losses import RETEST_CURVES
+from study.page.figures.pareto import PARETO
 from study.page.figures.puzzles import PRETEXT_CURVES as PRETEXT_CURVES
 from study.page.figures.puzzles import PUZZLES as PUZZLES
 from study.page.figures.puzzles import SINKHORN as SINKHORN
@@ -25,7 +28,19 @@ from study.page.figures.tuning import BUDGET, CURVES, SURVIVORS
 
 RESULTS: tuple[Figure, ...] = (SCORES, DIFFERENCES)
 """The first figures of every page: the arms compared with each other and with the control."""
-TUNING: tuple[Figure, ...] = (CURVES, SURVIVORS, SLICES, OWN_SLICES, BUDGET, RETEST_CURVES)
+TUNING: tuple[Figure, ...] = (
+    CURVES,
+    SURVIVORS,
+    SLICES,
+    OWN_SLICES,
+    IMPORTANCE,
+    ARM_IMPORTANCE,
+    LANDSCAPE,
+    PARALLEL,
+    BUDGET,
+    PARETO,
+    RETEST_CURVES,
+)
 """The last figures of every page: the course of tuning and of the retest."""
 
 

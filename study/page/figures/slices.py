@@ -11,50 +11,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from study.analysis import results
+from study.analysis.knobs import Axis, is_numeric, knob_axis
 from study.analysis.tables import Tables
 from study.page.figures.base import BLACK, BLUE, PALE, VERMILLION, Figure, legend, panels, set_title
 from study.page.figures.labels import plain
 from study.page.words import axis_label
 
 SHARED_KNOBS = ("learning_rate", "momentum", "weight_decay")
-SCALE_RATIO = 20.0
-"""For a knob without a recorded scale: the ratio of its ends above which the scale is not linear."""
-NEAR_ONE = 0.9
-"""For such a knob: the least value from which its distance to 1 is what matters."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Axis:
-    """The axis of a knob. scale: log, logit, linear or category.
-
-    low, high: the searched range; None if it was not recorded, and then the axis spans the values.
-    """
-
-    scale: str
-    low: float | None = None
-    high: float | None = None
-
-
-def knob_axis(tables: Tables, knob: str, values: pd.Series) -> Axis:
-    """The scale and range in which the arms searched the knob, or those inferred from its values if not recorded."""
-    recorded = [axes[knob] for axes in (tables.summary.get("knobs") or {}).values() if knob in axes]
-    if not recorded:
-        return inferred_axis(values)
-    lows, highs = ([axis[end] for axis in recorded if end in axis] for end in ("low", "high"))
-    return Axis(scale=str(recorded[0]["scale"]), low=min(lows, default=None), high=max(highs, default=None))
-
-
-def inferred_axis(values: pd.Series) -> Axis:
-    """Log if the values span a factor of SCALE_RATIO; logit if all are near 1 and their distances to 1 span it."""
-    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-        return Axis(scale="category")
-    low, high = float(values.min()), float(values.max())
-    if NEAR_ONE <= low <= high < 1 and (1 - low) / (1 - high) > SCALE_RATIO:
-        return Axis(scale="logit")
-    return Axis(scale="log" if low > 0 and high / low > SCALE_RATIO else "linear")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +61,7 @@ def _searched(tuning: pd.DataFrame, column: str) -> pd.Series | None:
     if column not in tuning:
         return None
     values = tuning[column]
-    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+    if not is_numeric(values):
         return values
     return values.where(values.groupby(tuning["arm"]).transform("max") > 0)
 
@@ -136,7 +102,7 @@ def _set_knob_axis(ax: Axes, axis: Axis, values: pd.Series) -> None:
         subs = (1.0,) if high / low > 30 else (1.0, 3.0) if high / low > 8 else (1.0, 2.0, 5.0)
         ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_minor_locator(NullLocator())  # dozens a panel would take most of the time of drawing
     elif scale == "logit":
         ax.set_xscale("logit")
         candidates = [0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999]

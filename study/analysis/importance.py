@@ -1,0 +1,168 @@
+"""Which knobs mattered: Optuna's PED-ANOVA on trials at equal fidelity, for each arm and over all arms."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
+
+from study.analysis.fidelity import at_equal_fidelity
+from study.analysis.knobs import is_numeric, recorded_axes, spanning_axis, varied_knobs
+from study.analysis.once import once
+from study.analysis.tables import Tables
+
+ALL_ARMS = ""
+"""The name, among those of arms, under which all arms are judged together; the arm is a knob there."""
+ARM = "arm"
+LEAST_TOP = 5
+"""Optuna advises to have at least so many trials in the top share."""
+TOP_SHARE = 0.1
+MOST_TOP_SHARE = 0.25
+LEAST_TRIALS = int(LEAST_TOP / MOST_TOP_SHARE)
+NUM_SHUFFLES = 19
+"""A knob without any influence exceeds all of so many shuffles by chance in 1 of 20 cases."""
+DIGITS = 9
+COLUMNS = ("arm", "target", "knob", "share", "is_above_chance", "num_having", "num_trials")
+
+
+@once
+def importances(tables: Tables) -> pd.DataFrame:
+    """One row per arm (ALL_ARMS first, if there are several), target and knob, the most important first.
+
+    target: "score" (to be among the best) or "seconds" (to be among the fastest an epoch), at equal fidelity. share: of
+    the sum over knobs, 0-1. is_above_chance: whether it exceeds what each of NUM_SHUFFLES random orders of
+    the same trials gives the knob. num_having: the trials, of num_trials, that have the knob; it is judged among
+    these alone. Arms with fewer than LEAST_TRIALS trials have no row.
+
+    Conditional PED-ANOVA (Optuna's; Watanabe et al. 2023): a knob that some trials lack, or whose range hangs on a
+    choice, is judged within the trials that share the range.
+    """
+    fidelity = at_equal_fidelity(tables)
+    if fidelity is None:
+        return pd.DataFrame(columns=list(COLUMNS))
+    rows: list[dict[str, Any]] = []
+    for arm in (*([ALL_ARMS] if len(tables.arms) > 1 else []), *tables.arms):
+        trials = fidelity.trials if arm == ALL_ARMS else fidelity.trials[fidelity.trials["arm"] == arm]
+        if len(trials) >= LEAST_TRIALS:
+            knobs = (ARM, *varied_knobs(trials)) if arm == ALL_ARMS else varied_knobs(trials)
+            rows += [{"arm": arm, **row} for row in _judged(tables, trials.reset_index(drop=True), knobs)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _judged(tables: Tables, trials: pd.DataFrame, knobs: Sequence[str]) -> list[dict[str, Any]]:
+    columns = {knob: trials[ARM if knob == ARM else f"config/{knob}"] for knob in knobs}
+    study = _optuna_study(trials, columns, _distributions(tables, trials, columns))
+    top_share = max(TOP_SHARE, LEAST_TOP / len(trials))
+    rng = np.random.default_rng(0)
+    shuffled = [_ped_anova(study, rng.permutation(len(trials)), top_share) for _ in range(NUM_SHUFFLES)]
+    rows = []
+    # PED-ANOVA asks what makes the target low.
+    for target, costs in (("score", -trials["score"].to_numpy()), ("seconds", trials["seconds"].to_numpy())):
+        values = _ped_anova(study, costs, top_share)
+        total = sum(values.values())
+        for knob, value in values.items():
+            rows.append(
+                {
+                    "target": target,
+                    "knob": knob,
+                    "share": value / total if total > 0 else 0.0,
+                    "is_above_chance": value > max(by_chance[knob] for by_chance in shuffled),
+                    "num_having": int(columns[knob].notna().sum()),
+                    "num_trials": len(trials),
+                }
+            )
+    return rows
+
+
+def _ped_anova(study: optuna.Study, costs: np.ndarray, top_share: float) -> dict[str, float]:
+    """Knob -> its importance, not normalised, for being in the top_share of the lowest costs, float64[trials]."""
+
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # slow to import: scikit-learn
+
+    def target(trial: FrozenTrial) -> float:
+        return float(costs[trial.number])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a target is taken to be better if lower; that a range has few trials
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=top_share)
+        found = get_param_importances(study, evaluator=evaluator, target=target, normalize=False)
+    # Optuna walks over sets, in another order in each process: it shows in equal values and in the last bits of sums.
+    rounded = {knob: round(value, DIGITS) for knob, value in found.items()}
+    return dict(sorted(rounded.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _optuna_study(
+    trials: pd.DataFrame, columns: Mapping[str, pd.Series], distributions: Mapping[str, Sequence[BaseDistribution]]
+) -> optuna.Study:
+    """The trials as Optuna's, with the range that each knob had in each trial; a knob that a trial lacks is absent."""
+    study = optuna.create_study()
+    has = {knob: values.notna().to_numpy() for knob, values in columns.items()}
+    for row in range(len(trials)):
+        having = [knob for knob in columns if has[knob][row]]
+        study.add_trial(
+            optuna.create_trial(
+                value=0.0,  # the importance is asked of targets of our own
+                params={knob: _plain(columns[knob].iat[row]) for knob in having},
+                distributions={knob: distributions[knob][row] for knob in having},
+            )
+        )
+    return study
+
+
+def _distributions(
+    tables: Tables, trials: pd.DataFrame, columns: Mapping[str, pd.Series]
+) -> dict[str, list[BaseDistribution]]:
+    """Knob -> the range that it had in each trial, by its arm and by the choice that its range hangs on."""
+    by_choice = tables.summary.get("ranges_by_choice") or {}
+    found: dict[str, list[BaseDistribution]] = {}
+    for knob, values in columns.items():
+        known: dict[tuple[str, str], BaseDistribution] = {}
+        hangs = {arm: ranges[knob] for arm, ranges in by_choice.items() if knob in ranges}
+        choices = {arm: trials.get(f"config/{entry['choice']}") for arm, entry in hangs.items()}
+        found[knob] = []
+        for row, arm in enumerate(trials["arm"]):
+            chosen = choices.get(arm)
+            key = arm, "" if chosen is None else str(chosen.iat[row])
+            if key not in known:
+                axis = recorded_axes(tables).get(arm, {}).get(knob)
+                ends = hangs[arm]["ranges"].get(key[1]) if chosen is not None else None
+                if axis is not None and ends is not None:
+                    axis = {**axis, "low": ends[0], "high": ends[1]}
+                of_range = trials["arm"] == arm
+                if chosen is not None:
+                    of_range &= chosen.astype(str) == key[1]
+                known[key] = _distribution(axis, values, values[of_range])
+            found[knob].append(known[key])
+    return found
+
+
+def _distribution(axis: Mapping[str, Any] | None, values: pd.Series, of_range: pd.Series) -> BaseDistribution:
+    """A knob's range as Optuna's. axis: as recorded; values: all of the knob; of_range: those of this range.
+
+    A range that was not recorded is that of all values. A value outside of the recorded range, given by the user,
+    widens it.
+    """
+    scale = spanning_axis([] if axis is None else [axis], values.dropna().infer_objects())
+    if scale.scale == "category" or not is_numeric(values.dropna().infer_objects()):
+        return CategoricalDistribution(sorted({_plain(value) for value in values.dropna()}, key=str))
+    if axis is not None and "choices" in axis:
+        present = {_plain(value) for value in of_range.dropna()}
+        return CategoricalDistribution(sorted({*map(float, axis["choices"]), *map(float, present)}))
+    spanned = values if scale.low is None else of_range
+    ends = [*spanned.dropna().astype(float), *(end for end in (scale.low, scale.high) if end is not None)]
+    low, high = float(min(ends)), float(max(ends))
+    if axis is not None and all(isinstance(axis.get(end), int) for end in ("low", "high")):
+        return IntDistribution(int(low), int(high))
+    return FloatDistribution(low, high, log=scale.scale == "log")
+
+
+def _plain(value: Any) -> Any:
+    """A value of a table as Python's own, a whole number as a float: a column with gaps makes floats of both."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return float(plain) if isinstance(plain, int) and not isinstance(plain, bool) else plain

@@ -1,0 +1,62 @@
+"""The front of score and costs, on hand-made trials."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from fake_run import write_run
+
+from study.analysis.pareto import non_dominated, scores_and_costs
+from study.analysis.tables import Tables, load_tables
+from study.page.figures.pareto import pareto_data
+from study.page.tables import pareto_table
+from trainables.models import build_model, num_parameters
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    return load_tables(write_run(tmp_path_factory.mktemp("run"), task="baseline", arms=["lenet", "small_cnn"]))
+
+
+def test_only_what_no_other_beats_everywhere_is_on_the_front() -> None:
+    costs = np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0], [2.0, 3.0], [2.0, 2.0]])
+    assert non_dominated(costs).tolist() == [True, True, True, False, True]  # equal ones do not beat each other
+
+
+def test_the_front_is_of_score_seconds_and_parameters_at_one_epoch(tables: Tables) -> None:
+    """lenet is smaller and slower than small_cnn here: of each, the best is on the front, and what is quicker."""
+    first = tables.rungs["rung_epoch"].min()
+    trials = tables.tuning.groupby("arm").head(2).assign(**{"factor/model": lambda frame: frame["arm"]})
+    epochs = tables.epochs[
+        (tables.epochs["epoch"] == first) & tables.epochs["trial_id"].isin(trials["trial_id"])
+    ].copy()
+    epochs[tables.objective] = [0.5, 0.4, 0.7, 0.6]
+    epochs["train_seconds"] = [3.0, 2.0, 1.0, 1.5]
+    changed = replace(tables, trials=trials, epochs=epochs)
+    found = scores_and_costs(changed)
+    assert found is not None
+    assert found["on_front"].tolist() == [True, True, True, False]
+    assert found["parameters"].nunique() == 2
+    rows = pareto_table(changed).rows  # type: ignore[union-attr]
+    assert [row[0] for row in rows] == ["small_cnn-0000", "lenet-0000", "lenet-0001"]
+    assert rows[0][2:4] == ("70.0", "1")
+    data = pareto_data(changed)
+    assert data is not None
+    assert data.costs == ("seconds", "parameters")
+    assert data.trials["score"].tolist() == [50.0, 40.0, 70.0, 60.0]
+
+
+def test_models_of_one_size_have_no_panel_of_sizes(tables: Tables) -> None:
+    trials = tables.trials.assign(**{"factor/model": "lenet"})
+    data = pareto_data(replace(tables, trials=trials))
+    assert data is not None
+    assert data.costs == ("seconds",)
+
+
+def test_parameters_are_those_of_the_model_that_is_trained() -> None:
+    options = {"num_classes": 7, "in_channels": 3, "image_size": 32}
+    model = build_model("lenet", **options)
+    assert num_parameters("lenet", **options) == sum(torch.numel(weights) for weights in model.parameters())
