@@ -19,6 +19,7 @@ VERBS = {
     "inspect": "look into a completed trial",
     "replay": "train a trial again from its record and compare",
     "audit": "train stopped trials to their end",
+    "export": "write a run's records for other tools",
     "cache": "list or remove decoded copies of data sets",
 }
 

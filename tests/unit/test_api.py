@@ -143,7 +143,7 @@ def test_the_script_runs_every_verb_and_names_itself_in_what_it_says(monkeypatch
     ("words", "message"),
     [
         (("rnu",), "error: verb must be one of run, resume, report, compare, reproduce, lr-range, inspect, replay, "
-         "audit, cache, got 'rnu'; did you mean 'run'?\n"),
+         "audit, export, cache, got 'rnu'; did you mean 'run'?\n"),
         (("run", "imbalance", "--max-epochs", "0"), "error: --max-epochs must be greater than or equal to 1, got 0\n"),
         (("lr_range", "imbalanse"), "error: task must be one of"),
     ],

@@ -30,6 +30,7 @@ OF_A_RUN = {  # verbs, and what they take after a run directory
     "study.replay": ("none-0000",),
     "study.audit": (),
     "study.compare": ("nothing",),
+    "study.export": ("--to", "nothing.db"),
 }
 BAD = {
     "~nouser/x": "must begin with a home folder that exists here, got '~nouser/x'",
