@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from study.page.audit import audit_section
 from study.page.figures import base as figures_base
 from study.page.figures.base import Figure
 from study.page.figures.classes import OF_CLASSES
+from study.page.figures.numbers import figure_numbers
 from study.page.task import TaskPage
 from study.page.text import typeset
+from study.page.trials import trials_table
 from trainables.common.files import write_durably
 
 
@@ -36,6 +39,8 @@ class PageFigure:
     alt: str
     png: bytes | None
     absent: str
+    numbers: str | None = None
+    """As CSV; None if they are too many for a page."""
 
     @property
     def data_uri(self) -> str:
@@ -97,6 +102,7 @@ def draw_figures(declared: Sequence[Figure], tables: Any, words: Mapping[str, st
                 alt=figure.alt(data) if data is not None else "",
                 png=figures_base.render(figure, data) if data is not None else None,
                 absent=figure.absent.format(**words) if applies else "",
+                numbers=figure_numbers(data) if data is not None else None,
             )
         )
     return drawn
@@ -133,6 +139,7 @@ def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> 
         budget_warning=page_tables.budget_warning(tables),
         budget_sentences=page_tables.budget_sentences(tables),
         budget_table=page_tables.budget_table(tables),
+        trials_table=trials_table(tables),
         pareto_table=page_tables.pareto_table(tables),
         failures_table=page_tables.failures_table(tables),
         methods=page_methods.methods(page, tables),
@@ -154,8 +161,9 @@ def _sections(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> li
 
 def render_template(name: str, drawn: Sequence[PageFigure], /, **content: Any) -> str:
     """Fill in a page's template, which gets the figures by section."""
+    loader = jinja2.PackageLoader("study.page", "templates")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("study.page", "templates"),
+        loader=loader,
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -166,7 +174,47 @@ def render_template(name: str, drawn: Sequence[PageFigure], /, **content: Any) -
     by_section: dict[str, list[PageFigure]] = {}
     for figure in drawn:
         by_section.setdefault(figure.section, []).append(figure)
-    return environment.get_template(name).render(figures=by_section, **content)
+    script, *_ = loader.get_source(environment, "page.js")
+    html = environment.get_template(name).render(figures=by_section, script=script, policy=_POLICY_MARK, **content)
+    return _with_contents(html).replace(_POLICY_MARK, _policy(html, script))
+
+
+_POLICY_MARK = "the-policy-of-this-page"
+
+
+def _policy(html: str, script: str) -> str:
+    """What the browser is told: nothing is loaded, and only this page's own style and script count."""
+    style = html.split("<style>", 1)[1].split("</style>", 1)[0]
+    return (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8", errors="backslashreplace")).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _with_contents(html: str) -> str:
+    """The page with a list of its sections below its name, each a link."""
+    titles = re.findall(r"<h2>([^<]+)</h2>", html)
+    names = [re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section" for title in titles]
+    counts = [names[:place].count(name) for place, name in enumerate(names)]
+    anchors = iter(f"{name}-{count + 1}" if count else name for name, count in zip(names, counts, strict=True))
+    links: list[str] = []
+
+    def titled(found: re.Match[str]) -> str:
+        anchor = next(anchors)
+        links.append(f'<li><a href="#{anchor}">{found[1]}</a></li>')
+        return f'<h2 id="{anchor}">{found[1]}</h2>'
+
+    html = re.sub(r"<h2>([^<]+)</h2>", titled, html)
+    contents = f'<nav class="contents" aria-label="Contents"><ol>{"".join(links)}</ol></nav>'
+    return html.replace(_CONTENTS_MARK, contents, 1)
+
+
+_CONTENTS_MARK = "<!-- contents -->"
 
 
 def command_parts(command: str) -> list[str]:
