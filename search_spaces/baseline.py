@@ -7,7 +7,7 @@ from typing import Any
 
 from search_spaces import knobs
 from search_spaces.declarations import Choice, Float, Trial
-from search_spaces.space import Arm, SearchSpace, Suggest, each_of
+from search_spaces.space import Arm, SearchSpace, Suggest, by_name, each_of
 
 OptimizerKnobs = tuple[Float, Float, Float]
 """learning_rate, momentum and weight_decay, in an optimiser's own ranges."""
@@ -57,7 +57,7 @@ def search_space(*, num_train: int, image_size: int, padding: str, flip: bool) -
             **knobs.augmentation(trial, augmentations, start=knobs.crop(flip), image_size=image_size),
         }
 
-    arms = {arm.name: arm for arm in ARMS}
+    arms = dict(ARMS)
     small_cnn = arms["small_cnn"]
     arms["small_cnn"] = replace(small_cnn, fixed={**small_cnn.fixed, "padding": padding})
     # TPE would stay with the first optimiser that did well, so each gets a trial before TPE begins.
@@ -86,7 +86,8 @@ def _optimizer(sgd: Float) -> Suggest:
     return suggest
 
 
-def _arm(model: str, description: str, sgd: Float, *own: Float) -> Arm:
+def model_arm(model: str, description: str, sgd: Float, *own: Float) -> Arm:
+    """An arm of the baseline study: a model. sgd: its learning rate with SGD; own: knobs of its own."""
     fixed = {"model": model}
     return Arm(
         name=model, description=description, factors=fixed, fixed=fixed, shared=_optimizer(sgd), suggest=each_of(*own)
@@ -96,11 +97,14 @@ def _arm(model: str, description: str, sgd: Float, *own: Float) -> Arm:
 _SMALL_NET_RATE = Float("learning_rate", 0.003, 0.3, log=True, start=0.05)
 _RESNET_RATE = Float("learning_rate", 0.01, 1.0, log=True, start=0.1)
 
-ARMS = (
-    _arm("lenet", "the network of PyTorch's tutorial, without BatchNorm", replace(_SMALL_NET_RATE, start=0.02)),
-    _arm("small_cnn", "three convolutions and two fully connected layers", _SMALL_NET_RATE, _DROPOUT),
-    _arm("resnet9", "a ResNet of one block a stage, 64 to 512 channels", _RESNET_RATE),
-    _arm("resnet18", "a ResNet of two blocks a stage, 64 to 512 channels", _RESNET_RATE),
-    _arm("resnet20", "a ResNet of three blocks a stage, 16 to 64 channels", _RESNET_RATE),
-    _arm("ultranet18", "ResNet-18's layout with pre-activation and squeeze-and-excitation", _RESNET_RATE),
+ARMS = by_name(
+    model_arm("lenet", "the network of PyTorch's tutorial, without BatchNorm", replace(_SMALL_NET_RATE, start=0.02)),
+    model_arm("small_cnn", "three convolutions and two fully connected layers", _SMALL_NET_RATE, _DROPOUT),
+    model_arm("resnet9", "a ResNet of one block a stage, 64 to 512 channels", _RESNET_RATE),
+    model_arm("resnet18", "a ResNet of two blocks a stage, 64 to 512 channels", _RESNET_RATE),
+    model_arm("resnet20", "a ResNet of three blocks a stage, 16 to 64 channels", _RESNET_RATE),
+    model_arm("ultranet18", "ResNet-18's layout with pre-activation and squeeze-and-excitation", _RESNET_RATE),
 )
+
+ARM_NAMES = tuple(ARMS)
+"""The project's own, before plugins add others to the table."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from search_spaces import knobs
 from search_spaces.declarations import Choice, Float, Trial
-from search_spaces.space import Arm, SearchSpace, Suggest, each_of
+from search_spaces.space import Arm, SearchSpace, Suggest, by_name, each_of
 
 STEPS_TO_MEMORISE = 24  # per epoch, as in s3_c100: 50,000 images in batches of about 2,000
 
@@ -20,6 +20,8 @@ def search_space(*, num_train: int, image_size: int, model: str, deeper: str, fl
     models = {"model": model, "deeper": deeper}
 
     def filled(arm: Arm) -> Arm:
+        if arm.fixed or "model" not in arm.factors:  # a user's own
+            return replace(arm, fixed={"model": model, **arm.fixed})
         network = {"model": models[arm.factors["model"]]}
         parts = (
             augmentations[arm.factors["augmentation_strength"]],
@@ -32,7 +34,7 @@ def search_space(*, num_train: int, image_size: int, model: str, deeper: str, fl
             suggest=lambda trial: {name: value for part in parts for name, value in part(trial).items()},
         )
 
-    return SearchSpace(arms={arm.name: filled(arm) for arm in ARMS}, suggest=_suggest)
+    return SearchSpace(arms={name: filled(arm) for name, arm in ARMS.items()}, suggest=_suggest)
 
 
 _LEARNING_RATE = Float("learning_rate", 0.03, 0.3, log=True, start=0.1)
@@ -87,7 +89,7 @@ def _arm(name: str, description: str, *, augmentation: str, regularisation: str,
     return Arm(name=name, description=description, factors=factors)
 
 
-ARMS = (
+ARMS = by_name(
     _arm(
         "memorise",
         "no augmentation, no regularisation, large batches: the source's setup",
@@ -121,4 +123,7 @@ ARMS = (
         model="deeper",
     ),
 )
-"""The arms without their model and knobs, which search_space fills in."""
+"""The arms, those of the project without their model and knobs, which search_space fills in."""
+
+ARM_NAMES = tuple(ARMS)
+"""The project's own, before plugins add others to the table."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from search_spaces import knobs
 from search_spaces.declarations import Choice, Float, Trial
-from search_spaces.space import Arm, SearchSpace, each_of
+from search_spaces.space import Arm, SearchSpace, by_name, each_of
 from trainables.parts.schedules import last_epoch_before
 
 
@@ -25,7 +25,7 @@ def search_space(*, num_train: int, model: str, augmentation: str) -> SearchSpac
     def suggest(trial: Trial) -> dict[str, Any]:
         return {"model": model, "augmentation": augmentation, **shared(trial)}
 
-    return SearchSpace(arms={arm.name: arm for arm in ARMS}, suggest=suggest)
+    return SearchSpace(arms=dict(ARMS), suggest=suggest)
 
 
 _GAMMA = Float("class_weight_gamma", 0.0, 1.0, start=1.0)
@@ -47,7 +47,7 @@ def _after_head_start(hparams: Mapping[str, Any], num_epochs: int) -> int:
     return last_epoch_before(hparams["head_start"], num_epochs) + 1
 
 
-def _arm(
+def remedy(
     name: str,
     description: str,
     *,
@@ -57,71 +57,72 @@ def _arm(
     mixing: str = "none",
     **rest: Any,
 ) -> Arm:
+    """An arm of the imbalance study: the parts that it is made of, and what else an Arm has, such as suggest."""
     factors = {"loss": loss, "class_weighting": class_weighting, "sampler": sampler, "mixing": mixing}
     return Arm(name=name, description=description, factors=factors, fixed=factors, **rest)
 
 
-ARMS = (
-    _arm("none", "no remedy: cross-entropy on the thinned set"),
-    _arm("copy", "each image of a rare class copied until the classes are equal", sampler="copy"),
-    _arm(
+ARMS = by_name(
+    remedy("none", "no remedy: cross-entropy on the thinned set"),
+    remedy("copy", "each image of a rare class copied until the classes are equal", sampler="copy"),
+    remedy(
         "augment_copies",
         "five versions of every image (as is, two flips, brightness, contrast), those of rare classes twice",
         sampler="augment_copies",
         suggest=each_of(_PHOTOMETRIC),
     ),
-    _arm(
+    remedy(
         "weighted_loss",
         "class weights n^-gamma in the loss, n the class's images",
         class_weighting="inverse",
         suggest=each_of(_GAMMA),
     ),
-    _arm(
+    remedy(
         "augment_copies_weighted_loss",
         "the five versions, and class weights n^-gamma in the loss",
         sampler="augment_copies",
         class_weighting="inverse",
         suggest=each_of(_PHOTOMETRIC, _GAMMA),
     ),
-    _arm(
+    remedy(
         "flag_downweight",
         "batches without rare classes count less in the loss",
         sampler="flag",
         suggest=each_of(_CUT_SCALE),
     ),
-    _arm(
+    remedy(
         "warmup_oversample",
         "batches without rare classes warm up at a small loss, then train again merged with over-sampled rare ones",
         sampler="warmup_oversample",
         class_weighting="tail",
         suggest=each_of(_CUT_SCALE, Float("tail_class_weight", 0.9, 2.0, start=1.1)),
     ),
-    _arm(
+    remedy(
         "class_balanced",
         "class weights by the effective number of images (Cui et al. 2019)",
         class_weighting="class_balanced",
         suggest=each_of(_BETA),
     ),
-    _arm(
+    remedy(
         "weighted_sampler",
         "images drawn with replacement, a class of n images in proportion to n^q (q = 0: balanced)",
         sampler="weighted",
         suggest=each_of(_EXPONENT),
     ),
-    _arm(
+    remedy(
         "class_balanced_weighted_sampler",
         "the weighted sampler and class-balanced weights together",
         sampler="weighted",
         class_weighting="class_balanced",
         suggest=each_of(replace(_EXPONENT, start=0.5), replace(_BETA, start=0.999)),
     ),
-    _arm(
+    remedy(
         "focal",
         "focal loss: easy images count less (Lin et al. 2017)",
         loss="focal",
         suggest=each_of(Float("focal_gamma", 0.5, 3.0, start=2.0)),
     ),
-    _arm(
+    remedy(
         "ldam_drw",
         "larger margins for rare classes, re-weighted late (Cao et al. 2019)",
         loss="ldam",
@@ -133,30 +134,30 @@ ARMS = (
         ),
         first_stoppable_epoch=_after_reweighting,
     ),
-    _arm(
+    remedy(
         "balanced_softmax",
         "logits shifted by the log prior while training (Ren et al. 2020)",
         loss="balanced_softmax",
         suggest=each_of(Float("balanced_softmax_tau", 0.5, 2.0, start=1.0)),
     ),
-    _arm(
+    remedy(
         "logit_adjustment",
         "trained as none; the log prior is taken off the logits afterwards (Menon et al. 2021)",
         suggest=each_of(Float("post_hoc_tau", 0.5, 2.0, start=1.0)),
     ),
-    _arm(
+    remedy(
         "progressive_sampler",
         "images drawn as they are at first, class by class at the end, gliding in between (Kang et al. 2020)",
         sampler="progressive",
     ),
-    _arm(
+    remedy(
         "deferred_sampling",
         "every image once an epoch; towards the end, classes drawn equally often (DRS, Cao et al. 2019)",
         sampler="deferred",
         suggest=each_of(_REWEIGHT_START),
         first_stoppable_epoch=_after_reweighting,
     ),
-    _arm(
+    remedy(
         "crt",
         "trained as none; then the last layer anew on classes drawn equally often, the rest frozen (Kang et al. 2020)",
         sampler="decoupled",
@@ -164,7 +165,7 @@ ARMS = (
         suggest=each_of(Float("head_start", 0.6, 0.95, start=0.8)),
         first_stoppable_epoch=_after_head_start,
     ),
-    _arm(
+    remedy(
         "mixup_drw",
         "pairs of images mixed with their labels (Zhang et al. 2018), re-weighted late",
         class_weighting="class_balanced",
@@ -172,7 +173,7 @@ ARMS = (
         suggest=each_of(_MIXING_ALPHA, *_LATE_WEIGHTS),
         first_stoppable_epoch=_after_reweighting,
     ),
-    _arm(
+    remedy(
         "remix_drw",
         "pairs mixed, their labels in the rarer class's favour (Chou et al. 2020), re-weighted late",
         class_weighting="class_balanced",
@@ -181,3 +182,6 @@ ARMS = (
         first_stoppable_epoch=_after_reweighting,
     ),
 )
+
+ARM_NAMES = tuple(ARMS)
+"""The project's own, before plugins add others to the table."""

@@ -54,6 +54,11 @@ class Arm:
     overrides: tuple[Override, ...] = ()
 
 
+def by_name(*arms: Arm) -> dict[str, Arm]:
+    """A table of arms, in this order."""
+    return {arm.name: arm for arm in arms}
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
     """The space of a stage. arms: by name; suggest: the knobs that all arms share, with the same ranges.

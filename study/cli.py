@@ -129,7 +129,7 @@ def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
     if path.name == "spec.json":
         values.pop("name", None)
         values.pop("start_from_lr_range", None)
-    for chosen in ("numerics", "validation_cut"):
+    for chosen in ("numerics", "validation_cut", "plugin_sources"):
         values.pop(chosen, None)
     return {name.replace("-", "_"): value for name, value in values.items()}
 

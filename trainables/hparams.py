@@ -14,6 +14,7 @@ from trainables.parts.losses import LOSSES, Loss
 from trainables.parts.mixing import MIXINGS
 from trainables.parts.natural_samplers import NATURAL_SAMPLERS
 from trainables.parts.optimizers import OPTIMIZERS
+from trainables.parts.part import OWN_KNOBS
 from trainables.parts.recipe_losses import RECIPE_LOSSES
 from trainables.parts.samplers import SAMPLERS, Sampler
 from trainables.parts.schedules import SCHEDULES
@@ -29,7 +30,8 @@ class Hparams(BaseModel):
     decays_everything: whether weight decay is on biases and normalisation too, the default of torch's optimisers.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Extra ones are those of OWN_KNOBS: they are fields in all but name.
+    model_config = ConfigDict(frozen=True, extra="allow")
     tables: ClassVar[Tables] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "augmentation": AUGMENTATIONS}
 
     model: str = "small_cnn"
@@ -44,13 +46,22 @@ class Hparams(BaseModel):
     decays_everything: bool = False
 
     @model_validator(mode="after")
+    def _extra_ones_are_own_knobs(self) -> Self:
+        extra = self.__pydantic_extra__ or {}
+        for name, value in extra.items():
+            if name not in OWN_KNOBS:
+                raise ValueError(f"{name}: Extra inputs are not permitted")
+            extra[name] = OWN_KNOBS[name].validated(value)
+        return self
+
+    @model_validator(mode="after")
     def _parts_are_known_and_have_what_they_need(self) -> Self:
         for kind, table in self.tables.items():
             name = getattr(self, kind)
             if name not in table:
                 raise ValueError(f"{kind} must be one of {', '.join(table)}, got {name!r}{nearest(name, table)}")
             for knob in getattr(table[name], "needs", ()):
-                if getattr(self, knob) is None:
+                if getattr(self, knob, None) is None:  # an own knob that is not given is no attribute
                     raise ValueError(f"{kind} {name!r} needs {knob}, got None")
         return self
 

@@ -21,7 +21,9 @@ from study.core.spec import REPRODUCE
 
 ABSENT = "absent"
 """The value of what a run does not have: an arm, a knob, a setting of another version."""
-NOT_SETTINGS = frozenset({"task", "name", "output_dir", "numerics", "validation_cut", "seed"})
+NOT_SETTINGS = frozenset(
+    {"task", "name", "output_dir", "numerics", "validation_cut", "seed", "plugin", "plugin_sources"}
+)
 """What spec.json holds besides settings, or what is compared with the data or the machine."""
 SHORT_HASH = 12
 
@@ -271,7 +273,12 @@ def data_facts(run: Run) -> Facts:
 
 def settings(run: Run) -> Facts:
     """The settings in spec.json, but for what names the run, its data's seeds and its machine."""
-    return {name: value for name, value in run.tables.spec.items() if name not in NOT_SETTINGS}
+    spec = run.tables.spec
+    plugins = [f"{one['file']} {one['sha256'][:SHORT_HASH]}" for one in spec.get("plugin_sources") or ()]
+    return {
+        **{name: value for name, value in spec.items() if name not in NOT_SETTINGS},
+        **({"plugins, SHA-256": plugins} if plugins else {}),
+    }
 
 
 def provenance(run: Run) -> Facts:

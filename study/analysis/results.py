@@ -12,6 +12,7 @@ from study.analysis.once import once
 from study.analysis.selection import Selection, selection
 from study.analysis.tables import Tables, knob
 from study.core.stage import TUNE, Group
+from trainables.training.metrics import OWN_PREFIX
 
 TEST_METRICS = (
     "test_accuracy",
@@ -69,6 +70,11 @@ def status_counts(tables: Tables) -> pd.DataFrame:
         for arm in tables.arms
     }
     return pd.DataFrame.from_dict(counts, orient="index", columns=list(STATUSES))
+
+
+def own_metrics(tables: Tables) -> list[str]:
+    """The columns of metrics that the user's plugins added."""
+    return [name for name in map(str, tables.retests) if name.startswith(OWN_PREFIX)]
 
 
 @once
@@ -130,13 +136,13 @@ def differences_to_control(tables: Tables, group: Group) -> dict[str, Interval]:
 def arm_table(tables: Tables) -> pd.DataFrame:
     """One row per arm, by group, retested arms first and the best of them first: scores, differences, trials.
 
-    Columns: arm, group, mean, low, high, n; difference_mean, _low, _high, _n; the means of TEST_METRICS;
+    Columns: arm, group, mean, low, high, n; difference_mean, _low, _high, _n; the means of TEST_METRICS and own ones;
     generalisation_gap; optimizer and val_objective of the winning trial; one column per status. Missing values are
     NaN.
     """
     scores = arm_scores(tables).set_index("arm").drop(columns="group")
     differences = arm_differences(tables).set_index("arm").drop(columns="group").add_prefix("difference_")
-    metrics = tables.main_retests.groupby("arm")[list(TEST_METRICS)].mean()
+    metrics = tables.main_retests.groupby("arm")[[*TEST_METRICS, *own_metrics(tables)]].mean()
     best = winners(tables.trials).set_index("arm")
     validation = best["objective"].rename("val_objective")
     optimizer = knob(best, "optimizer").rename("optimizer")

@@ -10,6 +10,9 @@ from study.core.invocation import invocation
 from study.core.parsing import table_of
 from study.core.spec import StudySpec, option_name, options_of
 
+_REPEATED = {"plugin"}
+"""Options that are given once for each of their values: a path may have a comma in it."""
+
 
 def command_line(task: str, values: Mapping[str, Any], verb: str = "study.run") -> str:
     """The command that runs the verb with these settings."""
@@ -22,6 +25,8 @@ def option_words(values: Mapping[str, Any]) -> list[str]:
     for name, value in values.items():
         if value is True:
             words.append(option_name(name))
+        elif name in _REPEATED and not isinstance(value, str):
+            words += [f"{option_name(name)} {shlex.quote(text)}" for text in value or ()]
         elif value is not None and value is not False:
             if isinstance(value, dict):
                 value = [f"{knob}={setting}" for knob, setting in table_of(value, "").items()]

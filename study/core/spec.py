@@ -16,6 +16,7 @@ from search_spaces import overrides
 from study.core.errors import StudyError, nearest
 from study.core.looks import look_sizes
 from study.core.parsing import shown, table_of
+from study.core.plugins import PluginSource
 from trainables.common.paths import user_path
 from trainables.data.cache import BESIDE, CLEAR_COMMAND, user_cache
 from trainables.data.sources import SOURCES
@@ -253,6 +254,20 @@ class StudySpec(RunSpec):
         reads_text=True,
     )
 
+    plugin: tuple[str, ...] | None = option(
+        None,
+        "search",
+        "a file of your own parts, or an installed module or entry point with them: losses, models, samplers, arms and "
+        "more, beside the built-in ones; may be given repeatedly",
+        metavar="FILE",
+        scope="training",
+        is_repeated=True,
+        collects=True,
+    )
+
+    # What each plugin was when the run began; not an option.
+    plugin_sources: tuple[PluginSource, ...] = ()
+
     # Chosen once per run and kept through resume and retest; not an option. Runs that do not say were cut equally.
     validation_cut: ValidationCut = "equally"
 
@@ -288,6 +303,11 @@ class StudySpec(RunSpec):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(","))
         return value
+
+    @field_validator("plugin", mode="before")
+    @classmethod
+    def _single_plugin(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("arms")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from search_spaces.space import SearchSpace
 from study.core.errors import StudyError, last_line
 from study.core.ledger import Book, TrialRecord
 from study.core.spec import Searcher, StudySpec
+from trainables.common.plugins import plugins_in_use
 from trainables.data.types import TuningData
 from trainables.hparams import Numerics
 from trainables.training.learner import Learner
@@ -141,7 +142,10 @@ def range_lines(ranges: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> lis
 
 
 def make_stage(spec: StudySpec, **own: object) -> Stage:
-    """Make a stage with the spec's budget; own: other fields, and values that replace the spec's."""
+    """Make a stage with the spec's budget; own: other fields, and values that replace the spec's.
+
+    Its task takes the plugins in use to the workers.
+    """
     assert spec.trials_per_arm
     assert spec.max_epochs
     assert spec.grace_epochs
@@ -154,4 +158,5 @@ def make_stage(spec: StudySpec, **own: object) -> Stage:
         "grace_epochs": spec.grace_epochs,
         "reduction_factor": spec.reduction_factor,
     }
-    return Stage(**{**common, **own})  # type: ignore[arg-type]
+    stage = Stage(**{**common, **own})  # type: ignore[arg-type]
+    return replace(stage, task=replace(stage.task, plugins=plugins)) if (plugins := plugins_in_use()) else stage

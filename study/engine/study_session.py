@@ -17,6 +17,7 @@ from study.core.commands import command_line
 from study.core.errors import StudyError
 from study.core.invocation import invocation
 from study.core.ledger import Book, Ledger, TrialRecord
+from study.core.plugins import keep_sources, own_part_names, require_sound_models, require_unchanged
 from study.core.run_dir import CHECKPOINTS, locked, new_run, numbered, resume_command
 from study.core.spec import StudySpec
 from study.core.stage import Stage, range_lines, ranges_set
@@ -56,6 +57,7 @@ def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: Stud
         require_trainable(stages, data, spec)
         assert spec.name is not None
         with new_run(spec, (given_name,) if given_name else numbered(spec.name)) as (spec, ledger):
+            keep_sources(spec.run_dir)
             session = StudySession(
                 study=study,
                 page=page,
@@ -73,6 +75,8 @@ def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: Stud
 def resume(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole) -> int:
     """Continue a run from its ledger. Returns the exit status. Raises StudyError or DataError."""
     run_dir = spec.run_dir
+    for note in require_unchanged(run_dir, spec.plugin_sources):
+        console.say(f"note: {note}")
     with locked(run_dir), Ledger(run_dir) as ledger:
         dataset, data, _ = load_data(study, spec)
         require_same_data(run_dir, data, ledger.book)
@@ -255,6 +259,8 @@ class StudySession(Session):
         say(f"      validation {len(data.val_indices)}, final test {len(self._dataset.test_labels)}")
         if coarse := coarse_remark(describe_dataset(self._dataset, data)):
             say(f"note: {coarse}")
+        for plugin in own_part_names():
+            say(f"plugin: {plugin['file']} (SHA-256 {plugin['sha256'][:12]}): {listed(plugin['parts']) or 'no part'}")
         for line in range_lines(ranges_set(self._stages), self._stages[-1].arms):
             say(f"space: {line}")
         for stage in self._stages:
@@ -361,6 +367,7 @@ def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec
     Raises StudyError.
     """
     assert spec.numerics is not None
+    require_sound_models(data)
     for stage in stages:
         for arm in stage.arms:
             stage.require_legal_space(arm)

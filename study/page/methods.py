@@ -20,6 +20,7 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
     budget, dataset = tables.summary["budget"], tables.summary["dataset"]
     step = step_sentence(dataset)
     return [
+        *_own_parts(tables),
         *_ranges_set(tables),
         f"Split. {split_sentence(dataset)} {page.split}",
         f"Tuning. {_trials_an_arm(tables)} of at most {_epochs_a_trial(tables)}, its own searcher "
@@ -36,6 +37,15 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
         "(Gupta 1965). All this covers the randomness of what a seed chooses, not that of the search, for each arm was "
         "tuned once, nor that of the test images.",
         *page.notes(tables),
+    ]
+
+
+def _own_parts(tables: Tables) -> list[str]:
+    """What came from the user's own files; nothing where there is none."""
+    return [
+        f"Own parts. {one['file']} (SHA-256 {one['sha256']}) adds {listed(one['parts']) or 'nothing'}; the run keeps a "
+        "copy of it."
+        for one in tables.summary.get("plugins") or []
     ]
 
 

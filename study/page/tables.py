@@ -88,6 +88,7 @@ def _arm_columns(page: TaskPage, tables: Tables, *, is_n_common: bool) -> list[C
             )
         )
     columns += [METRIC_COLUMNS[metric] for metric in page.metrics]
+    columns += [_own_metric(name) for name in results.own_metrics(tables)]
     if page.names_optimizer:
         columns.append(Column(title="Optimiser", cell=_optimizer))
     return [
@@ -95,6 +96,12 @@ def _arm_columns(page: TaskPage, tables: Tables, *, is_n_common: bool) -> list[C
         Column(title="Validation score", cell=_share("val_objective")),
         Column(title="Trials", cell=_trials),
     ]
+
+
+def _own_metric(name: str) -> Column:
+    return Column(
+        title=name.partition("/")[2], cell=lambda row: NOTHING if is_missing(row[name]) else f"{row[name]:.4g}"
+    )
 
 
 def _difference(row: Mapping[Any, Any]) -> str:

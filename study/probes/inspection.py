@@ -32,6 +32,7 @@ from trainables.data.types import DataError, TuningData
 from trainables.probes.inspection import (
     feature_maps,
     first_filters,
+    has_convolutions,
     layer_outputs,
     map_layers,
     penultimate_features,
@@ -117,26 +118,36 @@ def inspect_trial(
     outputs, grid = _outputs(loaded, chosen, layers)
     validated = {f"val_{name}": value for name, value in task.validate(learner, data).items()}
     differing = loaded.differing(validated)
-    filter_layer, weights = first_filters(learner.model)
     judged = _judged(learner, data, chosen) if task.is_classifier else {}
-    maps = figures.feature_maps_data(
-        title=loaded.title, image=chosen.pixels, notes=_notes(chosen, judged, grid), grid=grid, outputs=outputs
-    )
-    filters = figures.filters_data(
-        title=loaded.title, layer=filter_layer, weights=weights, has_grey_images=_has_grey_images(data)
-    )
-    pictures = {
-        "feature_maps": png(figures.draw_feature_maps, maps),
-        "filters": png(figures.draw_filters, filters),
-    }
-    embedding, left_out = None, ["confusion and tsne: a puzzle net tells no classes apart"]
+    pictures: dict[str, bytes] = {}
+    left_out: list[str] = []
+    if outputs:
+        maps = figures.feature_maps_data(
+            title=loaded.title, image=chosen.pixels, notes=_notes(chosen, judged, grid), grid=grid, outputs=outputs
+        )
+        pictures["feature_maps"] = png(figures.draw_feature_maps, maps)
+    else:
+        left_out.append("feature maps: no layer was named, and the model has no convolution")
+    filter_facts = None
+    if has_convolutions(learner.model):
+        filter_layer, weights = first_filters(learner.model)
+        filters = figures.filters_data(
+            title=loaded.title, layer=filter_layer, weights=weights, has_grey_images=_has_grey_images(data)
+        )
+        pictures["filters"] = png(figures.draw_filters, filters)
+        filter_facts = {"layer": filter_layer, "shape": list(weights.shape)}
+    else:
+        left_out.append("filters: the model has no convolution")
+    embedding = None
     if task.is_classifier:
         pictures["confusion"] = png(figures.draw_confusion, _confusion(loaded, validated))
-        embedding, left_out = _embedding(loaded, num_tsne, tsne_layer), []
+        embedding = _embedding(loaded, num_tsne, tsne_layer)
         if embedding is None:
-            left_out = [f"tsne: fewer than {figures.MIN_TSNE_IMAGES} validation images"]
+            left_out.append(f"tsne: fewer than {figures.MIN_TSNE_IMAGES} validation images")
         else:
             pictures["tsne"] = png(figures.draw_embedding, embedding)
+    else:
+        left_out.append("confusion and tsne: a puzzle net tells no classes apart")
     facts = {
         **_facts(loaded, validated),
         "equals_recorded": not differing,
@@ -147,7 +158,7 @@ def inspect_trial(
             **judged,
         },
         "layers": {layer: list(output.shape[1:]) for layer, output in outputs.items()},
-        "filters": {"layer": filter_layer, "shape": list(weights.shape)},
+        "filters": filter_facts,
         "tsne": embedding
         and {
             "num_images": len(embedding.points),
@@ -319,7 +330,8 @@ def _outputs(
     if layers == (ALL_LAYERS,):
         layers = map_layers(learner.model, inputs)
     try:
-        maps = feature_maps(learner.model, inputs, layers or telling_layers(learner.model))
+        telling = telling_layers(learner.model) if has_convolutions(learner.model) else ()
+        maps = feature_maps(learner.model, inputs, layers or telling)
     except ValueError as error:
         known = map_layers(learner.model, inputs)
         unknown = next(layer for layer in layers or () if layer not in known)
@@ -379,7 +391,10 @@ def _embedding(loaded: LoadedTrial, num_images: int, layer: str | None) -> figur
     images = learner.batches.images[torch.from_numpy(drawn.copy()).to(learner.device)]
     inputs = learner.batches.normalised(images)
     if layer is None:
-        features = penultimate_features(learner.model, inputs)
+        try:
+            features = penultimate_features(learner.model, inputs)
+        except ValueError as error:
+            raise StudyError(f"--tsne-layer: {error}") from None
         what = f"the {features.shape[1]} numbers that its last layer is given"
     else:
         try:

@@ -16,6 +16,7 @@ from search_spaces.space import SearchSpace
 from study.core.commands import command_line
 from study.core.errors import StudyError, nearest
 from study.core.parsing import table_of
+from study.core.plugins import own_part_names, require_sound_models
 from study.core.run_dir import first_made, numbered
 from study.core.spec import RunSpec, StudySpec, option_name, validated
 from study.core.stage import Stage
@@ -47,6 +48,7 @@ def run_range_test(study: Study, values: Mapping[str, Any], own: Mapping[str, An
     spec = resolved(study, asked, dataset=found, num_gpus=torch.cuda.device_count())
     stage, arm = _tested(study, study.stages(spec, data), own.get("arm"))
     searched = _searched(stage.space, arm)
+    require_sound_models(data)
     learner = _learner(stage, arm, spec, data)
     print(*data_lines(dataset), sep="\n")
     print(f"test: {arm}, up to {settings.num_steps} steps, {settings.schedule} to {settings.max_lr:g}")
@@ -58,6 +60,7 @@ def run_range_test(study: Study, values: Mapping[str, Any], own: Mapping[str, An
         "stage": stage.name,
         "command": _command(study, values, own),
         "searched_range": searched,
+        "plugins": own_part_names(),
         **facts_of(result, settings, stage.space.start_hparams(stage.space.arms[arm]), spec, dataset, data),
     }
     figure = png(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from study.core.commands import command_line, winner_settings
 from study.core.ledger import Book, Ledger, TrialRecord
+from study.core.plugins import own_part_names
 from study.core.run_dir import resume_command
 from study.core.spec import StudySpec
 from study.core.stage import Stage, ranges_of, ranges_set
@@ -75,6 +76,7 @@ def write_summary(
         "commit": last["commit"],
         "numerics": spec.numerics.model_dump() if spec.numerics else {},
         "seed": spec.seed,
+        "plugins": own_part_names(),
         "ledger_milliseconds_per_event": ledger.milliseconds_per_event(),
         "objective": main.task.metric,
         "score": main.task.score,

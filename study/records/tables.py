@@ -15,6 +15,7 @@ from study.core.ledger import Book, TrialRecord
 from study.core.stage import Stage
 from study.records.audits import audit_rows
 from trainables.common.files import write_durably
+from trainables.training.metrics import OWN_PREFIX
 
 
 def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = False) -> pa.Field:
@@ -93,6 +94,7 @@ RUNGS = pa.schema(
 )
 
 # One row per arm and retest seed; trial_id is the winner's. Lists are in the order of summary.json's class_names.
+# Columns metric/* follow, one for each metric of a plugin.
 RETESTS = pa.schema(
     [
         _field("stage", pa.string()),  # retest, or NAME_retest of a stage before the main one
@@ -208,7 +210,7 @@ MEASURED = tuple(name for name in EPOCHS.names if name not in _OF_THE_STUDY)
 
 
 def with_columns(schema: pa.Schema, columns: Mapping[str, pa.DataType]) -> pa.Schema:
-    """The schema with nullable columns added (factor/*, config/*)."""
+    """The schema with nullable columns added (factor/*, config/*, metric/*)."""
     for name, kind in columns.items():
         schema = schema.append(pa.field(name, kind, nullable=True))
     return schema
@@ -282,7 +284,9 @@ def write_records(run_dir: Path, book: Book, *, stages: Sequence[Stage], active:
     if audits := [row for stage in stages for row in audit_rows(stage, book)]:
         write_table(run_dir / "audit.parquet", audits, AUDIT)
     puzzles = next((row["puzzles"] for row in retests if "puzzles" in row), None)
-    write_table(run_dir / "retests.parquet", [_without(row, "epochs", "puzzles") for row in retests], RETESTS)
+    own = {name: pa.float64() for row in retests for name in row if name.startswith(OWN_PREFIX)}
+    tested = [_without(row, "epochs", "puzzles") for row in retests]
+    write_table(run_dir / "retests.parquet", tested, with_columns(RETESTS, own))
     if puzzles is not None:
         decoded = [{**puzzle, "image_png": base64.b64decode(puzzle["image_png"])} for puzzle in puzzles]
         write_table(run_dir / "puzzles.parquet", decoded, PUZZLES)

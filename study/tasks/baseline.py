@@ -28,13 +28,14 @@ def _stages(spec: BaselineSpec, data: TuningData) -> tuple[Stage, ...]:
     return one_stage(spec, TASK, found, "lenet")
 
 
-_MODELS = tuple(arm.name for arm in space.ARMS)
+_MODELS = space.ARM_NAMES
 
 BASELINE = Study(
     name="baseline",
     question="which model and optimiser, and how good?",
     spec=BaselineSpec,
     arm_names=_MODELS,
+    arm_table=space.ARMS,
     aliases={"resnet8blocks": "resnet18"},
     default_dataset="cifar10",
     presets={

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from search_spaces import cifar100 as space
+from study.core.errors import StudyError
 from study.core.spec import StudySpec, option
 from study.core.stage import Stage
 from study.tasks.study import Study, budget, one_stage
@@ -29,23 +30,26 @@ class Cifar100Spec(StudySpec):
 
 def _stages(spec: Cifar100Spec, data: TuningData) -> tuple[Stage, ...]:
     assert spec.model
+    if "deeper" in (spec.arms or ()) and spec.model not in _DEEPER:
+        raise StudyError(f"--arms deeper: no deeper network than {spec.model} is known; leave that arm out")
     found = space.search_space(
         num_train=data.num_train,
         image_size=data.image_size,
         model=spec.model,
-        deeper=_DEEPER[spec.model],
+        deeper=_DEEPER.get(spec.model, spec.model),
         flip=data.flip_keeps_label,
     )
     return one_stage(spec, TASK, found, "memorise")
 
 
-_ARMS = tuple(arm.name for arm in space.ARMS)
+_ARMS = space.ARM_NAMES
 
 CIFAR100 = Study(
     name="cifar100",
     question="from memorising to generalising: what makes a network generalise?",
     spec=Cifar100Spec,
     arm_names=_ARMS,
+    arm_table=space.ARMS,
     default_dataset="cifar100",
     embedded_dataset="digit-pairs",
     models=tuple(_DEEPER),
@@ -55,5 +59,5 @@ CIFAR100 = Study(
         "full": budget(_ARMS, 24, 200, 8, 5, model="resnet18"),
     },
     stages=_stages,
-    setting=lambda spec: {"model": spec.model, "deeper": _DEEPER[spec.model or ""]},
+    setting=lambda spec: {"model": spec.model, "deeper": _DEEPER.get(spec.model or "")},
 )

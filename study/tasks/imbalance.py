@@ -52,7 +52,7 @@ def _thinned(spec: ImbalanceSpec) -> Thinned:
     )
 
 
-_REMEDIES = tuple(arm.name for arm in space.ARMS)
+_REMEDIES = space.ARM_NAMES
 _QUICK_REMEDIES = ("none", "copy", "weighted_loss", "class_balanced", "weighted_sampler", "balanced_softmax")
 # On a long tail, what its literature compares. balanced_softmax is the loss of logit adjustment, with its tau.
 _QUICK_LONG_TAIL = (
@@ -69,6 +69,7 @@ IMBALANCE = Study(
     question="which remedy for class imbalance works?",
     spec=ImbalanceSpec,
     arm_names=_REMEDIES,
+    arm_table=space.ARMS,
     default_dataset="cifar10",
     models=("small_cnn", "resnet18", "resnet32", "ultranet18"),
     presets={

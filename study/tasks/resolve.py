@@ -11,11 +11,13 @@ from typing import Any
 import torch
 
 from study.core.errors import StudyError, nearest
+from study.core.plugins import sources, use_given, use_kept
 from study.core.run_dir import SPEC, require_place, settings_of
 from study.core.spec import MAX_NAME_LENGTH, REPRODUCE, RunSpec, StudySpec, validated
 from study.core.start_points import starting_from_lr_range
 from study.tasks.registry import find_study
 from study.tasks.study import Study, chosen_arms, preset_of
+from trainables.common.plugins import own_parts
 from trainables.hparams import Numerics, Precision
 
 NEW_RUN: Mapping[str, Any] = {"validation_cut": "by_share"}  # what a run made earlier may have otherwise
@@ -26,13 +28,13 @@ GPU_SHARE = 0.25  # of a GPU per trial: these models leave most of a GPU idle
 def checked(study: Study, values: Mapping[str, Any]) -> StudySpec:
     """Check whatever can be checked before data and cluster are touched. Raises StudyError."""
     spec = validated(study.spec, {**values, **NEW_RUN})
+    use_given(spec.plugin or ())
     if spec.arms is not None:
         chosen_arms(study, spec.arms)
     model = getattr(spec, "model", None)
-    if model is not None and model not in study.models:
-        raise StudyError(
-            f"--model must be one of {', '.join(study.models)}, got {model!r}{nearest(model, study.models)}"
-        )
+    models = (*study.models, *(part.name for part in own_parts() if part.kind == "model"))
+    if model is not None and model not in models:
+        raise StudyError(f"--model must be one of {', '.join(models)}, got {model!r}{nearest(model, models)}")
     require_place(spec)
     starting_from_lr_range(spec)
     return spec
@@ -42,11 +44,14 @@ def resolved(study: Study, values: Mapping[str, Any], *, dataset: str, num_gpus:
     """The complete spec of these values. dataset: the name or path that was found. Raises StudyError."""
     given = {name: value for name, value in values.items() if value is not None}
     spec = validated(study.spec, given)
+    use_given(spec.plugin or ())
     given = {name: getattr(spec, name) for name in given}
     budget = spec.budget or ("standard" if num_gpus else "quick")
     settings = {**preset_of(study, budget, spec), **given, "budget": budget}
     if "grace_epochs" not in given:  # the preset's may be longer than the given trials
         settings["grace_epochs"] = min(settings["grace_epochs"], settings["max_epochs"])
+    if "arms" not in given:
+        settings["arms"] = (*settings["arms"], *study.own_arms)
     spec = validated(study.spec, settings)
     settings |= {
         **study.defaults(spec, dataset),
@@ -56,6 +61,7 @@ def resolved(study: Study, values: Mapping[str, Any], *, dataset: str, num_gpus:
         "name": spec.name or dated_name(study.name, dataset),
         **machine_settings(spec, num_gpus),
         **NEW_RUN,
+        "plugin_sources": sources(),
     }
     return validated(study.spec, settings)
 
@@ -95,11 +101,13 @@ def bounded_name(start: str, stem: str, end: str = "") -> str:
 
 
 def read_spec(run_dir: Path) -> tuple[Study, StudySpec]:
-    """The study and spec of a run directory, also if it was moved. Raises StudyError."""
+    """The study and spec of a run directory, also if it was moved; its plugins are in use then. Raises StudyError."""
     values = settings_of(run_dir)
     if values.get("task") == REPRODUCE:
         raise StudyError(f"{run_dir} is a reproduction, not a study: its runs keep no checkpoint to look into")
     if not isinstance(values.get("task"), str):
         raise StudyError(f"{run_dir / SPEC} is damaged: it is not a study's spec")
     study = find_study(values["task"])
-    return study, validated(study.spec, values)
+    spec = validated(study.spec, values)
+    use_kept(run_dir, spec.plugin_sources)
+    return study, spec

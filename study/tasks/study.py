@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from search_spaces.space import SearchSpace
+from search_spaces.declarations import StartTrial, extreme_values
+from search_spaces.space import Arm, SearchSpace
 from study.core.errors import StudyError, nearest
 from study.core.ledger import Book, TrialRecord
 from study.core.spec import StudySpec
 from study.core.stage import TUNE, Group, Stage, make_stage
 from study.core.start_points import start_refused
+from trainables.common.plugins import own_parts
 from trainables.data.sources import load_dataset, resolve_dataset
 from trainables.data.splits import Thinned, tuning_data, whole
 from trainables.data.types import ImageDataset, TuningData
@@ -47,18 +49,19 @@ class Amendment:
 class Study:
     """A task as a study: what python -m study.run NAME runs.
 
-    question: what it answers, for --help. arm_names: the values of --arms; aliases: other names for them. models: the
-    values of --model, if the spec has it. presets: the settings of each --budget; amendments: where another option
-    changes them; defaults(spec, dataset): settings that follow from the data set. stages(spec, data): the experiments,
-    in order, TUNE last. thinned(spec): class counts -> the counts that the training set is thinned to. setting(spec):
-    the task's own options, for the page. alone(stage, trial, book): arms, start and further settings of a study that
-    trains this trial alone, and the trials whose weights it begins with.
+    question: what it answers, for --help. arm_names: the values of --arms; arm_table: where plugins add others;
+    aliases: other names for them. models: the values of --model, if the spec has it. presets: the settings of each
+    --budget; amendments: where another option changes them; defaults(spec, dataset): settings that follow from the data
+    set. stages(spec, data): the experiments, in order, TUNE last. thinned(spec): class counts -> the counts that the
+    training set is thinned to. setting(spec): the task's own options, for the page. alone(stage, trial, book): arms,
+    start and further settings of a study that trains this trial alone, and the trials whose weights it begins with.
     """
 
     name: str
     question: str
     spec: type[StudySpec]
     arm_names: tuple[str, ...]
+    arm_table: Mapping[str, Arm] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]]
     stages: Callable[[Any, TuningData], tuple[Stage, ...]]
     default_dataset: str
@@ -70,6 +73,11 @@ class Study:
     thinned: Callable[[Any], Thinned] = _whole
     setting: Callable[[Any], Mapping[str, Any]] = _no_settings
     alone: Callable[[Stage, TrialRecord, Book], Mapping[str, Any]] = its_own_start
+
+    @property
+    def own_arms(self) -> tuple[str, ...]:
+        """The arms that plugins added."""
+        return tuple(name for name in self.arm_table if name not in self.arm_names)
 
 
 def preset_of(study: Study, budget: str, spec: StudySpec) -> dict[str, Any]:
@@ -99,7 +107,34 @@ def one_stage(spec: StudySpec, task: Any, space: SearchSpace, control: str) -> t
     arms = spec.arms or ()
     group = Group(title="", control=control, arms=arms)
     space = in_force(spec, space, arms, start=spec.start, ranges=spec.space)
-    return (make_stage(spec, name=TUNE, task=task, space=space, arms=arms, groups=(group,)),)
+    stage = make_stage(spec, name=TUNE, task=task, space=space, arms=arms, groups=(group,))
+    for part in own_parts():
+        if part.kind == "arm" and part.name in arms:
+            _require_sound(stage, part.name)
+    return (stage,)
+
+
+def _require_sound(stage: Stage, own_arm: str) -> None:
+    """Raise StudyError if an arm of a plugin is overruled by the space that all share, or searches what is refused."""
+    space, arm = stage.space, stage.space.arms[own_arm]
+    start = space.start_hparams(arm)
+    for name, value in arm.fixed.items():
+        if start[name] != value:
+            raise StudyError(
+                f"--plugin: the arm {own_arm!r} fixes {name}={value!r}, which the task sets for all arms "
+                f"({start[name]!r}); return it from the arm's suggest instead"
+            )
+    try:
+        stage.task.validated(start)
+    except ValueError as error:
+        raise StudyError(f"--plugin: the arm {own_arm!r} starts where it cannot be trained: {error}") from None
+    for branch in space.branches(arm):
+        for name, distribution in branch.distributions.items():
+            for value in extreme_values(distribution):
+                try:
+                    stage.task.validated(space.sample(arm, StartTrial({**branch.params, name: value})))
+                except ValueError as error:
+                    raise StudyError(f"--plugin: the arm {own_arm!r} allows {name}={value}: {error}") from None
 
 
 def in_force(
@@ -133,14 +168,12 @@ def in_force(
 def chosen_arms(study: Study, names: tuple[str, ...]) -> tuple[str, ...]:
     """The arms that --arms names; 'all' means all. Raises StudyError for an unknown or repeated arm."""
     if names == ("all",):
-        return study.arm_names
+        return (*study.arm_names, *study.own_arms)
+    known = (*study.arm_names, *study.own_arms)
     names = tuple(study.aliases.get(name, name) for name in names)
     for name in names:
-        if name not in study.arm_names:
-            raise StudyError(
-                f"--arms must be all or some of {', '.join(study.arm_names)}, got {name!r}"
-                f"{nearest(name, study.arm_names)}"
-            )
+        if name not in known:
+            raise StudyError(f"--arms must be all or some of {', '.join(known)}, got {name!r}{nearest(name, known)}")
     if len(set(names)) < len(names):
         raise StudyError(f"--arms must name each arm once, got {', '.join(names)}")
     return names

@@ -6,9 +6,12 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,9 +30,12 @@ from study_process import (
     ray_here,
     read_rows,
     read_summary,
+    wait_until,
 )
 
+from study.core.errors import last_line
 from study.core.ledger import Ledger, TrialRecord
+from study.core.plugins import use_given
 from study.core.spec import StudySpec
 from study.engine import study_session, tuning
 from study.engine.cluster import connected, num_slots
@@ -39,10 +45,12 @@ from study.engine.tuning import tune_arms
 from study.page.tasks.registry import PAGES
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import read_spec, resolved
+from trainables.common.plugins import plugins_in_use, use
 from trainables.data.sources import load_dataset
 from trainables.data.splits import tuning_data
 from trainables.data.types import TuningData
-from trainables.hparams import ImbalanceHparams
+from trainables.hparams import ImbalanceHparams, Numerics
+from trainables.jobs import train_and_validate_in_worker
 from trainables.tasks.imbalance import IMBALANCE
 from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
@@ -403,3 +411,54 @@ def assert_retests_are_the_winners(run_dir: Path) -> None:
     completed = [trial for trial in read_rows(run_dir, "trials") if trial["status"] == "completed"]
     best = max(trial["objective"] for trial in completed)
     assert row["trial_id"] == min(trial["trial_id"] for trial in completed if trial["objective"] == best)
+
+
+@contextmanager
+def second_node() -> Iterator[None]:
+    """Another raylet, which has one CPU and the resource elsewhere."""
+    address = ray.get_runtime_context().gcs_address
+    words = ["start", "--block", "--address", address, "--num-cpus", "1", "--resources", '{"elsewhere": 1}']
+    script = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([sys.executable, "-c", script, *words], **quiet)  # type: ignore[call-overload]
+    try:
+        wait_until(lambda: "elsewhere" in ray.cluster_resources(), "the second node did not come", seconds=60)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def test_own_parts_train_on_another_node_without_their_file_and_a_package_that_it_lacks_is_named(tmp_path, monkeypatch):
+    data = tuning_data(
+        load_dataset("digits", data_root=tmp_path, download=False, image_size=16),
+        thinned=STUDY.thinned(STUDY.spec()),
+        subset_seed=0,
+    )
+    parts = tmp_path / "parts.py"
+    text = "from trainables.own import loss\nfrom trainables.parts.losses import focal\n"
+    lacking = f"import only_here\n{text}"
+    text += "loss('mine', needs=('focal_gamma',))(focal)\n"
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "only_here.py").touch()
+    monkeypatch.syspath_prepend(str(library))
+    train = ray.remote(train_and_validate_in_worker).options(resources={"elsewhere": 1}, max_retries=0)
+
+    def trained_elsewhere(source: str, loss: str) -> Any:
+        parts.write_text(source)
+        use_given([str(parts)])
+        task = replace(IMBALANCE, plugins=plugins_in_use())
+        parts.unlink()
+        options = {"num_epochs": 1, "seed": 3, "numerics": Numerics(), "checkpoint_dir": tmp_path / loss}
+        return train.remote(task, data, hparams={"loss": loss, "focal_gamma": 2.0}, **options)
+
+    try:
+        with second_node():
+            hashes = [ray.get(trained_elsewhere(text, loss))[1][0]["weights_sha256"] for loss in ("focal", "mine")]
+            with pytest.raises(ray.exceptions.RayTaskError) as failed:
+                ray.get(trained_elsewhere(lacking, "focal"))
+    finally:
+        use(())
+    assert hashes[0] == hashes[1]
+    assert "parts.py, line 1: it needs the package 'only_here', which is not installed on" in last_line(failed.value)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from fake_run import FAKES, edit_summary, write_run
 
 from study.analysis.tables import Tables, load_tables
+from study.core.text import listed
 from study.page import answers
 from study.page import tables as page_tables
 from study.page.methods import methods
 from study.page.tasks.registry import PAGES, find_page
 from study.page.words import axis_label
+from study.records import tables as records
 from study.tasks.registry import STUDIES
 
 
@@ -179,6 +182,27 @@ def test_methods_say_what_the_user_set_of_the_space_and_nothing_where_it_is_the_
         "Space. The task's own, but for what was set: momentum=0.9 (all arms); ldam_drw.ldam_scale=5..50 (ldam_drw)."
     )
     assert rest == own
+
+
+def test_methods_and_the_table_of_arms_have_what_a_user_s_plugin_added(tmp_path: Path) -> None:
+    page = PAGES["imbalance"]
+    tables = run(tmp_path, "imbalance")
+    rest, columns = methods(page, tables), page_tables.arms_table(page, tables).columns
+    parts = ["loss gce", "arm gce", "metric kappa"]
+    edit_summary(tmp_path / "run", plugins=[{"file": "mine.py", "sha256": "ab" * 32, "parts": parts}])
+    path = tmp_path / "run" / "retests.parquet"
+    rows = records.read_table(path).to_pylist()
+    own = records.with_columns(records.RETESTS, {"metric/kappa": pa.float64()})
+    records.write_table(path, [{**row, "metric/kappa": 0.25} for row in rows], own)
+    tables = load_tables(tmp_path / "run")
+    assert methods(page, tables) == [
+        f"Own parts. mine.py (SHA-256 {'ab' * 32}) adds {listed(parts)}; the run keeps a copy of it.",
+        *rest,
+    ]
+    table = page_tables.arms_table(page, tables)
+    position = table.columns.index("kappa")
+    assert {row[position] for row in table.rows} == {"0.25"}
+    assert tuple(column for column in table.columns if column != "kappa") == columns
 
 
 def test_methods_of_jigsaw_give_each_arms_epochs_and_passes(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from trainables.training.checkpoints import read_newest_checkpoint, write_checkp
 from trainables.training.evaluation import validate_classifier
 from trainables.training.learner import NonFiniteLossError
 
-ARM_NAMES = [arm.name for arm in ARMS]
+ARM_NAMES = list(ARMS)
 CHANCE = 1 / 10
 NUM_EPOCHS = 5
 

@@ -1,5 +1,7 @@
 """Models: shapes, parameter counts worked by hand, what each must be able to learn."""
 
+from functools import partial
+
 import pytest
 import torch
 import torchvision
@@ -11,6 +13,7 @@ from trainables.models.heads import HEADS, CosineLinear
 from trainables.models.jigsaw_net import JigsawNet
 from trainables.models.resnet_cifar import PaddedShortcut, ResidualBlock, projected_shortcut
 from trainables.models.ultranet import UltraBlock
+from trainables.parts.contracts import check_model
 from trainables.puzzles import cut_tiles, log_sinkhorn, puzzle_metrics, random_permutations, row_nll, shuffle_tiles
 
 # For 10 classes, 3 channels, 32×32, head "linear". A convolution without bias has in · out · 9 parameters, a
@@ -127,6 +130,7 @@ def test_every_model_overfits_32_images_with_random_labels(name):
 
 @pytest.mark.parametrize("name", DISTINCT)
 def test_every_parameter_of_every_model_gets_a_gradient(name):
+    check_model(partial(build_model, name), image_size=16)
     model = model_of(name)
     model(torch.randn(4, 3, 16, 16)).square().sum().backward()
     assert [key for key, value in model.named_parameters() if value.grad is None or not value.grad.any()] == []

@@ -12,6 +12,7 @@ from trainables.parts.class_weights import (
     tail_weights,
     uniform_weights,
 )
+from trainables.parts.contracts import check_class_weighting
 
 VALUES = {"class_weight_gamma": 0.5, "class_weight_beta": 0.999, "tail_class_weight": 1.1}
 KNOBS = {
@@ -83,6 +84,7 @@ def test_uniform_weights_are_one():
 
 @pytest.mark.parametrize("name", CLASS_WEIGHTINGS)
 def test_every_weighting_gives_positive_float32_with_mean_one(name):
+    check_class_weighting(CLASS_WEIGHTINGS[name])
     weights = CLASS_WEIGHTINGS[name].weights(counts(5000, 12, 300, 1, 77), VALUES)
     assert weights.dtype == torch.float32
     assert weights.shape == (5,)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from trainables.hparams import ImbalanceHparams
 from trainables.models.heads import HEADS
+from trainables.parts.contracts import check_loss
 from trainables.parts.losses import LOSSES, ldam_margins, post_hoc_adjustment, weighted_mean
 from trainables.parts.recipe_losses import RECIPE_LOSSES
 
@@ -190,6 +191,7 @@ def test_post_hoc_adjustment_leaves_logits_alone_when_tau_is_zero():
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_is_a_differentiable_float32_scalar(name):
+    check_loss(LOSSES[name])
     logits, targets = random_batch()
     logits.requires_grad_()
     loss = loss_of(name, logits, targets, class_counts=torch.tensor([20, 80]))

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from trainables.hparams import ClassifierHparams
+from trainables.parts.contracts import check_mixing
 from trainables.parts.mixing import MIXINGS, Prepare, remix_label_share
 
 COUNTS = torch.tensor([300, 100, 99])
@@ -47,6 +48,7 @@ def test_none_leaves_the_batch_alone():
 
 @pytest.mark.parametrize("name", MIXES)
 def test_targets_are_shares_of_the_classes_of_an_image_and_of_the_one_before_it(name):
+    check_mixing(MIXINGS[name])
     for seed in range(10):
         images, targets = mixed(name, seed=seed)
         assert images.shape == (6, 2, 8, 8)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainables.parts.contracts import check_optimizer
 from trainables.parts.optimizers import OPTIMIZERS, decay_groups
 
 
@@ -27,6 +28,7 @@ def steps(name, *, momentum, num_steps=1, gradient=2.0, weight_decay=0.0):
     ],
 )
 def test_a_first_step_by_hand(name, expected):
+    check_optimizer(OPTIMIZERS[name])
     assert steps(name, momentum=0.9) == pytest.approx(expected, abs=1e-5)
 
 

@@ -8,7 +8,7 @@ from study_cases import METRIC, asked, epoch_events, make_stage
 
 from study.core.ledger import RETEST, RUNG, Book, Event, finished
 from study.records import tables as records
-from study.records.tables import column_type, read_table, write_records, write_table
+from study.records.tables import RETESTS, column_type, read_table, write_records, write_table
 
 FACTORS = {
     "none": {"loss": "cross_entropy", "class_weighting": "uniform", "sampler": "shuffle"},
@@ -155,6 +155,15 @@ def test_retests_are_in_the_order_of_arms_and_seeds(tmp_path, book):
     assert [(row["arm"], row["seed"]) for row in rows] == [("none", 1000), ("none", 1001)]
     assert rows[0]["confusion_matrix"] == [[1, 3], [1, 3]]
     assert rows[0]["class_counts"] == [200, 100]
+
+
+def test_an_own_metric_has_a_column_and_other_runs_have_none(tmp_path, book):
+    write(tmp_path, book)
+    assert read_table(tmp_path / "retests.parquet").schema.names == RETESTS.names
+    event = retested(1002)
+    book.apply(Event(kind=RETEST, payload={**event.payload, "metric/kappa": 0.5}))
+    write(tmp_path, book)
+    assert [row["metric/kappa"] for row in rows_of(tmp_path, "retests")] == [None, None, 0.5]
 
 
 def test_an_empty_book_gives_four_empty_tables(tmp_path):

@@ -5,6 +5,7 @@ import torch
 
 from trainables.data.augmentation import VIEWS
 from trainables.hparams import ImbalanceHparams
+from trainables.parts.contracts import check_sampler
 from trainables.parts.samplers import SAMPLERS, Epoch, EpochPlan
 
 KNOBS = {
@@ -65,6 +66,7 @@ COUNTS = {
 @pytest.mark.parametrize("batch_size", [2, 3, 64])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_plan_draws_exactly_n_images_in_batches_of_at_least_two(name, batch_size, counts):
+    check_sampler(SAMPLERS[name], batch_size=batch_size, counts=counts)
     for seed in range(3):
         plan = plan_of(name, counts, batch_size=batch_size, seed=seed)
         assert plan.positions.dtype == torch.int64

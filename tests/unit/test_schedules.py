@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from trainables.hparams import Hparams
+from trainables.parts.contracts import check_schedule
 from trainables.parts.schedules import SCHEDULES, last_epoch_before, restarted, warmed_up
 
 
@@ -35,6 +36,7 @@ def test_multipliers_by_hand(name, progress, expected):
 
 @pytest.mark.parametrize("name", sorted(set(SCHEDULES) - {"one_cycle"}))
 def test_every_schedule_starts_at_one_and_falls_but_stays_positive(name):
+    check_schedule(SCHEDULES[name])
     multipliers = [SCHEDULES[name](step / 1000) for step in range(1000)] + [SCHEDULES[name](1 - 1e-12)]
     assert multipliers[0] == 1
     assert all(later <= earlier for earlier, later in itertools.pairwise(multipliers))
@@ -42,6 +44,7 @@ def test_every_schedule_starts_at_one_and_falls_but_stays_positive(name):
 
 
 def test_one_cycle_rises_then_falls_and_stays_positive():
+    check_schedule(SCHEDULES["one_cycle"])
     multipliers = [SCHEDULES["one_cycle"](step / 1000) for step in range(1001)]
     assert all(later > earlier for earlier, later in itertools.pairwise(multipliers[:301]))
     assert all(later < earlier for earlier, later in itertools.pairwise(multipliers[300:]))

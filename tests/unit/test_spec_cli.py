@@ -369,7 +369,7 @@ REFUSALS = [
 REFUSALS_OF_TASKS = [
     ("baseline", "--padding full", "--padding must be one of same, valid, got 'full'"),
     ("baseline", "--model resnet9", "unknown option '--model'; did you mean '--name'?"),  # its arms are models
-    ("imbalance", "--grid 2", "unknown option '--grid'; did you mean '--seed'?"),
+    ("imbalance", "--grid 2", "unknown option '--grid'; did you mean '--plugin'?"),
     ("imbalance", "--image-size 15", "--image-size must be greater than or equal to 16, got 15"),
     ("jigsaw", "--grid 1", "--grid must be greater than or equal to 2, got 1"),
     ("jigsaw", "--grid 4", "--grid must be less than or equal to 3, got 4"),
@@ -482,7 +482,9 @@ def test_a_command_line_gives_the_values_that_it_was_made_of(line):
 
 def test_a_command_line_of_a_whole_spec_gives_that_spec():
     spec = spec_of("--name it --seed 3 --start momentum=0.8,schedule=linear --time-budget 90 --precision float32")
-    values = spec.model_dump(mode="json", exclude_none=True, exclude={"task", "numerics", "validation_cut"})
+    values = spec.model_dump(
+        mode="json", exclude_none=True, exclude={"task", "numerics", "validation_cut", "plugin_sources"}
+    )
     words = shlex.split(command_line(STUDY.name, values))
     assert resolved(STUDY, parse_study(words[3:])[1], dataset="digits", num_gpus=0) == spec
 
@@ -505,6 +507,7 @@ def test_help_names_every_setting_of_the_task_and_no_other(capsys, task):
         "--task",
         "--numerics",
         "--validation-cut",
+        "--plugin-sources",
     }
     others = {option_name(field) for study in STUDIES.values() for field in study.spec.model_fields} - own
     assert own <= named

@@ -155,7 +155,12 @@ def augmenter(name: str, knobs: Mapping[str, Any] | None = None) -> Augment:
 
     Raises ValueError if a knob is out of range.
     """
-    steps = [partial(step, **_own_knobs(step, knobs or {})) for step in AUGMENTATIONS[name].steps]
+    return augmenter_of(AUGMENTATIONS[name], knobs or {})
+
+
+def augmenter_of(augmentation: Augmentation, knobs: Mapping[str, Any]) -> Augment:
+    """As augmenter, of an augmentation that need not be in the table."""
+    steps = [partial(step, **_own_knobs(step, knobs)) for step in augmentation.steps]
 
     def augment(batch: Tensor, generator: torch.Generator) -> Tensor:
         for step in steps:

@@ -31,7 +31,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 """model -> (*, num_classes, in_channels, image_size, head, options) -> module.
 
-Only a model's signature says which of the options padding, dropout and drop_path it takes.
+Only a model's signature says which of the options padding, dropout and drop_path it takes; a user's own may take no
+head either, and then has logits alone.
 """
 
 
@@ -72,12 +73,17 @@ def build_model(
         if probability is not None and not 0 <= probability < 1:
             raise ValueError(f"{kind} must be in [0, 1), got {probability}")
     options = {"padding": padding, "dropout": dropout, "drop_path": drop_path}
-    given = {option: value for option, value in options.items() if value is not None}
+    given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
     for option in given:
         takers = models_taking(option)
         if name not in takers:
             raise ValueError(f"model {name} takes no {option}; the models that do: {', '.join(takers)}")
-    return MODELS[name](num_classes=num_classes, in_channels=in_channels, image_size=image_size, head=head, **given)
+    makes = MODELS[name]
+    if "head" in inspect.signature(makes).parameters:
+        given["head"] = head
+    elif head != "linear":
+        raise ValueError(f"model {name} takes no head, and {head!r} is asked for")
+    return makes(num_classes=num_classes, in_channels=in_channels, image_size=image_size, **given)
 
 
 def num_parameters(name: str, **options: Any) -> int:

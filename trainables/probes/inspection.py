@@ -40,6 +40,10 @@ def telling_layers(model: nn.Module) -> tuple[str, ...]:
     return tuple(dict.fromkeys((convolutions[0], last)))
 
 
+def has_convolutions(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.Conv2d) for module in model.modules())
+
+
 def first_filters(model: nn.Module) -> tuple[str, Tensor]:
     """(name of the first convolution, its weights, float32[filters, C, k, k] on the CPU)."""
     name = telling_layers(model)[0]
@@ -60,11 +64,24 @@ def scaled_by_filter(weights: Tensor) -> Tensor:
 def penultimate_features(model: nn.Module, inputs: Tensor) -> Tensor:
     """The inputs of the head: float32[B, D] on the CPU. inputs: float32[B, C, H, W], on the model's device.
 
-    Leaves the model in evaluation mode.
+    A user's own model need not have features(): of it, what its last linear layer is given. Leaves the model in
+    evaluation mode. Raises ValueError if there is no such layer.
     """
-    assert callable(model.features)
     model.eval()
-    return torch.cat([model.features(part).float().cpu() for part in inputs.split(BATCH_SIZE)])
+    features = getattr(model, "features", None)
+    if callable(features) and hasattr(model, "head"):
+        return torch.cat([features(part).float().cpu() for part in inputs.split(BATCH_SIZE)])
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError("the model has neither features() and a head nor a linear layer: name a layer")
+    given: list[Tensor] = []
+    hook = linear[-1].register_forward_pre_hook(lambda module, arguments: given.append(arguments[0].float().cpu()))
+    try:
+        for part in inputs.split(BATCH_SIZE):
+            model(part)
+    finally:
+        hook.remove()
+    return torch.cat(given).flatten(1)
 
 
 @torch.inference_mode()

@@ -71,7 +71,9 @@ def head_retraining(num_trunk_epochs: int, setup: TrialSetup) -> MakePhases:
     """
 
     def phases(model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule) -> Phases:
-        head = model.get_submodule("head")
+        head = getattr(model, "head", None)
+        if not isinstance(head, nn.Linear):
+            raise ValueError("the sampler retrains the head, and the model has no linear layer of that name")
 
         def begin_epoch(epoch: int) -> None:
             if epoch <= num_trunk_epochs:

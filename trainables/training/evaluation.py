@@ -56,6 +56,7 @@ def judge_classifier(
         "test_ece": float(metrics.expected_calibration_error(logits, targets)),
         "per_class_recall": metrics.per_class_recall(confusion).tolist(),
         "confusion_matrix": confusion.tolist(),
+        **metrics.own_metrics(logits, targets),
         **{name: value for judge in further for name, value in judge(logits, targets, data).items()},
     }
 

@@ -5,9 +5,22 @@ All metrics are float64, on the device of the inputs. Classes without a target a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+OWN_METRICS: dict[str, Callable[[Tensor, Tensor], Any]] = {}
+"""What plugins add: metric -> (logits float32[T, C], targets int64[T]) -> a number of any scale."""
+OWN_PREFIX = "metric/"
+"""Of the columns of retests.parquet that hold them."""
+
+
+def own_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
+    """The plugins' metrics of these outputs, by column."""
+    return {f"{OWN_PREFIX}{name}": float(metric(logits, targets)) for name, metric in OWN_METRICS.items()}
 
 
 def confusion_matrix(logits_or_predictions: Tensor, targets: Tensor, num_classes: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from torch import Tensor
 
+from trainables.common.plugins import Plugin, use
 from trainables.data.types import TestData, TuningData
 from trainables.hparams import Hparams
 from trainables.training.checkpoints import read_newest_checkpoint
@@ -32,7 +33,7 @@ class Task:
     columns of epochs.parquet for each epoch of the retest, to look at and never to choose by. at_end(learner, data):
     columns of epochs.parquet for a trial's last epoch. is_classifier: whether the model predicts classes.
     model_inputs(learner, images): the model's inputs for images, uint8[B, H, W, C] on the learner's device, and
-    into how many tiles per side each is cut (1: not cut).
+    into how many tiles per side each is cut (1: not cut). plugins: users' parts, which are in use wherever the task is.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Task:
     at_end: Callable[[Learner, TuningData], Mapping[str, Any]] | None = None
     is_classifier: bool = True
     model_inputs: Callable[[Learner, Tensor], tuple[Tensor, int]] = whole_images
+    plugins: tuple[Plugin, ...] = ()
 
     def learner(
         self,
@@ -73,7 +75,8 @@ class Task:
         return learner
 
     def validated(self, hparams: Mapping[str, Any]) -> Hparams:
-        """The typed hyperparameters. Raises ValueError, in one sentence."""
+        """The typed hyperparameters; the task's plugins are in use then. Raises ValueError, in one sentence."""
+        use(self.plugins)
         try:
             return self.hparams.model_validate(hparams)
         except ValidationError as error:

@@ -20,6 +20,7 @@ from trainables.data.augmentation import (
     random_crop,
 )
 from trainables.hparams import ClassifierHparams, Hparams
+from trainables.parts.contracts import check_augmentation
 
 KNOBS = {"cutout_length": 8, "randaugment_num_ops": 2, "randaugment_magnitude": 9}
 SIZES = [(32, 32, 3), (16, 16, 1), (64, 64, 3)]
@@ -154,6 +155,7 @@ def test_the_knobs_of_an_augmentation_are_those_of_its_steps() -> None:
 def test_every_augmentation_keeps_type_shape_and_order_in_memory(
     augmentation: str, shape: tuple[int, int, int]
 ) -> None:
+    check_augmentation(AUGMENTATIONS[augmentation])
     batch = augmenter(augmentation, KNOBS)(random_images(9, shape), seeded())
     assert batch.shape == (9, *shape)
     assert batch.dtype == torch.uint8
