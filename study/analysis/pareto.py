@@ -10,6 +10,7 @@ import pandas as pd
 from study.analysis.fidelity import at_equal_fidelity
 from study.analysis.once import once
 from study.analysis.tables import Tables, knob
+from trainables.common.plugins import own_parts
 
 COSTS = ("seconds", "parameters")
 
@@ -57,7 +58,8 @@ def _parameters(tables: Tables, trials: pd.DataFrame) -> pd.Series:
 def _count(tables: Tables, model: str | None, padding: str | None) -> float:
     from trainables.models import MODELS, num_parameters  # slow to import: torchvision
 
-    if model not in MODELS:
+    # A user's own model is there while its plugin is in use alone, and the page must come out the same without.
+    if model not in MODELS or any((part.kind, part.name) == ("model", model) for part in own_parts()):
         return float("nan")
     dataset = tables.summary["dataset"]
     return num_parameters(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from fake_run import write_run
 
 from study.analysis.pareto import non_dominated, scores_and_costs
 from study.analysis.tables import Tables, load_tables
+from study.core.plugins import use_given
 from study.page.figures.pareto import pareto_data
 from study.page.tables import pareto_table
+from trainables.common.plugins import use
 from trainables.models import build_model, num_parameters
 
 
@@ -54,6 +57,21 @@ def test_models_of_one_size_have_no_panel_of_sizes(tables: Tables) -> None:
     data = pareto_data(replace(tables, trials=trials))
     assert data is not None
     assert data.costs == ("seconds",)
+
+
+def test_a_user_s_own_model_has_no_size_whether_its_plugin_is_in_use_or_not(tables: Tables) -> None:
+    models = tables.trials["arm"].replace({"small_cnn": "two_layers"})
+    changed = [replace(tables, trials=tables.trials.assign(**{"factor/model": models})) for _ in range(2)]
+    try:
+        use_given([str(Path(__file__).resolve().parents[2] / "examples" / "my_parts.py")])
+        found = scores_and_costs(changed[0])
+    finally:
+        use(())
+    without = scores_and_costs(changed[1])
+    assert found is not None
+    assert without is not None
+    assert found["parameters"].equals(without["parameters"])
+    assert found["parameters"].isna().tolist() == (found["arm"] == "small_cnn").tolist()
 
 
 def test_parameters_are_those_of_the_model_that_is_trained() -> None:
