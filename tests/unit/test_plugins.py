@@ -306,8 +306,8 @@ OWN = "from trainables.own import *\nfrom search_spaces.own import arm\nfrom sea
         (OWN + "arm('imbalance')(lambda: 3)\n", ", line 4: <lambda> must return an Arm, got int"),
         (OWN + "arm('imbalance')(lambda: remedy('mine', 'short'))\n", ", line 4: the description of the arm 'mine'"),
         (
-            f"{OWN}from search_spaces.space import *\narm('baseline')(lambda: Arm(name='a', description='', factors={{}}))\n",
-            ", line 5: the arm 'a' must have the factors of the others, model, got none",
+            OWN + "arm('baseline')(lambda: remedy('a', 'as arms of imbalance are'))\n",
+            ", line 4: the arm 'a' must have the factors of the others, model, got loss, class_weighting,",
         ),
         (OWN + "hyperparameter('momentum', example=0.5)\n", ", line 4: the hyperparameter 'momentum' is one of the pr"),
         (OWN + "hyperparameter('mine', example=2.0, le=1)\n", ", line 4: ValueError: mine must be less than or equal"),
