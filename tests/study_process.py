@@ -182,7 +182,7 @@ def run_to_end(verb: str, *arguments: str) -> tuple[int, str, str]:
 
 
 def run_here(verb: str, *arguments: str) -> tuple[int, str, str]:
-    """As run_to_end, but in this process: a new one imports torch for seconds. Needs ray_here where it needs Ray."""
+    """As run_to_end, but in this process: a new one imports torch for seconds. A Ray that is here is used."""
     main = importlib.import_module(verb).main
     said, complained = io.StringIO(), io.StringIO()
     with (
@@ -197,11 +197,8 @@ def run_here(verb: str, *arguments: str) -> tuple[int, str, str]:
     return ended.value.code, said.getvalue(), complained.getvalue()
 
 
-@contextlib.contextmanager
-def ray_here(*, num_cpus: int, num_gpus: int = 0) -> Iterator[None]:
-    """Ray in this process, for all studies in the block that are run by run_here."""
-    if ray.is_initialized():
-        ray.shutdown()
+def start_ray(*, num_cpus: int, num_gpus: int = 0) -> None:
+    """Ray in this process, for the studies that are run by run_here."""
     ray.init(
         address="local",
         num_cpus=num_cpus,
@@ -210,6 +207,13 @@ def ray_here(*, num_cpus: int, num_gpus: int = 0) -> Iterator[None]:
         logging_level=logging.ERROR,
         log_to_driver=False,
     )
+
+
+@contextlib.contextmanager
+def ray_here(*, num_cpus: int, num_gpus: int = 0) -> Iterator[None]:
+    """A Ray of its own for the block, which one that the module before has left gives way to."""
+    ray.shutdown()
+    start_ray(num_cpus=num_cpus, num_gpus=num_gpus)
     try:
         yield
     finally:

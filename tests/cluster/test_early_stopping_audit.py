@@ -15,7 +15,6 @@ from study_process import (
     assert_one_sentence,
     ledger_events,
     of_kind,
-    ray_here,
     read_rows,
     read_summary,
     run_here,
@@ -31,32 +30,31 @@ MAX_EPOCHS = 3
 ARGUMENTS = (
     "imbalance", SOONER, "--dataset", "digits", "--image-size", "16", "--precision", "float32", "--arms",
     "none,weighted_sampler", "--trials-per-arm", "3", "--max-epochs", str(MAX_EPOCHS), "--grace-epochs", "1",
-    "--reduction-factor", "3", "--retest-seeds", "1", "--max-concurrent", "2",
+    "--reduction-factor", "3", "--retest-seeds", "1",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def study(one_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A study with --audit 1, then study.audit --trials 2 cut when the second is done, then resumed."""
     output_dir = tmp_path_factory.mktemp("reports")
     run_dir, notes = output_dir / "run", {}
-    with ray_here(num_cpus=2):
-        name = ("--output-dir", str(output_dir), "--name", "run")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(scheduler, "asha_decision", first_alone_goes_on)
-            notes["run"] = run_here("study.run", *ARGUMENTS, "--audit", "1", *name)
-        notes["after run"] = ledger_events(run_dir)
-        notes["tables"] = {table: read_rows(run_dir, table) for table in TABLES}
-        notes["unfinished"] = shutil.copytree(run_dir, output_dir / "unfinished", ignore=shutil.ignore_patterns("ray"))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Ledger, "append", interrupted_at_an_audit)
-            notes["cut"] = run_here("study.audit", str(run_dir), "--trials", "2")
-        notes["after cut"] = ledger_events(run_dir)
-        kept = {path.name: read_newest_checkpoint(path) for path in (run_dir / "checkpoints").glob("audit-*")}
-        notes["kept"] = {name: json.loads(state["result"]) for name, state in kept.items()}
-        notes["resume"] = run_here("study.resume", str(run_dir))
-        notes["after resume"] = ledger_events(run_dir)
-        notes["again"] = run_here("study.audit", str(run_dir), "--trials", "2")
+    name = ("--output-dir", str(output_dir), "--name", "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scheduler, "asha_decision", first_alone_goes_on)
+        notes["run"] = run_here("study.run", *ARGUMENTS, "--audit", "1", *name)
+    notes["after run"] = ledger_events(run_dir)
+    notes["tables"] = {table: read_rows(run_dir, table) for table in TABLES}
+    notes["unfinished"] = shutil.copytree(run_dir, output_dir / "unfinished", ignore=shutil.ignore_patterns("ray"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ledger, "append", interrupted_at_an_audit)
+        notes["cut"] = run_here("study.audit", str(run_dir), "--trials", "2")
+    notes["after cut"] = ledger_events(run_dir)
+    kept = {path.name: read_newest_checkpoint(path) for path in (run_dir / "checkpoints").glob("audit-*")}
+    notes["kept"] = {name: json.loads(state["result"]) for name, state in kept.items()}
+    notes["resume"] = run_here("study.resume", str(run_dir))
+    notes["after resume"] = ledger_events(run_dir)
+    notes["again"] = run_here("study.audit", str(run_dir), "--trials", "2")
     return {**notes, "run_dir": run_dir}
 
 

@@ -25,7 +25,6 @@ from study_process import (
     TABLES,
     TRIALS_PER_ARM,
     assert_one_sentence,
-    ray_here,
     read_rows,
     read_summary,
     run_here,
@@ -231,17 +230,16 @@ def test_the_page_is_rebuilt_from_the_tables_alone(run_dir, tmp_path):
     assert (copy / "report.html").read_text() == (run_dir / "report.html").read_text()
 
 
-def test_a_study_of_ones_own_images_by_path(tmp_path):
+def test_a_study_of_ones_own_images_by_path(one_ray, tmp_path):
     """A folder of Parquet files in the Hugging Face layout, 10 classes told apart by colour."""
     folder = tmp_path / "my-images"
     write_coloured_classes(folder)
-    with ray_here(num_cpus=2):
-        status, stdout, stderr = run_here(
-            "study.run", "imbalance", "--dataset", str(folder), "--arms", "none,class_balanced",
-            "--trials-per-arm", "1", "--max-epochs", "3", "--retest-seeds", "2", "--image-size", "16",
-            "--imbalance-ratio", "5", "--imbalance-classes", "last", "--output-dir",
-            str(tmp_path / "reports"), "--name", "own",
-        )  # fmt: skip
+    status, stdout, stderr = run_here(
+        "study.run", "imbalance", "--dataset", str(folder), "--arms", "none,class_balanced",
+        "--trials-per-arm", "1", "--max-epochs", "3", "--retest-seeds", "2", "--image-size", "16",
+        "--imbalance-ratio", "5", "--imbalance-classes", "last", "--output-dir",
+        str(tmp_path / "reports"), "--name", "own",
+    )  # fmt: skip
     assert status == 0, stdout + stderr
     assert stderr == ""
     run_dir = tmp_path / "reports" / "own"

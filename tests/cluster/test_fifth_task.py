@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import ray
 from matplotlib.figure import Figure as Canvas
-from study_process import ledger_events, ray_here, read_rows, read_summary
+from study_process import ledger_events, read_rows, read_summary
 
 from search_spaces.declarations import Float
 from search_spaces.space import Arm, SearchSpace, each_of
@@ -179,14 +179,8 @@ PAGE = TaskPage(
 # --- and run -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    with ray_here(num_cpus=2):
-        yield
-
-
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_dir(one_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     values: Mapping[str, Any] = {
         "output_dir": tmp_path_factory.mktemp("reports"), "name": "fifth", "rater": "a coin", "precision": "float32",
         "image_size": 16,

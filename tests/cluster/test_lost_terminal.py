@@ -9,7 +9,7 @@ pytestmark = pytest.mark.timeout(400)
 
 LONG = (
     "--dataset", "digits", "--arms", "none", "--trials-per-arm", "1", "--max-epochs", "500", "--retest-seeds", "1",
-    "--precision", "float32", SOONER,
+    "--precision", "float32", "--image-size", "16", SOONER,
 )  # fmt: skip
 
 

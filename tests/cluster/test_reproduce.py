@@ -51,7 +51,7 @@ class Cut:
 
 
 @pytest.fixture(scope="module")
-def cut(tmp_path_factory) -> Cut:
+def cut(one_ray, tmp_path_factory) -> Cut:
     """Killed in the middle of a training, interrupted in the middle of another, brought to its end."""
     output_dir = tmp_path_factory.mktemp("reproduce")
     cut = Cut(output_dir / "cut")

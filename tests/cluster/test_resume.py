@@ -22,7 +22,6 @@ from study_process import (
     finished_trials,
     ledger_events,
     of_kind,
-    ray_here,
     read_rows,
     read_summary,
     run_here,
@@ -61,7 +60,7 @@ def whole() -> Path:
 
 
 @pytest.fixture(scope="module")
-def killed_twice(tmp_path_factory) -> History:
+def killed_twice(one_ray, tmp_path_factory) -> History:
     """The same study: killed in the middle of a trial, resumed, killed in the middle of the retest, resumed.
 
     The first time its workers are left to find out, which they do in the middle of their work; the second time they die
@@ -199,8 +198,7 @@ def test_resuming_a_complete_study_trains_nothing_and_leaves_the_tables_equal(ki
     run_dir = killed_twice.run_dir
     events = ledger_events(run_dir)
     before = {table: (run_dir / f"{table}.parquet").read_bytes() for table in TABLES}
-    with ray_here(num_cpus=1):
-        status, stdout, stderr = run_here("study.resume", str(run_dir))
+    status, stdout, stderr = run_here("study.resume", str(run_dir))
     assert status == 0, stdout + stderr
     added = ledger_events(run_dir)[len(events) :]
     assert {event["kind"] for event in added} <= {"session", "session_end"}

@@ -31,7 +31,7 @@ RUNS_BY_NAME = {run.name: run for run in planned_runs(SPEC)}
 # 16 pixels, so that the ResNets are quick; without padding the small CNN needs more.
 SMALL, LARGE = 16, 32
 TOO_LARGE_FOR_SMALL = {"s1_cnn.valid_padding"}
-EACH, FEW = 120, 12  # images of each class, before a recipe thins them
+EACH, FEW = 120, 6  # images of each class, before a recipe thins them
 
 
 @pytest.fixture(scope="module")

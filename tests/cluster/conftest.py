@@ -1,0 +1,43 @@
+"""What studies in this process share: one Ray, started once, and pictures, of which the same one is drawn once."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import ray
+from study_process import start_ray
+
+from study.page.figures import base
+
+
+@pytest.fixture(scope="module")
+def one_ray() -> None:
+    """A Ray for run_here, which stays for the modules that come. One slot: the other process has studies, too."""
+    if not ray.is_initialized():
+        start_ray(num_cpus=1)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def no_ray_remains() -> Iterator[None]:
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def same_pictures_are_drawn_once() -> Iterator[None]:
+    """Of a study that is resumed, or whose page is rebuilt. That the same data give the same PNG is tests/page's."""
+    drawn: dict[tuple[Callable[[Any], Any], bytes], bytes] = {}
+    draw_anew = base.png
+
+    def png(draw: Callable[[Any], Any], data: Any) -> bytes:
+        key = draw, pickle.dumps(data)
+        if key not in drawn:
+            drawn[key] = draw_anew(draw, data)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "png", png)
+        yield
