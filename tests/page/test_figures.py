@@ -189,9 +189,9 @@ def test_slices_leave_out_trials_without_a_score_and_know_their_axes(tables: Tab
     assert "focal-0002" not in set(data.trials["trial_id"])
 
 
-def test_a_knob_that_an_arm_fixes_at_zero_is_not_put_on_a_logarithmic_axis(runs: dict[str, Tables]) -> None:
-    """memorise has no weight decay: its other knobs are shown, and the other arms' decay."""
-    tables = runs["cifar100"]
+def test_a_knob_that_an_arm_fixes_at_zero_is_not_put_on_a_logarithmic_axis(tmp_path: Path) -> None:
+    """memorise has no weight decay: its other knobs are shown, and the other arm's decay."""
+    tables = load_tables(write_run(tmp_path / "run", task="cifar100", arms=("memorise", "both")))
     trials = tables.trials.copy()
     trials.loc[trials["arm"] == "memorise", "config/weight_decay"] = 0.0
     data = figures_slices.slices_data(replace(tables, trials=trials))
@@ -268,7 +268,13 @@ def test_retest_curves_average_the_seeds(tables: Tables) -> None:
     assert list(data.loc[data["arm"] == "focal", "epoch"]) == list(range(1, 10))
 
 
-@pytest.mark.parametrize("options", [{"arms": FOURTEEN_ARMS}, {"retest_seeds": (1,)}, {"interrupted": True}])
+TWO_ARMS = ("none", "focal")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"arms": FOURTEEN_ARMS}, {"arms": TWO_ARMS, "retest_seeds": (1,)}, {"arms": TWO_ARMS, "interrupted": True}],
+)
 def test_odd_runs_draw_without_a_warning(
     tmp_path: Path, options: dict[str, object], recwarn: pytest.WarningsRecorder
 ) -> None:
