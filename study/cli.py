@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Union, get_args, get_origin
 
+from study.core.checksums import DamagedFileError, read_checked
 from study.core.errors import StudyError, nearest
 from study.core.invocation import invocation
 from study.core.parsing import parse_json, parse_toml, shown
@@ -114,10 +115,12 @@ def parse_verb(verb: Verb, argv: Sequence[str]) -> tuple[Study, dict[str, Any], 
 def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
     """Read the settings in a TOML file or a run's spec.json. Raises StudyError."""
     try:
-        text = path.read_text()
+        text = read_checked(path).decode()
         values = parse_json(text) if path.suffix == ".json" else parse_toml(text)
     except OSError as error:
         raise StudyError(f"--spec {path} cannot be read: {error.strerror}") from None
+    except DamagedFileError as error:
+        raise StudyError(f"--spec {error}; to change a run's settings, change a copy elsewhere") from None
     except ValueError as error:
         raise StudyError(f"--spec {path} is not valid {path.suffix.lstrip('.') or 'TOML'}: {error}") from None
     if not isinstance(values, dict):

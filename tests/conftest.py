@@ -15,6 +15,7 @@ from typing import IO, Any
 import platformdirs
 import pytest
 import torch
+from faults import PROPERTY, Faults
 from xdist.scheduler import LoadFileScheduling
 
 try:
@@ -67,6 +68,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(tier)
     order = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (not _is_alone(item), order.get(item.path.name, len(LONGEST))))
+
+
+@pytest.fixture
+def faults(request: pytest.FixtureRequest) -> Iterator[Faults]:
+    """The faults that a test makes: all under -m faults, else a few."""
+    made = Faults(every="faults" in request.config.option.markexpr)
+    yield made
+    request.node.user_properties.append((PROPERTY, [made.injected, made.survived]))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many faults were made, and how many were survived."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    counts = [
+        value
+        for report in reports
+        if getattr(report, "when", None) == "teardown"
+        for name, value in report.user_properties
+        if name == PROPERTY
+    ]
+    if counts:
+        injected, survived = (sum(column) for column in zip(*counts, strict=True))
+        terminalreporter.write_line(f"faults: {injected} injected, {survived} survived")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # outside the time-out: waiting is not the test's time

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from learner_cases import SPACE
 
 from study.core.ledger import ASKED, CHECKPOINT, EPOCH, Event, Ledger
+from study.core.ledger_files import COUNT, LEDGER
 from study.core.stage import TUNE, Group, Stage
 from study.engine.scheduler import ArmScheduler
 from trainables.tasks.imbalance import IMBALANCE
@@ -77,3 +82,19 @@ def ray_trial(trial_id: str) -> SimpleNamespace:
 def make_scheduler(stage: Stage, ledger: Ledger, **options: Any) -> ArmScheduler:
     defaults = {"on_event": lambda record: None, "should_end": lambda: False}
     return ArmScheduler(stage=stage, ledger=ledger, **defaults | options)
+
+
+def edit_ledger(run_dir: Path, statement: str, values: Sequence[Any] = ()) -> None:
+    """Change what a ledger has recorded, unnoticed."""
+    as_version_1(run_dir)
+    with contextlib.closing(sqlite3.connect(run_dir / LEDGER)) as connection, connection:
+        connection.execute(statement, values)
+
+
+def as_version_1(run_dir: Path) -> None:
+    """The ledger as earlier versions wrote it, without chain and count."""
+    connection = sqlite3.connect(run_dir / LEDGER)
+    connection.execute("ALTER TABLE events DROP COLUMN chain")
+    connection.execute("PRAGMA user_version=1")
+    connection.close()
+    (run_dir / COUNT).unlink(missing_ok=True)

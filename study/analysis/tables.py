@@ -11,8 +11,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from study.core.checksums import DamagedFileError, read_checked
 from study.core.errors import nearest
 from study.core.parsing import parse_json, readable
+from study.core.run_dir import resume_command
 from study.core.stage import TUNE, Group, retests_of
 from study.records import tables as records
 
@@ -156,7 +158,9 @@ def load_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path.parent} is not a run directory: it has no {path.name}")
     try:
-        value = readable(parse_json(path.read_text(encoding="utf-8")))
+        value = readable(parse_json(read_checked(path).decode()))
+    except DamagedFileError as error:
+        raise ValueError(f"{error}; {resume_command(path.parent)} writes it again") from None
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(value, dict):
@@ -189,6 +193,8 @@ def _load_table(path: Path) -> pa.Table:
         raise ValueError(f"{path.parent} is not a run directory: it has no {path.name}")
     try:
         return records.read_table(path)
+    except DamagedFileError as error:
+        raise ValueError(f"{error}; {resume_command(path.parent)} writes it again") from None
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 

@@ -6,9 +6,11 @@ console and records read only the Book and the events, so a resumed study sees w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +19,30 @@ from pathlib import Path
 from typing import Any, Literal
 
 from study.core.errors import StudyError
+from study.core.ledger_files import (
+    COUNT,
+    LEDGER,
+    VERSION,
+    Count,
+    CountFile,
+    DamagedLedgerError,
+    Row,
+    add_chain,
+    back_up,
+    checked_rows,
+    create_table,
+    has_traces,
+    insert,
+    link,
+    mend,
+    read_count,
+    require_intact,
+)
 
-LEDGER = "ledger.db"
 Status = Literal["running", "completed", "stopped", "failed"]
-SCHEMA_VERSION = 1
+FIRST_BACKUP_SECONDS = 10.0
+BACKUP_SECONDS = 180.0
+WAL_PAGES = 100  # a log of more is put into the database: what a damaged log can lose is little
 
 # Kinds of events, and the content of their payloads:
 SESSION = "session"  # versions, hardware, command, ...: a process begins to work on the run
@@ -151,28 +173,69 @@ def _of_winners(
 
 
 class Ledger:
-    """The ledger of a run directory, opened or created. book: always the state after the committed events."""
+    """The ledger of a run directory, opened or created. book: always the state after the committed events.
+
+    Raises DamagedLedgerError where an event is missing or altered: `reopened` mends it.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / LEDGER
         self.book = Book()
         self.num_events = 0
         self.write_seconds = 0.0
+        self.notices: list[str] = []  # what was damaged and is put right, in sentences
+        self._run_dir = run_dir
         self._lock = threading.Lock()
+        self._next_backup = time.monotonic() + FIRST_BACKUP_SECONDS
+        self._seq = self._backed_up_seq = 0
+        self._head = ""
+        self._count: CountFile | None = None
+        count = read_count(run_dir)  # before the rows: another process may be appending
         try:
             self._connection = _connected(self.path)
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT NULL, "
-                "trial_id TEXT, payload TEXT NOT NULL)"
-            )
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in {0, SCHEMA_VERSION}:  # 0: made just now
-                raise StudyError(f"{self.path} is of version {version}; this program reads version {SCHEMA_VERSION}")
-            self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-            for event in self.events():
-                self.book.apply(event)
-        except sqlite3.DatabaseError as error:
-            raise StudyError(f"{self.path} is not a ledger that can be read ({error})") from None
+            try:
+                self._open(count)
+            except BaseException:
+                self._connection.close()
+                raise
+        except (sqlite3.DatabaseError, ValueError) as error:
+            if isinstance(error, StudyError):
+                raise
+            raise DamagedLedgerError(self.path, str(error)) from None
+
+    def _open(self, count: Count | None) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version not in {0, 1, VERSION} and count is None:
+            raise StudyError(f"{self.path} is of version {version}; this program reads version {VERSION}")
+        if version != VERSION and count is not None:
+            raise ValueError(f"it is of version {version}, was {VERSION}" if version else "it is empty")
+        if version == 0:  # made just now
+            if has_traces(self._run_dir):
+                raise ValueError("it is empty")
+            create_table(self._connection)
+        elif version == 1:
+            add_chain(self._connection)
+        elif count is None:
+            path = self._run_dir / COUNT
+            self.notices.append(f"{path} was missing or damaged: whether the last events are there is not known")
+        for row, head in checked_rows(self._connection):
+            self._seq, _, kind, trial_id, payload = row
+            self._head = head
+            self.book.apply(Event(kind=kind, trial_id=trial_id, payload=json.loads(payload)))
+        require_intact(self._connection, count)
+        if not self._seq:
+            self.notices.clear()
+            if has_traces(self._run_dir):
+                raise ValueError("it is empty")
+        if version == 1:
+            self._begin_count()
+
+    @property
+    def _counted(self) -> Count:
+        return Count(events=self._seq, head=self._head)
+
+    def _begin_count(self) -> None:
+        self._count = CountFile(self._run_dir, self._counted)
 
     def append(self, *events: Event) -> None:
         """Commit all events or none; on return they are on disk and in the book.
@@ -184,21 +247,52 @@ class Ledger:
                 if event.kind == ASKED and event.trial_id in self.book.trials:
                     raise ValueError(f"the ledger has a trial {event.trial_id} already")
             started = time.perf_counter()
-            now = time.time()
-            rows = [(now, e.kind, e.trial_id, json.dumps(dict(e.payload))) for e in events]
+            rows = self._linked(events)
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._connection.executemany(
-                    "INSERT INTO events (time, kind, trial_id, payload) VALUES (?, ?, ?, ?)", rows
-                )
+                insert(self._connection, rows)
                 self._connection.execute("COMMIT")
             except BaseException:
                 self._connection.execute("ROLLBACK")
                 raise
+            if rows:
+                (self._seq, *_), self._head = rows[-1]
+            if self._count is None:  # not before: one who only reads must not replace a running study's
+                self._begin_count()
+            else:
+                self._count.write(self._counted)
             for event in events:
                 self.book.apply(event)
             self.num_events += len(events)
             self.write_seconds += time.perf_counter() - started
+            if time.monotonic() > self._next_backup:
+                self._back_up()
+
+    def _linked(self, events: Sequence[Event]) -> list[tuple[Row, str]]:
+        now, head, rows = time.time(), self._head, []
+        for seq, event in enumerate(events, start=self._seq + 1):
+            row = (seq, now, event.kind, event.trial_id, json.dumps(dict(event.payload)))
+            head = link(head, row)
+            rows.append((row, head))
+        return rows
+
+    def back_up(self) -> None:
+        """Write the backup, from which a damaged ledger is mended, if there is anything new to it."""
+        with self._lock:
+            self._back_up()
+
+    def _back_up(self) -> None:
+        self._next_backup = time.monotonic() + BACKUP_SECONDS
+        if self._backed_up_seq == self._seq:
+            return
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            if self._count is not None:
+                self._count.sync()
+            back_up(self._connection, self._run_dir, self._head)
+        except (sqlite3.Error, ValueError, OSError):
+            return  # the last one stays: a study does not end for want of a copy
+        self._backed_up_seq = self._seq
 
     def events(self) -> Iterator[Event]:
         """All committed events, in order."""
@@ -214,7 +308,22 @@ class Ledger:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self.num_events:
+            self.back_up()
+        if self._count is not None:
+            self._count.close()
         self._connection.close()
+
+
+def reopened(run_dir: Path) -> Ledger:
+    """The ledger of a run that goes on, mended if it was damaged; its notices say what is lost. Raises StudyError."""
+    try:
+        return Ledger(run_dir)
+    except DamagedLedgerError as error:
+        sentence = mend(run_dir, error.damage)
+    ledger = Ledger(run_dir)
+    ledger.notices.append(sentence)
+    return ledger
 
 
 def _connected(path: Path) -> sqlite3.Connection:
@@ -224,7 +333,8 @@ def _connected(path: Path) -> sqlite3.Connection:
     commit; the second one costs more, and lets nobody else read while the run goes on. Raises StudyError where the file
     system takes neither, sqlite3.DatabaseError where path is no database.
     """
-    for pragmas in (("journal_mode=WAL",), ("locking_mode=EXCLUSIVE", "journal_mode=DELETE")):
+    with_log = ("journal_mode=WAL", f"wal_autocheckpoint={WAL_PAGES}")
+    for pragmas in (with_log, ("locking_mode=EXCLUSIVE", "journal_mode=DELETE")):
         connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         try:
             for pragma in (*pragmas, "synchronous=FULL"):
@@ -240,10 +350,27 @@ def _connected(path: Path) -> sqlite3.Connection:
         except sqlite3.DatabaseError:
             connection.close()
             raise
+    is_held = getattr(refusal, "sqlite_errorcode", None) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+    if not is_held and _can_write_beside(path):
+        raise sqlite3.DatabaseError(str(refusal))  # it is this file
     raise StudyError(
         f"{path} cannot be written ({refusal}): the ledger needs a file system with locks and some space, such as "
         "another --output-dir on a local disk"
     )
+
+
+def _can_write_beside(path: Path) -> bool:
+    """Whether another database can be written in the same folder."""
+    with (
+        contextlib.suppress(OSError, sqlite3.Error),
+        tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder,
+        contextlib.closing(sqlite3.connect(Path(folder) / LEDGER, isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        other.execute(f"PRAGMA user_version={VERSION}")
+        other.execute("COMMIT")
+        return True
+    return False
 
 
 def finished(trial_id: str, status: Status, message: str | None = None) -> Event:

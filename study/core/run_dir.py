@@ -7,18 +7,22 @@ import errno
 import itertools
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
 
+from study.core.checksums import DamagedFileError, is_as_written, json_bytes, read_checked, write_checked
 from study.core.errors import StudyError, last_line
 from study.core.invocation import invocation
-from study.core.ledger import LEDGER, Ledger
+from study.core.ledger import Book, Ledger
+from study.core.ledger_files import BACKUP, LEDGER
 from study.core.parsing import parse_json
 from study.core.spec import RunSpec, Spec
-from trainables.common.files import write_json
+from trainables.common.files import write_durably
+from trainables.training.checkpoints import forget_epochs_after
 
 SPEC = "spec.json"
 LOCK = ".lock"
@@ -35,6 +39,32 @@ def resume_command(run_dir: Path) -> str:
 def retest_folder(trial_id: str, seed: int) -> str:
     """The name of a retest's folder. The trial is in it, so that another winner does not continue from it."""
     return f"retest-{trial_id}-{seed}"
+
+
+def forget_unrecorded(run_dir: Path, book: Book) -> None:
+    """Remove a study's checkpoints that its ledger does not lead up to, as after a loss of the last events.
+
+    Those of trials that it does not know, and those more than an epoch ahead of it: a trial that went on from there
+    would have epochs that nobody recorded. What is removed is trained again, to the same weights.
+    """
+    for folder in (run_dir / CHECKPOINTS).glob("*"):
+        kind, trial_id = _kind_and_trial(folder.name)
+        trial = book.trials.get(trial_id)
+        if trial is None or (kind, trial.status) not in {
+            ("", trial.status), ("retest", "completed"), ("audit", "stopped"),
+        }:  # fmt: skip
+            shutil.rmtree(folder, ignore_errors=True)
+        elif not kind:
+            forget_epochs_after(folder, trial.num_epochs + 1)
+
+
+def _kind_and_trial(folder: str) -> tuple[str, str]:
+    """('retest', 'none-0003') of 'retest-none-0003-1000'; the kind of a trial's own folder is ''."""
+    if folder.startswith("retest-"):
+        return "retest", folder.removeprefix("retest-").rpartition("-")[0]
+    if folder.startswith("audit-"):
+        return "audit", folder.removeprefix("audit-")
+    return "", folder
 
 
 def require_place(spec: RunSpec) -> None:
@@ -80,7 +110,10 @@ def new_run(spec: Spec, names: Iterable[str]) -> Iterator[tuple[Spec, Ledger]]:
         spec = spec.model_copy(update={"name": run_dir.name})
         on_error.callback(shutil.rmtree, run_dir, ignore_errors=True)
         with locked(run_dir), Ledger(run_dir) as ledger:
-            write_json(run_dir / SPEC, spec.model_dump(mode="json"))
+            content = json_bytes(spec.model_dump(mode="json"))
+            (run_dir / BACKUP).mkdir()
+            write_durably(run_dir / BACKUP / SPEC, content)
+            write_checked(run_dir, {SPEC: content})
             try:
                 yield spec, ledger
             finally:
@@ -150,7 +183,7 @@ def locked(run_dir: Path) -> Iterator[None]:
 def task_of(run_dir: Path) -> str | None:
     """The task named in a run directory's spec.json; None if it cannot be read."""
     try:
-        values = parse_json((run_dir / SPEC).read_text())
+        values = parse_json(_spec_text(run_dir))
     except (OSError, ValueError):
         return None
     return values.get("task") if isinstance(values, dict) else None
@@ -162,10 +195,12 @@ def settings_of(run_dir: Path) -> dict[str, Any]:
     A run directory may have been moved. Relative paths to the data still start at the current directory.
     """
     path = run_dir / SPEC
-    if not path.is_file() or not (run_dir / LEDGER).is_file():
+    if not path.is_file() or not any((folder / LEDGER).is_file() for folder in (run_dir, run_dir / BACKUP)):
         raise StudyError(f"{run_dir} is not a run directory (it lacks {SPEC} or {LEDGER})")
     try:
-        values = parse_json(path.read_text())
+        values = parse_json(_spec_text(run_dir))
+    except DamagedFileError as error:
+        raise StudyError(str(error)) from None
     except ValueError:
         values = None
     if not isinstance(values, dict):
@@ -173,6 +208,26 @@ def settings_of(run_dir: Path) -> dict[str, Any]:
     # "." has no name, and a link's name is not that of the run directory.
     found = run_dir if run_dir.name and not run_dir.is_symlink() else run_dir.resolve()
     return {**values, "name": found.name, "output_dir": str(found.parent)}
+
+
+def _spec_text(run_dir: Path) -> str:
+    """The text of spec.json, put right from its copy where it was damaged or edited. Raises OSError, ValueError."""
+    path, copy = run_dir / SPEC, run_dir / BACKUP / SPEC
+    try:
+        return read_checked(path).decode()
+    except DamagedFileError as damage:
+        content = path.read_bytes()
+        kept = copy.read_bytes() if copy.is_file() else b""
+        if kept == content:  # it is the checksums that are damaged
+            print(f"note: {damage}; {path} is what the run began with", file=sys.stderr)
+        else:
+            if not is_as_written(run_dir, SPEC, kept):
+                raise
+            print(f"note: {damage}; what the run began with is used, from {copy}", file=sys.stderr)
+            with contextlib.suppress(OSError):  # one who may only read uses the copy
+                write_durably(path.with_name(f"{SPEC}.damaged"), content)
+                write_durably(path, kept)
+        return kept.decode()
 
 
 def _unwritable(output_dir: Path, error: OSError) -> StudyError:

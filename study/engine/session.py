@@ -40,6 +40,8 @@ class Session(ABC):
 
         Raises StudyError, and records no session, if the cluster does not start.
         """
+        for notice in self._ledger.notices:
+            self._console.say(f"note: {notice}")
         self.introduce(slots)
         cluster.start()
         with signals_to(raise_interrupt):  # Ray has put a handler of its own into the place of the command's

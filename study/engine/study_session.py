@@ -16,9 +16,9 @@ import torch
 from study.core.commands import command_line
 from study.core.errors import StudyError
 from study.core.invocation import invocation
-from study.core.ledger import Book, Ledger, TrialRecord
+from study.core.ledger import Book, Ledger, TrialRecord, reopened
 from study.core.plugins import keep_sources, own_part_names, require_sound_models, require_unchanged
-from study.core.run_dir import CHECKPOINTS, locked, new_run, numbered, resume_command
+from study.core.run_dir import CHECKPOINTS, forget_unrecorded, locked, new_run, numbered, resume_command
 from study.core.spec import StudySpec
 from study.core.stage import Stage, range_lines, ranges_set
 from study.core.text import listed, plural
@@ -77,9 +77,10 @@ def resume(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole)
     run_dir = spec.run_dir
     for note in require_unchanged(run_dir, spec.plugin_sources):
         console.say(f"note: {note}")
-    with locked(run_dir), Ledger(run_dir) as ledger:
+    with locked(run_dir), reopened(run_dir) as ledger:
         dataset, data, _ = load_data(study, spec)
         require_same_data(run_dir, data, ledger.book)
+        forget_unrecorded(run_dir, ledger.book)
         with connected(spec.address, dashboard=spec.dashboard) as cluster:
             stages = study.stages(spec, data)
             session = StudySession(
@@ -99,7 +100,7 @@ def resume(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole)
 def begin_audit(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole, *, num_trials: int) -> int:
     """Audit early stopping in a finished study. Returns the exit status. Raises StudyError or DataError before that."""
     run_dir = spec.run_dir
-    with locked(run_dir), Ledger(run_dir) as ledger:
+    with locked(run_dir), reopened(run_dir) as ledger:
         if not any(session.get("state") == "complete" for session in ledger.book.sessions):
             raise StudyError(f"{run_dir} is not finished: continue it by {resume_command(run_dir)}, then audit it")
         dataset, data, _ = load_data(study, spec)
@@ -184,6 +185,7 @@ class StudySession(Session):
                 on_event=self._trial_changed,
                 on_interrupt=self._announce_interrupt,
             )
+        self._ledger.back_up()
         return interrupted or self._retest_stage(stage, slots)
 
     def _retest_stage(self, stage: Stage, slots: int) -> bool:
@@ -194,6 +196,7 @@ class StudySession(Session):
         with _timed(self._seconds, "retest_seconds"):
             # Of a stage before another one, further seeds are retrained where that one asks for them.
             lost = self._retest(stage, slots, looks[:1] if stage.lends_weights else looks)
+        self._ledger.back_up()
         for line in lost:
             self._console.say(f"retest lost: {line}")
         return bool(lost)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from study.core.checksums import json_bytes, write_checked
 from study.core.commands import command_line, winner_settings
 from study.core.ledger import Book, Ledger, TrialRecord
 from study.core.plugins import own_part_names
@@ -13,7 +14,6 @@ from study.core.run_dir import resume_command
 from study.core.spec import StudySpec
 from study.core.stage import Stage, ranges_of, ranges_set
 from study.tasks.study import Study
-from trainables.common.files import write_json
 from trainables.training.evaluation import TAUS
 
 State = Literal["running", "interrupted", "complete"]
@@ -82,7 +82,7 @@ def write_summary(
         "score": main.task.score,
         "taus": list(TAUS) if main.task.at_end is not None else None,
     }
-    write_json(run_dir / "summary.json", content)
+    write_checked(run_dir, {"summary.json": json_bytes(content)})
 
 
 def _stage(stage: Stage) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from study.core.checksums import read_checked, write_checked
 from study.core.ledger import Book, TrialRecord
 from study.core.stage import Stage
 from study.records.audits import audit_rows
@@ -218,15 +219,19 @@ def with_columns(schema: pa.Schema, columns: Mapping[str, pa.DataType]) -> pa.Sc
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
     """Write the rows durably, with page checksums."""
+    write_durably(path, table_bytes(rows, schema))
+
+
+def table_bytes(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, write_page_checksum=True)
-    write_durably(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_table(path: Path) -> pa.Table:
-    """Read a table and verify its page checksums. Raises OSError if a byte was flipped."""
-    return pq.read_table(path, page_checksum_verification=True)
+    """Read a table and verify its checksums. Raises OSError or ValueError if a byte was changed."""
+    return pq.read_table(pa.BufferReader(read_checked(path)), page_checksum_verification=True)
 
 
 def with_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -264,7 +269,7 @@ def write_records(run_dir: Path, book: Book, *, stages: Sequence[Stage], active:
             if "/" in name:
                 columns.setdefault(name, []).append(value)
     schema = with_columns(TRIALS, {name: column_type(columns[name]) for name in sorted(columns)})
-    write_table(run_dir / "trials.parquet", rows, schema)
+    contents = {"trials.parquet": table_bytes(rows, schema)}
     epochs = [
         {"trial_id": trial.trial_id, "stage": stage.name, "arm": trial.arm, **epoch}
         for stage, trial in trials
@@ -274,22 +279,23 @@ def write_records(run_dir: Path, book: Book, *, stages: Sequence[Stage], active:
     for row in retests:
         place = {"trial_id": f"{row['trial_id']}-seed-{row['seed']}", "stage": row["stage"], "arm": row["arm"]}
         epochs += [{**place, **_UNTIMED, **epoch} for epoch in row["epochs"]]
-    write_table(run_dir / "epochs.parquet", epochs, EPOCHS)
+    contents["epochs.parquet"] = table_bytes(epochs, EPOCHS)
     rungs = [
         {"trial_id": trial.trial_id, "stage": stage.name, "arm": trial.arm, **rung}
         for stage, trial in trials
         for rung in trial.rungs
     ]
-    write_table(run_dir / "rungs.parquet", rungs, RUNGS)
+    contents["rungs.parquet"] = table_bytes(rungs, RUNGS)
     if audits := [row for stage in stages for row in audit_rows(stage, book)]:
-        write_table(run_dir / "audit.parquet", audits, AUDIT)
+        contents["audit.parquet"] = table_bytes(audits, AUDIT)
     puzzles = next((row["puzzles"] for row in retests if "puzzles" in row), None)
     own = {name: pa.float64() for row in retests for name in row if name.startswith(OWN_PREFIX)}
     tested = [_without(row, "epochs", "puzzles") for row in retests]
-    write_table(run_dir / "retests.parquet", tested, with_columns(RETESTS, own))
+    contents["retests.parquet"] = table_bytes(tested, with_columns(RETESTS, own))
     if puzzles is not None:
         decoded = [{**puzzle, "image_png": base64.b64decode(puzzle["image_png"])} for puzzle in puzzles]
-        write_table(run_dir / "puzzles.parquet", decoded, PUZZLES)
+        contents["puzzles.parquet"] = table_bytes(decoded, PUZZLES)
+    write_checked(run_dir, contents)
 
 
 _UNTIMED = {"eval_seconds": 0.0}  # the retest validates nothing

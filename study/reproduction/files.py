@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from study.core.checksums import json_bytes, write_checked
 from study.core.ledger import Book, Ledger
 from study.core.run_dir import resume_command
 from study.records.summary import State
-from study.records.tables import RUN_EPOCHS, RUNS, write_table
+from study.records.tables import RUN_EPOCHS, RUNS, table_bytes
 from study.reproduction.recipe import Recipe
 from study.reproduction.recipes import ABLATIONS, CLAIMS, CURVES
 from study.reproduction.records import RecipeRecord, ReproductionSummary, RunRecord
 from study.reproduction.runs import Run
 from study.reproduction.spec import OWN_DATASET, ReproductionSpec
-from trainables.common.files import write_json
 from trainables.data.types import TuningData
 
 
@@ -31,11 +31,14 @@ def write_reproduction(
     """runs: by name, those that cannot run too; pools: the data sets that were found."""
     order = list(runs)
     rows = sorted(ledger.book.retests.values(), key=lambda row: (order.index(row["arm"]), row["seed"]))
-    write_table(spec.run_dir / "runs.parquet", [_run_row(row, runs[row["arm"]]) for row in rows], RUNS)
     epochs = [{"run": row["arm"], "seed": row["seed"], **epoch} for row in rows for epoch in row["epochs"]]
-    write_table(spec.run_dir / "epochs.parquet", epochs, RUN_EPOCHS)
-    # exclude_unset: what an earlier session did not record is left out.
-    write_json(spec.run_dir / "summary.json", _summary(spec, runs, pools, ledger, state).model_dump(exclude_unset=True))
+    contents = {
+        "runs.parquet": table_bytes([_run_row(row, runs[row["arm"]]) for row in rows], RUNS),
+        "epochs.parquet": table_bytes(epochs, RUN_EPOCHS),
+        # exclude_unset: what an earlier session did not record is left out.
+        "summary.json": json_bytes(_summary(spec, runs, pools, ledger, state).model_dump(exclude_unset=True)),
+    }
+    write_checked(spec.run_dir, contents)
 
 
 def _run_row(row: Mapping[str, Any], run: Run) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from study.core.commands import option_words
 from study.core.errors import StudyError, last_line
 from study.core.invocation import invocation
-from study.core.ledger import Book, Ledger
+from study.core.ledger import Book, Ledger, reopened
 from study.core.run_dir import CHECKPOINTS, locked, new_run, numbered, require_place, resume_command, settings_of
 from study.core.spec import validated
 from study.core.text import duration, plural
@@ -62,7 +62,7 @@ def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
 def resume(run_dir: Path, console: StudyConsole) -> int:
     """Continue a reproduction from its ledger. Returns the exit status. Raises StudyError or DataError."""
     spec = validated(ReproductionSpec, settings_of(run_dir))
-    with locked(run_dir), Ledger(run_dir) as ledger:
+    with locked(run_dir), reopened(run_dir) as ledger:
         runs, datasets = _runs_and_data(spec)
         _require_same_trainings(run_dir, runs, ledger.book)
         _require_same_data(run_dir, datasets, ledger.book)

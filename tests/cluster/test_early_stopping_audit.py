@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from study_cases import edit_ledger
 from study_process import (
     SOONER,
     TABLES,
@@ -158,8 +159,7 @@ def test_the_page_has_the_audit(study):
 
 def test_a_study_that_is_not_finished_is_not_audited(study):
     run_dir: Path = study["unfinished"]
-    with Ledger(run_dir) as ledger:
-        ledger._connection.execute("DELETE FROM events WHERE kind = 'session_end'")
+    edit_ledger(run_dir, "DELETE FROM events WHERE kind = 'session_end'")
     status, stdout, stderr = run_here("study.audit", str(run_dir))
     assert (status, stdout) == (2, "")
     assert_one_sentence(stderr)

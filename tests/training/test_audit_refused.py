@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from inspect_run import add_trained_trial, write_trained_run
+from study_cases import edit_ledger
 from study_process import assert_one_sentence, run_here
 
 from study.core.ledger import ASKED, SESSION_END, Event, Ledger, finished
@@ -55,8 +56,7 @@ def test_a_trial_whose_first_weights_are_gone(trained, tmp_path):
 
 def test_a_study_that_was_never_finished(trained, tmp_path):
     run_dir = shutil.copytree(trained, tmp_path / "run")
-    with Ledger(run_dir) as ledger:
-        ledger._connection.execute("DELETE FROM events WHERE kind = 'session_end'")
+    edit_ledger(run_dir, "DELETE FROM events WHERE kind = 'session_end'")
     assert f"is not finished: continue it by python -m study.resume {run_dir}, then audit it" in refused(run_dir)
 
 

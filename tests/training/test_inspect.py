@@ -16,6 +16,7 @@ import torch
 from inspect_run import write_trained_run
 from learner_cases import digits
 from PIL import Image
+from study_cases import edit_ledger
 from study_process import PROJECT, assert_one_sentence
 from torch import nn
 
@@ -348,10 +349,7 @@ def test_a_puzzle_net_shows_filters_and_the_maps_of_its_tiles(puzzles):
 
 def test_another_recorded_accuracy_is_a_warning(trained, tmp_path):
     run_dir = shutil.copytree(trained, tmp_path / "run")
-    with Ledger(run_dir) as ledger:
-        ledger._connection.execute(
-            "UPDATE events SET payload = json_set(payload, '$.val_accuracy', 0.125) WHERE kind = 'epoch'"
-        )
+    edit_ledger(run_dir, "UPDATE events SET payload = json_set(payload, '$.val_accuracy', 0.125) WHERE kind = 'epoch'")
     found = inspect_trial(run_dir, TRIAL, layers=None, image="0", num_tsne=5)
     assert found.facts["equals_recorded"] is False
     assert ["recorded as 0.125" in warning for warning in found.warnings] == [True]
@@ -360,10 +358,7 @@ def test_another_recorded_accuracy_is_a_warning(trained, tmp_path):
 
 def test_weights_that_were_not_recorded_are_refused(trained, tmp_path):
     run_dir = shutil.copytree(trained, tmp_path / "run")
-    with Ledger(run_dir) as ledger:
-        ledger._connection.execute(
-            "UPDATE events SET payload = json_set(payload, '$.weights_sha256', 'ab') WHERE kind = 'epoch'"
-        )
+    edit_ledger(run_dir, "UPDATE events SET payload = json_set(payload, '$.weights_sha256', 'ab') WHERE kind = 'epoch'")
     with pytest.raises(StudyError, match="does not hold the weights that the ledger has of none-0000"):
         inspect_trial(run_dir, TRIAL, layers=None, image="0", num_tsne=5)
 

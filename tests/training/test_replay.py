@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from inspect_run import add_trained_trial, write_trained_run
+from study_cases import edit_ledger
 from study_process import assert_one_sentence, run_here
 
 from study.core.errors import StudyError
@@ -121,11 +122,8 @@ def run_dir(trained: Path, tmp_path: Path) -> Path:
 def edit(run_dir: Path, kind: str, path: str, value: Any, *, epoch: int | None = None) -> None:
     """Set a value in the payloads of these events. path: as SQLite's json_set takes it."""
     which = "" if epoch is None else f" AND json_extract(payload, '$.epoch') = {epoch}"
-    with Ledger(run_dir) as ledger:
-        ledger._connection.execute(
-            f"UPDATE events SET payload = json_set(payload, ?, json(?)) WHERE kind = ?{which}",
-            (path, json.dumps(value), kind),
-        )
+    statement = f"UPDATE events SET payload = json_set(payload, ?, json(?)) WHERE kind = ?{which}"
+    edit_ledger(run_dir, statement, (path, json.dumps(value), kind))
 
 
 def test_a_trial_trained_again_on_its_machine_differs_in_nothing(trained):

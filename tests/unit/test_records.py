@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from study_cases import METRIC, asked, epoch_events, make_stage
 
+from study.core.checksums import read_checked
 from study.core.ledger import RETEST, RUNG, Book, Event, finished
 from study.records import tables as records
 from study.records.tables import RETESTS, column_type, read_table, write_records, write_table
@@ -168,7 +169,7 @@ def test_an_own_metric_has_a_column_and_other_runs_have_none(tmp_path, book):
 
 def test_an_empty_book_gives_four_empty_tables(tmp_path):
     write(tmp_path, Book())
-    assert sorted(os.listdir(tmp_path)) == TABLES
+    assert sorted(os.listdir(tmp_path)) == ["checksums.json", *TABLES]
     assert all(read_table(tmp_path / name).num_rows == 0 for name in TABLES)
 
 
@@ -246,7 +247,7 @@ def test_a_crash_while_writing_leaves_the_old_table_whole_and_nothing_beside_it(
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path, book)
     monkeypatch.undo()
-    assert sorted(os.listdir(tmp_path)) == TABLES
-    assert {name: (tmp_path / name).read_bytes() for name in TABLES} == before
+    assert sorted(os.listdir(tmp_path)) == ["checksums.json", *TABLES]
+    assert {name: read_checked(tmp_path / name) for name in TABLES} == {name: before[name] for name in TABLES}
     write(tmp_path, book)
     assert rows_of(tmp_path, "trials")[3]["status"] == "completed"

@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,7 @@ def write_checkpoint(directory: Path, state: dict[str, Any], *, epoch: int) -> t
     path = directory / f"epoch-{epoch:04d}.pt"
     write_durably(path, content)
     write_durably(_checksum_path(path), sha256.encode())
-    for old in _newest_first(directory)[NUM_KEPT:]:
-        _checksum_path(old).unlink(missing_ok=True)
-        old.unlink(missing_ok=True)
+    _remove(_newest_first(directory)[NUM_KEPT:])
     return path, sha256
 
 
@@ -45,10 +44,15 @@ def read_newest_checkpoint(directory: Path | str) -> dict[str, Any] | None:
     return None
 
 
+def forget_epochs_after(directory: Path, epoch: int) -> None:
+    """Remove the checkpoints of later epochs."""
+    _remove([path for path in _newest_first(directory) if _epoch(path) > epoch])
+
+
 def newest_epoch(directory: Path) -> int:
     """The epoch of the newest checkpoint in the directory, intact or not; 0 if there is none."""
     newest = _newest_first(directory)
-    return int(_NAME.fullmatch(newest[0].name)[1]) if newest else 0  # type: ignore[index]
+    return _epoch(newest[0]) if newest else 0
 
 
 def written_checkpoint(directory: Path, *, epoch: int) -> tuple[Path, str]:
@@ -74,8 +78,19 @@ def _read_checkpoint(path: Path) -> dict[str, Any] | None:
 def _newest_first(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
-    matches = [match for path in directory.iterdir() if (match := _NAME.fullmatch(path.name))]
-    return [directory / match[0] for match in sorted(matches, key=lambda match: int(match[1]), reverse=True)]
+    return sorted((path for path in directory.iterdir() if _NAME.fullmatch(path.name)), key=_epoch, reverse=True)
+
+
+def _epoch(path: Path) -> int:
+    found = _NAME.fullmatch(path.name)
+    assert found
+    return int(found[1])
+
+
+def _remove(checkpoints: Sequence[Path]) -> None:
+    for path in checkpoints:
+        _checksum_path(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def _path(directory: Path, epoch: int) -> Path:
