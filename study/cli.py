@@ -22,6 +22,7 @@ from study.core.streams import make_unfailing
 from study.engine.signals import raise_interrupt, signals_to
 from study.tasks.registry import STUDIES, find_study
 from study.tasks.study import Study
+from trainables.common.files import StorageError
 from trainables.common.paths import user_path
 from trainables.data.types import DataError
 
@@ -71,6 +72,9 @@ def run_main(main: Callable[[Sequence[str]], int]) -> NoReturn:
             status = main(sys.argv[1:])
     except (StudyError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except StorageError as error:
+        print(f"error: {error.filename} cannot be written: {error.strerror}", file=sys.stderr)
         status = 2
     except OSError as error:
         if error.errno not in BAD_PATHS or error.filename is None:

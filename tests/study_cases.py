@@ -12,7 +12,7 @@ from typing import Any
 from learner_cases import SPACE
 
 from study.core.ledger import ASKED, CHECKPOINT, EPOCH, Event, Ledger
-from study.core.ledger_files import COUNT, LEDGER
+from study.core.ledger_files import COUNT, LEDGER, VERSION
 from study.core.stage import TUNE, Group, Stage
 from study.engine.scheduler import ArmScheduler
 from trainables.tasks.imbalance import IMBALANCE
@@ -94,7 +94,8 @@ def edit_ledger(run_dir: Path, statement: str, values: Sequence[Any] = ()) -> No
 def as_version_1(run_dir: Path) -> None:
     """The ledger as earlier versions wrote it, without chain and count."""
     connection = sqlite3.connect(run_dir / LEDGER)
-    connection.execute("ALTER TABLE events DROP COLUMN chain")
-    connection.execute("PRAGMA user_version=1")
+    if connection.execute("PRAGMA user_version").fetchone() == (VERSION,):
+        connection.execute("ALTER TABLE events DROP COLUMN chain")
+        connection.execute("PRAGMA user_version=1")
     connection.close()
     (run_dir / COUNT).unlink(missing_ok=True)

@@ -20,6 +20,9 @@ from trainables.training.learner import Learner, NonFiniteLossError
 from trainables.training.task import Task
 from trainables.training.trial import trial_epoch
 
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+"""What says that a device or this machine has no more memory: it may have when the trial runs alone."""
+
 
 class TrialConfig(BaseModel):
     """The configuration that Ray hands to a trial. checkpoint_dir: absolute; with several nodes, on shared storage.
@@ -48,6 +51,7 @@ class StudyTrainable(tune.Trainable):
 
     task: ClassVar[Task]
     _repeated: dict[str, Any] | None
+    _out_of_memory: str | None
 
     def setup(self, config: dict[str, Any], data: TuningData) -> None:
         self._data = data
@@ -62,10 +66,19 @@ class StudyTrainable(tune.Trainable):
             result, self._repeated = self._repeated, None
             return result
         try:
-            result = self._train_and_validate()
+            if self._out_of_memory is None:
+                result = self._train_and_validate()
         except NonFiniteLossError as error:
             return {"epoch": self._learner.epoch + 1, self.task.metric: math.nan, "failure": str(error)}
-        written = write_checkpoint(Path(self._trial.checkpoint_dir), self._state(result), epoch=result["epoch"])
+        except OUT_OF_MEMORY as error:
+            self._out_of_memory = str(error)
+        if self._out_of_memory is not None:
+            self._forget_learner()
+            return {self.task.metric: math.nan, "out_of_memory": self._out_of_memory}
+        try:
+            written = write_checkpoint(Path(self._trial.checkpoint_dir), self._state(result), epoch=result["epoch"])
+        except OSError as error:
+            return {self.task.metric: math.nan, "no_storage": [error.errno, error.strerror, error.filename]}
         return _with_checkpoint(result, written)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -80,20 +93,29 @@ class StudyTrainable(tune.Trainable):
     def _start(self, trial: TrialConfig) -> None:
         # Ray sets OMP_NUM_THREADS from num_cpus, but PyTorch may still choose another number.
         torch.set_num_threads(trial.numerics.num_threads)
-        self._trial = trial
-        self._learner: Learner = self.task.learner(
-            trial.hparams,
-            self._data,
-            worker_setup(num_epochs=trial.num_epochs, seed=trial.seed, numerics=trial.numerics),
-            start_from=trial.start_from,
-        )
-        self._repeated = None
+        self._trial, self._repeated, self._out_of_memory = trial, None, None
+        try:
+            self._learner: Learner = self.task.learner(
+                trial.hparams,
+                self._data,
+                worker_setup(num_epochs=trial.num_epochs, seed=trial.seed, numerics=trial.numerics),
+                start_from=trial.start_from,
+            )
+        except OUT_OF_MEMORY as error:
+            self._out_of_memory = str(error)
+            return
         state = read_newest_checkpoint(Path(trial.checkpoint_dir))
         if state is not None:
             self._learner.load_state_dict(state["learner"])
             # A checkpoint cannot hold its own checksum, so the result gets it from the checksum file.
             written = written_checkpoint(Path(trial.checkpoint_dir), epoch=self._learner.epoch)
             self._repeated = _with_checkpoint(json.loads(state["result"]), written)
+
+    def _forget_learner(self) -> None:
+        """Give back what the device still holds: another trial is next."""
+        self.__dict__.pop("_learner", None)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _train_and_validate(self) -> dict[str, Any]:
         gpu_ids = ",".join(str(gpu) for gpu in ray.get_gpu_ids()) or None

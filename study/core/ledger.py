@@ -7,6 +7,7 @@ console and records read only the Book and the events, so a resumed study sees w
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import sqlite3
@@ -38,10 +39,12 @@ from study.core.ledger_files import (
     read_count,
     require_intact,
 )
+from trainables.common.files import StorageError, storage_error
 
 Status = Literal["running", "completed", "stopped", "failed"]
 FIRST_BACKUP_SECONDS = 10.0
 BACKUP_SECONDS = 180.0
+PAGE_BYTES = 4096  # SQLite's own
 WAL_PAGES = 100  # a log of more is put into the database: what a damaged log can lose is little
 
 # Kinds of events, and the content of their payloads:
@@ -202,6 +205,7 @@ class Ledger:
             if isinstance(error, StudyError):
                 raise
             raise DamagedLedgerError(self.path, str(error)) from None
+        self._inode = self.path.stat().st_ino
 
     def _open(self, count: Count | None) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
@@ -235,12 +239,14 @@ class Ledger:
         return Count(events=self._seq, head=self._head)
 
     def _begin_count(self) -> None:
-        self._count = CountFile(self._run_dir, self._counted)
+        with contextlib.suppress(OSError):  # the events are committed: the next one tries again
+            self._count = CountFile(self._run_dir, self._counted)
 
     def append(self, *events: Event) -> None:
         """Commit all events or none; on return they are on disk and in the book.
 
-        Raises ValueError, and commits nothing, for a second trial of the same id.
+        Raises ValueError for a second trial of the same id, StorageError if the disk is full, read-only or gone; then
+        nothing is committed.
         """
         with self._lock:
             for event in events:  # a ledger that holds a trial twice could not be opened again
@@ -248,13 +254,10 @@ class Ledger:
                     raise ValueError(f"the ledger has a trial {event.trial_id} already")
             started = time.perf_counter()
             rows = self._linked(events)
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
-                insert(self._connection, rows)
-                self._connection.execute("COMMIT")
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
+                self._commit(rows)
+            except sqlite3.OperationalError as error:
+                raise self._refused(error, rows) from error
             if rows:
                 (self._seq, *_), self._head = rows[-1]
             if self._count is None:  # not before: one who only reads must not replace a running study's
@@ -267,6 +270,27 @@ class Ledger:
             self.write_seconds += time.perf_counter() - started
             if time.monotonic() > self._next_backup:
                 self._back_up()
+
+    def _commit(self, rows: Sequence[tuple[Row, str]]) -> None:
+        try:
+            is_there = self.path.stat().st_ino == self._inode
+        except OSError as error:
+            raise storage_error(error, self.path, 0) from error
+        if not is_there:  # SQLite would write on into the one that is gone
+            raise StorageError(errno.ESTALE, "another file has taken its place", str(self.path))
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            insert(self._connection, rows)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.OperationalError):  # SQLite has rolled back by itself
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _refused(self, error: sqlite3.OperationalError, rows: Sequence[tuple[Row, str]]) -> StorageError:
+        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        size = sum(len(row[-1]) for row, _ in rows) + 2 * PAGE_BYTES  # at least: a page of events, and one of the tree
+        return storage_error(OSError(errno.ENOSPC if is_full else errno.EIO, str(error)), self.path, size)
 
     def _linked(self, events: Sequence[Event]) -> list[tuple[Row, str]]:
         now, head, rows = time.time(), self._head, []

@@ -52,6 +52,7 @@ def audit(
     run_dir: Path,
     num_slots: int,
     on_done: Callable[[TrialRecord], None],
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
     """Train the waiting trials from their first epoch to their last, num_slots at a time; the test split is not used.
 
@@ -83,4 +84,4 @@ def audit(
             ledger.append(Event(kind=AUDITED, trial_id=training.name, payload={"epochs": outcome[1]}))
         on_done(ledger.book.trials[training.name])
 
-    return run_jobs(trainings, spec=spec, num_slots=num_slots, failed={}, on_outcome=record)
+    return run_jobs(trainings, spec=spec, num_slots=num_slots, failed={}, on_outcome=record, say=say)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 
 from study.core.errors import last_line
 from study.core.spec import RunSpec
+from study.engine.memory import KILLED_TRIES, REFUSED_TRIES, fewer, memory_failure, memory_line
 from trainables.data.types import TuningData
 from trainables.jobs import train_and_test_in_worker, train_and_validate_in_worker
 from trainables.training.task import Task
@@ -104,30 +106,51 @@ def run_jobs(
     failed: Mapping[Key, str],
     on_outcome: Callable[[AnyTraining, Outcome], None],
     on_wait: Callable[[Sequence[AnyTraining]], None] = lambda running: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
     """Run the jobs in their order, num_slots at a time.
 
     failed: jobs that failed in an earlier session, with reasons; jobs that would begin with their half-trained weights
     fail too. on_outcome(job, outcome) must record the outcome: the job's folder is removed after it. on_wait(running
-    jobs) is called whenever a minute passes without an outcome. Returns a line for each job that was lost with its
-    worker or for lack of disk or memory: a resume repeats these.
+    jobs) is called whenever a minute passes without an outcome. A job for which there was no memory is tried again when
+    no other one runs, and fails if that does not help. Returns a line for each job that was lost with its worker or for
+    lack of disk: a resume repeats these.
     """
     waiting = list(jobs)
     failed = dict(failed)
     lost: dict[Key, str] = {}
     workers = {job.worker: ray.remote(job.worker) for job in jobs}
     running: dict[Any, AnyTraining] = {}
+    set_aside: list[AnyTraining] = []  # until no other one runs
+    tries_alone: Counter[Key] = Counter()
+    alone: Key | None = None
+
+    def run_out(job: AnyTraining, error: BaseException, num_tries: int) -> None:
+        tries_alone[job.key] += job.key == alone
+        if tries_alone[job.key] < num_tries:
+            set_aside.append(job)
+        else:
+            conclude(job, memory_failure(error, job.hparams, spec))
 
     def conclude(job: AnyTraining, outcome: Outcome) -> None:
         if isinstance(outcome, str):
             failed[job.key] = outcome
         on_outcome(job, outcome)
+        if not job.keeps_folder:
+            shutil.rmtree(job.folder, ignore_errors=True)
 
     try:
-        while waiting or running:
-            unfinished = {job.key for job in (*waiting, *running.values())}
+        while waiting or running or set_aside:
+            unfinished = {job.key for job in (*waiting, *running.values(), *set_aside)}
             ready = [job for job in waiting if job.after not in unfinished]
-            for job in ready[: num_slots - len(running)]:
+            if not running:
+                alone = None
+                if not ready and set_aside:
+                    ready = [set_aside.pop(0)]
+                    waiting += ready
+                    alone = ready[0].key
+            room = (1 - len(running)) if alone is not None else max(0, num_slots - len(running))
+            for job in ready[:room]:
                 waiting.remove(job)
                 if job.after in failed:
                     conclude(job, f"{job.after[0]} failed on this seed: {failed[job.after]}")
@@ -145,16 +168,22 @@ def run_jobs(
             try:
                 outcome = ray.get(done[0])
             except ray.exceptions.RayTaskError as error:  # in our code: it would happen again, but for these
-                if isinstance(error.cause, OSError | MemoryError | torch.OutOfMemoryError):
+                if isinstance(error.cause, MemoryError | torch.OutOfMemoryError):
+                    run_out(job, error, REFUSED_TRIES)
+                    continue
+                if isinstance(error.cause, OSError):
                     lost[job.key] = last_line(error)
                     continue
                 outcome = last_line(error)
+            except ray.exceptions.OutOfMemoryError as error:
+                num_slots = fewer(num_slots)
+                say(memory_line(error, num_slots))
+                run_out(job, error, KILLED_TRIES)
+                continue
             except ray.exceptions.RayError as error:  # the worker or its node was lost
                 lost[job.key] = last_line(error)
                 continue
             conclude(job, outcome)
-            if not job.keeps_folder:
-                shutil.rmtree(job.folder, ignore_errors=True)
     finally:
         for future in running:
             ray.cancel(future, force=True)

@@ -37,6 +37,7 @@ def retest(
     run_dir: Path,
     num_slots: int,
     on_done: Callable[[str, int], None],
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
     """Retrain every arm's winner on the first seeds, those that need it on further ones, where the ledger lacks them.
 
@@ -61,6 +62,7 @@ def retest(
             run_dir=run_dir,
             num_slots=num_slots,
             on_done=on_done,
+            say=say,
         )
         if lost:
             return lost
@@ -103,6 +105,7 @@ def _retest_on(
     run_dir: Path,
     num_slots: int,
     on_done: Callable[[str, int], None],
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
     best = {arm: winner for arm, winner in stage.winners(ledger.book).items() if arm in arms}
     _fail_without_weights(stage, ledger, best, seeds)
@@ -135,7 +138,7 @@ def _retest_on(
         record_outcome(ledger, arm=job.name, trial_id=best[job.name].trial_id, seed=job.seed, outcome=outcome)
         on_done(job.name, job.seed)
 
-    return run_jobs(jobs, spec=spec, num_slots=num_slots, failed={}, on_outcome=record)
+    return run_jobs(jobs, spec=spec, num_slots=num_slots, failed={}, on_outcome=record, say=say)
 
 
 def keep_weights(checkpoints: Path, folder: Path) -> None:

@@ -16,6 +16,7 @@ from study.core.errors import last_line
 from study.core.ledger import CHECKPOINT, EPOCH, RUNG, Event, Ledger, TrialRecord, finished
 from study.core.stage import Stage
 from study.records.tables import MEASURED
+from trainables.common.files import StorageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,9 @@ class ArmScheduler(TrialScheduler):
     """A scheduler for Ray: ASHA within each arm, with the ledger as its only memory.
 
     The rungs are those of the ledger, so a resumed study decides as an uninterrupted one. should_end(): whether running
-    trials are to end as they are (time is up, or Ctrl-C).
+    trials are to end as they are (time is up, or Ctrl-C). A trial whose device has no memory for it ends as it is, and
+    is in set_aside; with out_of_memory(trial, error), which says why, it fails. When a worker finds no place for a
+    checkpoint, all trials end as they are, and storage_error says why.
     """
 
     def __init__(
@@ -61,8 +64,12 @@ class ArmScheduler(TrialScheduler):
         ledger: Ledger,
         on_event: Callable[[TrialRecord], None],
         should_end: Callable[[], bool],
+        out_of_memory: Callable[[TrialRecord, str], str] | None = None,
     ) -> None:
         super().__init__()
+        self._out_of_memory = out_of_memory
+        self.set_aside: set[str] = set()
+        self.storage_error: StorageError | None = None
         self._stage, self._ledger = stage, ledger
         self._on_event, self._should_end = on_event, should_end
 
@@ -75,6 +82,12 @@ class ArmScheduler(TrialScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         record = self._ledger.book.trials[trial.config["trial_id"]]
+        if "no_storage" in result:
+            self.storage_error = StorageError(*result["no_storage"])
+            return TrialScheduler.STOP
+        if "out_of_memory" in result and self._out_of_memory is None:
+            self.set_aside.add(record.trial_id)
+            return TrialScheduler.STOP
         if not record.is_finished:
             self._ledger.append(*self._events(record, result))
             self._on_event(record)
@@ -116,6 +129,9 @@ class ArmScheduler(TrialScheduler):
         trial_id = record.trial_id
         if "failure" in result:
             return [finished(trial_id, "failed", result["failure"])]
+        if "out_of_memory" in result:
+            assert self._out_of_memory
+            return [finished(trial_id, "failed", self._out_of_memory(record, result["out_of_memory"]))]
         epoch = result["epoch"]
         if epoch <= record.num_epochs:
             return []

@@ -84,6 +84,11 @@ class ArmSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None: ...
 
+    @property
+    def running(self) -> list[TrialRecord]:
+        """The trials that were handed out and did not come back."""
+        return list(self._record_of_ray_id.values())
+
     def optuna_study(self, arm: str) -> optuna.Study:
         return self._proposers[arm].study
 

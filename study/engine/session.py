@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import errno
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,8 +20,11 @@ from study.engine.console import StudyConsole
 from study.engine.signals import raise_interrupt, signals_to
 from study.records.provenance import describe_machine, describe_versions, git_commit
 from study.records.summary import State
+from trainables.common.files import StorageError
 
 INTERRUPTED = 130  # the exit status, as after Ctrl-C
+STOPPED = 1  # the exit status where a disk took no more
+NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class Session(ABC):
@@ -53,10 +58,30 @@ class Session(ABC):
                 is_interrupted = self.work(slots)
             except KeyboardInterrupt:
                 is_interrupted = True
-            except Exception:
+            except Exception as error:
+                if (refusal := _storage_error(error)) is not None:
+                    return self._stop_for(refusal, time.monotonic() - started)
                 self._conclude("interrupted", time.monotonic() - started)
                 raise
-            return self._conclude("interrupted" if is_interrupted else "complete", time.monotonic() - started)
+            try:
+                return self._conclude("interrupted" if is_interrupted else "complete", time.monotonic() - started)
+            except OSError as error:
+                if (refusal := _storage_error(error)) is None:
+                    raise
+                return self._stop_for(refusal, time.monotonic() - started)
+
+    def _stop_for(self, refusal: OSError, wall_seconds: float) -> int:
+        """Conclude as far as the disk allows, and say what it lacks. Returns the exit status."""
+        self._console.say(
+            f"stopped after {duration(wall_seconds)}: {refusal.filename} cannot be written: {refusal.strerror}; "
+            f"{self.kept}"
+        )
+        with contextlib.suppress(OSError):
+            self._end("interrupted", wall_seconds)
+            self.write("interrupted")
+            self._console.say(f"report so far: {self.write_page()}")
+        self._console.say(f"continue, when it can be written: {resume_command(self._run_dir)}")
+        return STOPPED
 
     @abstractmethod
     def introduce(self, slots: int) -> None:
@@ -103,9 +128,12 @@ class Session(ABC):
         }
         self._ledger.append(Event(kind=SESSION, payload=payload))
 
-    def _conclude(self, state: State, wall_seconds: float) -> int:
+    def _end(self, state: State, wall_seconds: float) -> None:
         payload = {"ended": _now(), "state": state, **self.seconds(), "wall_seconds": wall_seconds}
         self._ledger.append(Event(kind=SESSION_END, payload=payload))
+
+    def _conclude(self, state: State, wall_seconds: float) -> int:
+        self._end(state, wall_seconds)
         self.write(state)
         page = self.write_page()
         say = self._console.say
@@ -117,6 +145,15 @@ class Session(ABC):
         say(f"done in {duration(wall_seconds)}")
         say(f"report: {page}")
         return self.outcome()
+
+
+def _storage_error(error: BaseException | None) -> OSError | None:
+    """What a disk refused, among the causes of an error: a file of ours, or one of Ray's for lack of space."""
+    while error is not None:
+        if isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in NO_PLACE):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _now() -> str:

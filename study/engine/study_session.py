@@ -184,6 +184,7 @@ class StudySession(Session):
                 deadline=None if left is None else time.monotonic() + left / num_left,
                 on_event=self._trial_changed,
                 on_interrupt=self._announce_interrupt,
+                say=self._console.say,
             )
         self._ledger.back_up()
         return interrupted or self._retest_stage(stage, slots)
@@ -231,6 +232,7 @@ class StudySession(Session):
                 run_dir=self._run_dir,
                 num_slots=slots,
                 on_done=on_done,
+                say=self._console.say,
             )
         for line in lost:
             self._console.say(f"audit lost: {line}")
@@ -322,6 +324,7 @@ class StudySession(Session):
             run_dir=self._run_dir,
             num_slots=slots,
             on_done=on_done,
+            say=self._console.say,
         )
 
     def write_page(self) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -13,10 +15,11 @@ from typing import Any
 from ray import tune
 
 from study.core.errors import StudyError
-from study.core.ledger import Book, Ledger, TrialRecord
+from study.core.ledger import Book, Ledger, TrialRecord, finished
 from study.core.run_dir import CHECKPOINTS, retest_folder
 from study.core.spec import StudySpec
 from study.core.stage import Stage
+from study.engine.memory import KILLED_TRIES, fewer, killed_for_memory, memory_failure, memory_line
 from study.engine.scheduler import ArmScheduler
 from study.engine.searcher import ArmSearcher
 from study.engine.signals import signals_to
@@ -38,11 +41,15 @@ def tune_arms(
     deadline: float | None,
     on_event: Callable[[TrialRecord], None],
     on_interrupt: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> bool:
     """Run the trials of a stage that are not finished in the ledger. Returns whether Ctrl-C or SIGTERM ended it early.
 
     deadline: by time.monotonic(); running trials then end as they are, and no further one begins.
     The first Ctrl-C lets the current epochs finish, so that they are recorded; a second one raises KeyboardInterrupt.
+    A trial for which there was no memory is tried again: with half as many beside it if Ray's memory monitor killed it
+    (which say is told), at the end and alone if its device refused; it fails if that does not help. If the disk is
+    full, read-only or gone, all trials end as they are; then it raises StorageError.
     """
     assert spec.numerics is not None
     run_dir = run_dir.resolve()  # workers have other working directories
@@ -53,7 +60,8 @@ def tune_arms(
         if interrupted and not announced:  # not in the signal handler, which may have interrupted another print
             announced = True
             on_interrupt()
-        return interrupted or (deadline is not None and time.monotonic() > deadline)
+        is_over = deadline is not None and time.monotonic() > deadline
+        return interrupted or is_over or scheduler.storage_error is not None
 
     def make_config(trial: TrialRecord) -> dict[str, Any]:
         return TrialConfig(
@@ -69,13 +77,67 @@ def tune_arms(
     known = stage.trials(ledger.book)
     if all(trial.is_finished for trial in known) and len(known) >= stage.num_trials:
         return False
-    searcher = ArmSearcher(stage=stage, ledger=ledger, make_config=make_config, should_end=should_end)
-    scheduler = ArmScheduler(stage=stage, ledger=ledger, on_event=on_event, should_end=should_end)
     _quiet_ray()
+
+    def note_interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted = True
+
+    killed_alone: Counter[str] = Counter()
+    is_last_try = False
+    for attempt in itertools.count(1):
+        searcher = ArmSearcher(stage=stage, ledger=ledger, make_config=make_config, should_end=should_end)
+        scheduler = ArmScheduler(
+            stage=stage,
+            ledger=ledger,
+            on_event=on_event,
+            should_end=should_end,
+            out_of_memory=(lambda trial, error: memory_failure(error, trial.hparams, spec)) if is_last_try else None,
+        )
+        name = f"session-{len(ledger.book.sessions)}-{stage.name}{f'-{attempt}' if attempt > 1 else ''}"
+        try:
+            with signals_to(note_interrupt):
+                _tuner(spec, stage, data, searcher, scheduler, slots, name, run_dir).fit()
+        except Exception as error:
+            killed = killed_for_memory(error)
+            if killed is None:
+                raise
+            if slots == 1:
+                for trial in searcher.running:
+                    killed_alone[trial.trial_id] += 1
+                    if killed_alone[trial.trial_id] >= KILLED_TRIES:
+                        message = memory_failure(killed, trial.hparams, spec)
+                        ledger.append(finished(trial.trial_id, "failed", message))
+                        on_event(trial)
+            slots = fewer(slots)
+            say(memory_line(killed, slots))
+        else:
+            if scheduler.storage_error is not None:
+                raise scheduler.storage_error
+            if should_end() or not scheduler.set_aside:
+                return interrupted
+            slots, is_last_try = 1, True
+        if should_end():
+            return interrupted
+    raise AssertionError
+
+
+def _tuner(
+    spec: StudySpec,
+    stage: Stage,
+    data: TuningData,
+    searcher: ArmSearcher,
+    scheduler: ArmScheduler,
+    slots: int,
+    name: str,
+    run_dir: Path,
+) -> tune.Tuner:
     resources = tune.PlacementGroupFactory([{"CPU": spec.cpus_per_trial, "GPU": spec.gpus_per_trial}])
     trainable = tune.with_resources(tune.with_parameters(trainable_class(stage.task), data=data), resources)
     trainable.__name__ = trainable_class(stage.task).__name__  # the name in the dashboard; Ray's wrappers hide it
-    tuner = tune.Tuner(
+    return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
@@ -87,7 +149,7 @@ def tune_arms(
             trial_dirname_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
-            name=f"session-{len(ledger.book.sessions)}-{stage.name}",
+            name=name,
             storage_path=str(run_dir / "ray"),
             failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
@@ -95,16 +157,6 @@ def tune_arms(
             progress_reporter=tune.CLIReporter(),  # which is silent; in a notebook, Ray's would draw a table of its own
         ),
     )
-
-    def note_interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        if interrupted:
-            raise KeyboardInterrupt
-        interrupted = True
-
-    with signals_to(note_interrupt):
-        tuner.fit()
-    return interrupted
 
 
 def start_folder(stage: Stage, book: Book, run_dir: Path, arm: str, seed: int | None = None) -> str | None:

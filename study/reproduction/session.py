@@ -202,6 +202,7 @@ class ReproductionSession(Session):
             failed={key: row["message"] for key, row in book.retest_failures.items()},
             on_outcome=self._record,
             on_wait=self._say_progress,
+            say=self._console.say,
         )
 
     def _job(self, run: Run, seed: int, pool: ray.ObjectRef, test: ray.ObjectRef) -> Job:

@@ -103,6 +103,7 @@ def tuned(
     wait_for: int = 1,
     space_of: Callable[[Any], Any] = lambda space: space,
     on_event: Callable[[TrialRecord, Callable[[], list[dict[str, Any]]]], None] = lambda trial, starts: None,
+    say: Callable[[str], None] = lambda line: None,
     image_size: int = 16,
     **values: Any,
 ) -> Observed:
@@ -140,6 +141,7 @@ def tuned(
             slots=num_slots(spec, resources),
             deadline=None if spec.time_budget is None else time.monotonic() + spec.time_budget,
             on_event=lambda trial: on_event(trial, starts),
+            say=say,
         )
         assert not interrupted
         events = ledger_events(folder)
@@ -338,6 +340,39 @@ def test_a_trial_that_loses_every_worker_fails_and_the_study_goes_on(tmp_path, m
     assert [epoch for trial, epoch in epochs_so_far(observed.events) if trial == "none-0000"] == [1]
     states = [trial.state for trial in observed.searcher.optuna_study("none").trials]
     assert states == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+@pytest.mark.faults
+def test_rays_memory_monitor_ends_a_worker_and_not_the_study(tmp_path, monkeypatch, faults):
+    """A worker is killed, and Ray says of it what it says when its memory monitor did that."""
+    from ray.air.execution._internal.actor_manager import RayActorManager
+
+    kills, said = [], []
+    told = RayActorManager._actor_task_failed
+
+    def kill_once(trial: TrialRecord, starts: Callable[[], list[dict[str, Any]]]) -> None:
+        if trial.num_epochs == 1 and not kills:
+            kills.append(next(s["pid"] for s in reversed(starts()) if s["trial_id"] == trial.trial_id))
+            os.kill(kills[-1], signal.SIGKILL)
+
+    def by_the_monitor(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        if len(kills) == 1:
+            kills.append(0)
+            exception = ray.exceptions.OutOfMemoryError("Memory on the node was 15.20GB used / 16.00GB limit (0.95)")
+        told(manager, tracked_actor_task, exception)
+
+    monkeypatch.setattr(RayActorManager, "_actor_task_failed", by_the_monitor)
+    for _ in faults.each([kill_once]):
+        observed = tuned(
+            tmp_path, monkeypatch, on_event=kill_once, say=said.append, arms=("none",), trials_per_arm=2, max_epochs=2,
+            grace_epochs=2, max_concurrent=2, gpus_per_trial=0.0,
+        )  # fmt: skip
+    assert finished_trials(observed.events) == dict.fromkeys(["none-0000", "none-0001"], "completed")
+    for trial_id in ("none-0000", "none-0001"):
+        assert [epoch for trial, epoch in epochs_so_far(observed.events) if trial == trial_id] == [1, 2]
+        assert observed.hashes(trial_id) == hashes_alone(observed, trial_id, 2)
+    [line] = said
+    assert "when the machine used 15.2 of 16.0 GB; 1 training at a time from now on" in line
 
 
 @pytest.mark.alone

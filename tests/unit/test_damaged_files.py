@@ -81,7 +81,7 @@ def test_a_damaged_ledger_is_known_and_what_is_lost_is_said(killed, tmp_path, fa
     assert len(events) == 2 + 2 * NUM_EPOCHS + 1
     run = tmp_path / "run"
     num_mended = 0
-    for fault in faults.each(damages(len(content), flips=300), few=8):
+    for fault in faults.each(damages(len(content), flips=100), few=8):
         shutil.rmtree(run, ignore_errors=True)
         shutil.copytree(whole, run)
         (run / name).write_bytes(cut_or_flip(content, fault))
@@ -131,7 +131,7 @@ def test_a_ledger_that_was_removed_comes_back_from_its_backup(run_dir):
 
 def test_a_damaged_count_is_said_and_loses_nothing(killed, run_dir, faults):
     content = (run_dir / COUNT).read_bytes()
-    for fault in faults.each(damages(len(content), flips=40), few=4):
+    for fault in faults.each(damages(len(content), flips=20), few=4):
         again(killed, run_dir)
         (run_dir / COUNT).write_bytes(cut_or_flip(content, fault))
         with reopened(run_dir) as ledger:
@@ -238,7 +238,7 @@ def test_checkpoints_that_the_ledger_does_not_lead_up_to_are_removed(tmp_path):
 def test_damaged_settings_are_put_right_from_their_copy(killed, run_dir, faults, capsys):
     settings = settings_of(run_dir)
     content = (run_dir / "spec.json").read_bytes()
-    for fault in faults.each(damages(len(content), flips=100), few=6):
+    for fault in faults.each(damages(len(content), flips=40), few=6):
         again(killed, run_dir)
         (run_dir / "spec.json").write_bytes(cut_or_flip(content, fault))
         assert settings_of(run_dir) == settings, fault
@@ -262,7 +262,7 @@ def test_a_copy_of_the_settings_that_is_damaged_does_no_harm_and_both_are_refuse
 def test_a_damaged_table_is_named(killed, run_dir, faults, name):
     load_tables(run_dir)
     content = (run_dir / name).read_bytes()
-    for fault in faults.each(damages(len(content), flips=60), few=3):
+    for fault in faults.each(damages(len(content), flips=30), few=3):
         again(killed, run_dir)
         (run_dir / name).write_bytes(cut_or_flip(content, fault))
         with pytest.raises(ValueError, match=rf"{name} is damaged: .*{resume_command(run_dir)} writes it again"):
@@ -272,7 +272,7 @@ def test_a_damaged_table_is_named(killed, run_dir, faults, name):
 def test_damaged_checksums_are_named_and_stop_no_run(killed, run_dir, faults, capsys):
     settings = settings_of(run_dir)
     content = (run_dir / "checksums.json").read_bytes()
-    for fault in faults.each(damages(len(content), flips=60), few=4):
+    for fault in faults.each(damages(len(content), flips=30), few=4):
         again(killed, run_dir)
         (run_dir / "checksums.json").write_bytes(cut_or_flip(content, fault))
         if (changed := (run_dir / "checksums.json").read_text().split()) != content.decode().split():

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class StorageError(OSError):
+    """The disk does not take what is to be written: it is full, read-only or gone. strerror says so, with the bytes."""
+
+
+def storage_error(error: OSError, path: Path, size: int) -> StorageError:
+    """error as a StorageError of the file at path, of which size bytes were to be written."""
+    says = error.strerror or str(error)
+    if error.errno in _FULL:
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(path.parent).free
+            says += f" ({size:,} bytes to write, {free:,} free: {max(1, size - free):,} missing)"
+    return StorageError(error.errno or errno.EIO, says, str(path))
 
 
 def write_durably(path: Path, content: bytes) -> None:
     """Write a temporary file beside path, sync it, rename it, and sync the folder, which holds the name.
 
-    A reader sees the old content or the new one, even after a power failure.
+    A reader sees the old content or the new one, even after a power failure. Raises StorageError.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -21,8 +40,17 @@ def write_durably(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        _remove(temporary)  # before it is asked what is free
+        raise storage_error(error, path, len(content)) from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # also where nothing can be removed any more
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
