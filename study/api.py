@@ -191,11 +191,14 @@ class Run:
             raise StudyError(f"{self.run_dir} has no winner that was retested yet")
         return self.winners[ranked[0]]
 
-    def resume(self) -> Run:
-        """Go on with an interrupted study, as study.resume does. Raises StudyError or DataError."""
+    def resume(self, *, allow_changed: bool = False) -> Run:
+        """Go on with an interrupted study, as study.resume does. Raises StudyError or DataError.
+
+        allow_changed: also with other source of this program than it was last worked on with.
+        """
         study, spec = read_spec(self.run_dir)
         with signals_to(raise_interrupt):
-            resume(study, PAGES[study.name], spec, StudyConsole())
+            resume(study, PAGES[study.name], spec, StudyConsole(), allow_changed=allow_changed)
         return Run(self.run_dir)
 
     def report(self) -> Path:

@@ -19,6 +19,7 @@ from study.core.invocation import invocation
 from study.core.parsing import parse_json, parse_toml, shown
 from study.core.spec import Option, RunSpec, group_names, literal_choices, option_name, options_of
 from study.core.streams import make_unfailing
+from study.engine import signals
 from study.engine.signals import raise_interrupt, signals_to
 from study.tasks.registry import STUDIES, find_study
 from study.tasks.study import Study
@@ -67,6 +68,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 def run_main(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a verb and exit; a StudyError or DataError becomes one sentence on stderr and exit status 2."""
     make_unfailing()
+    signals.owns_process = True
     try:
         with signals_to(raise_interrupt):
             status = main(sys.argv[1:])
@@ -141,14 +143,19 @@ def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
     return {name.replace("-", "_"): value for name, value in values.items()}
 
 
-def run_directory(verb: str, argv: Sequence[str]) -> Path:
-    """Parse the one argument of a verb that works on a run directory. Raises StudyError."""
+def run_directory(verb: str, argv: Sequence[str], flags: Mapping[str, str] | None = None) -> Path:
+    """Parse the one argument of a verb that works on a run directory. flags: its own, for --help. Raises StudyError."""
     if argv and argv[0] in {"-h", "--help"}:
-        print(f"usage: {invocation(verb)} RUN\n\nRUN: a run directory, such as reports/NAME")
+        usage = " ".join([f"usage: {invocation(verb)} RUN", *(f"[{flag}]" for flag in flags or {})])
+        print("\n".join([f"{usage}\n\nRUN: a run directory, such as reports/NAME", *_listed(flags or {})]))
         sys.exit(0)
     if len(argv) != 1:
         raise StudyError(f"{verb} takes one argument, a run directory such as reports/NAME")
     return given_path("RUN", argv[0])
+
+
+def _listed(flags: Mapping[str, str]) -> list[str]:
+    return [f"{flag}: {text}" for flag, text in flags.items()]
 
 
 def given_path(name: str, text: str) -> Path:

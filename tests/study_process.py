@@ -38,10 +38,7 @@ SETTINGS = (
 SOONER = "--no-dashboard"  # a dozen processes fewer to start
 PROCESSES = Path("/proc")
 SECONDS_TO_WAIT = 240.0
-# A worker that was speaking to Ray's GCS when the driver was killed waits for it to come back, 60 s if one lets it; on
-# a loaded machine it then takes its time to leave.
-GCS_SECONDS = 10
-WORKERS_LEAVE_SECONDS = 150.0
+STRAYS_SECONDS = 10.0
 
 
 class StudyProcess:
@@ -50,7 +47,6 @@ class StudyProcess:
     def __init__(self, verb: str, *arguments: str) -> None:
         words = [sys.executable, "-m", verb, *arguments]
         environment = {name: value for name, value in os.environ.items() if name not in {"FORCE_COLOR", "RAY_ADDRESS"}}
-        environment["RAY_gcs_rpc_server_reconnect_timeout_s"] = str(GCS_SECONDS)
         self._files = contextlib.ExitStack()
         self._stdout = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         self._stderr = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
@@ -96,13 +92,24 @@ class StudyProcess:
         self._process.wait()
 
     def kill_driver(self) -> None:
-        """SIGKILL to the driver alone; returns when its workers have noticed and are gone.
-
-        Two agents of Ray's (dashboard, runtime environments) stay for a minute and do nothing: they are not waited for.
-        """
+        """SIGKILL to the driver alone; returns when all that it had started is gone, which takes seconds."""
         self._process.kill()
         self._process.wait()
-        wait_until(lambda: not self._workers(), "workers outlived their driver", seconds=WORKERS_LEAVE_SECONDS)
+        wait_until(lambda: not self._session(), "processes outlived their driver", seconds=STRAYS_SECONDS)
+
+    def kill_part(self, program: str) -> None:
+        """SIGKILL to one of Ray's own processes: raylet or gcs_server."""
+        commands = _commands()
+        [pid] = [pid for pid in self._session() if commands[pid].split("\0")[0].endswith(f"/{program}")]
+        os.kill(pid, signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """SIGTERM to the driver and to all of its group, as when a batch system's time is up."""
+        os.killpg(self._process.pid, signal.SIGTERM)
+
+    @property
+    def has_strays(self) -> bool:
+        return bool(self._session())
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for condition while the process runs; AssertionError with its output if it ends before."""
@@ -127,11 +134,6 @@ class StudyProcess:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
-
-    def _workers(self) -> list[int]:
-        commands = _commands()
-        named = {pid: commands.get(pid, "") for pid in self._session()}
-        return [pid for pid, command in named.items() if command.startswith("ray::") and "Agent" not in command]
 
     def _session(self) -> list[int]:
         """The processes of the driver's session that are alive: its own and Ray's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from study.core.parsing import parse_json
 from trainables.common.files import write_durably
 
 CHECKSUMS = "checksums.json"
+_WRITING = threading.RLock()  # a study whose Ray is lost is concluded by another thread
 
 
 class DamagedFileError(ValueError):
@@ -27,6 +29,11 @@ def write_checked(folder: Path, contents: Mapping[str, bytes]) -> None:
 
     So at no moment does a file lack its checksum, whenever the process is killed.
     """
+    with _WRITING:
+        _write_checked(folder, contents)
+
+
+def _write_checked(folder: Path, contents: Mapping[str, bytes]) -> None:
     try:
         known = _known(folder)
     except DamagedFileError:

@@ -17,11 +17,11 @@ import filelock
 from study.core.checksums import DamagedFileError, is_as_written, json_bytes, read_checked, write_checked
 from study.core.errors import StudyError, last_line
 from study.core.invocation import invocation
-from study.core.ledger import Book, Ledger
+from study.core.ledger import Book, Ledger, reopened
 from study.core.ledger_files import BACKUP, LEDGER
 from study.core.parsing import parse_json
 from study.core.spec import RunSpec, Spec
-from trainables.common.files import write_durably
+from trainables.common.files import TEMPORARY, write_durably
 from trainables.training.checkpoints import forget_epochs_after
 
 SPEC = "spec.json"
@@ -178,6 +178,26 @@ def locked(run_dir: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def worked_on_again(run_dir: Path) -> Iterator[Ledger]:
+    """The ledger of a run that goes on, locked while the block lasts, mended and swept. Raises StudyError."""
+    with locked(run_dir):
+        _remove_strays(run_dir)
+        with reopened(run_dir) as ledger:
+            yield ledger
+
+
+def _remove_strays(run_dir: Path) -> None:
+    """Remove the temporary files that killed processes left: nobody else writes while the directory is locked."""
+    for entry in run_dir.iterdir():
+        if entry.name == "ray":  # Ray's own
+            continue
+        for path in [entry, *(entry.rglob(".*") if entry.is_dir() else [])]:
+            if TEMPORARY.fullmatch(path.name):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def task_of(run_dir: Path) -> str | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import logging
 import math
 import os
 import socket
-from collections.abc import Iterator
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import ray
 import torch
@@ -17,12 +21,15 @@ import torch
 import search_spaces
 import study as study_package
 import trainables
-from study.core.errors import StudyError
+from study.core.errors import StudyError, last_line
 from study.core.spec import RunSpec
+from study.engine import signals, warden
 from study.engine.signals import hang_ups_ignored
 from trainables.common.machine import usable_cpus
 
 REACH_SECONDS = 10.0
+WATCH_SECONDS = 1.0
+_VITAL = {"gcs_server": "Ray's control store (gcs_server)", "raylet": "Ray's scheduler (raylet)"}
 _QUIETLY = {"logging_level": logging.ERROR, "log_to_driver": False}
 _ELSEWHERE = "set RAY_TMPDIR to a folder of your own with a short path and some space"
 
@@ -38,6 +45,11 @@ class Cluster:
     ) -> None:
         self.cpus, self.gpus, self.dashboard_url = cpus, gpus, dashboard_url
         self._wants_dashboard = wants_dashboard
+        self._token = uuid.uuid4().hex
+        self._warden: IO[bytes] | None = None
+        self._is_over = threading.Event()
+        self.on_loss: Callable[[str], int] | None = None
+        """Ends the session when a part of a Ray that was started here is gone, and returns the exit status."""
 
     @property
     def needs_token(self) -> bool:
@@ -50,15 +62,56 @@ class Cluster:
         # Under "uv run", Ray would upload the current folder for its workers, and fail where it is large. They are on
         # this machine and need nothing. Ray has read the variable of this name when it was imported.
         ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
-        # Without "local", Ray would join the cluster that was last started on this machine.
-        context = _init(
-            "a Ray cluster on this machine did not start",
-            address="local",
-            num_cpus=int(self.cpus),
-            num_gpus=int(self.gpus),
-            include_dashboard=self._wants_dashboard,
-        )
+        self._warden = warden.start(self._token)
+        os.environ[warden.MARK] = self._token  # Ray's processes, and theirs, inherit it
+        try:
+            # Without "local", Ray would join the cluster that was last started on this machine.
+            context = _init(
+                "a Ray cluster on this machine did not start",
+                address="local",
+                num_cpus=int(self.cpus),
+                num_gpus=int(self.gpus),
+                include_dashboard=self._wants_dashboard,
+            )
+        finally:
+            del os.environ[warden.MARK]
         self.dashboard_url = _url(context)
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def lost_part(self) -> str | None:
+        """What is gone of a Ray that was started here, if anything without which it hangs: as part of a sentence."""
+        node = ray._private.worker._global_node if self._warden is not None else None
+        dead = {kind for kind, _ in node.dead_processes()} if node is not None else set()
+        return next((name for kind, name in _VITAL.items() if kind in dead), None)
+
+    def unwatch(self) -> None:
+        self._is_over.set()
+
+    def close(self) -> None:
+        """Have the warden end what a Ray that was started here leaves behind."""
+        self.unwatch()
+        if self._warden is not None:
+            self._warden.close()
+            self._warden = None
+
+    def _watch(self) -> None:
+        """End the session when Ray is gone: the main thread would wait for it, for a minute or for ever."""
+        while not self._is_over.wait(WATCH_SECONDS):
+            if (part := self.lost_part()) is None or self.on_loss is None:
+                continue
+            try:
+                status = self.on_loss(part)
+            except Exception as error:  # a thread's traceback would be all, and the main thread wait on
+                print(f"error: {last_line(error)}", file=sys.stderr)
+                status = 1
+            warden.end_marked(self._token)
+            if signals.owns_process:
+                with contextlib.suppress(OSError, ValueError):
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                os._exit(status)  # what is left of Ray in this process would wait for the rest
+            _thread.interrupt_main()
+            return
 
 
 @contextlib.contextmanager
@@ -68,6 +121,7 @@ def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluste
     A Ray that is initialised already is used. dashboard: whether a Ray that is started here has one. Raises StudyError.
     """
     was_initialised = ray.is_initialized()
+    cluster: Cluster | None = None
     try:
         if was_initialised:
             yield _joined(None)
@@ -77,10 +131,15 @@ def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluste
             # Nodes of a cluster may not have the project, so it is sent with the job.
             yield _joined(_init(failure, address=address, runtime_env={"py_modules": _packages()}))
         else:
-            yield Cluster(cpus=usable_cpus(), gpus=torch.cuda.device_count(), wants_dashboard=dashboard)
+            cluster = Cluster(cpus=usable_cpus(), gpus=torch.cuda.device_count(), wants_dashboard=dashboard)
+            yield cluster
     finally:
+        if cluster is not None and cluster.lost_part() is None:
+            cluster.unwatch()  # else the watchdog ends what may hang now
         if not was_initialised:
             ray.shutdown()
+        if cluster is not None:
+            cluster.close()
 
 
 def _require_reachable(address: str, failure: str) -> None:

@@ -35,6 +35,11 @@ class StudyConsole:
         # Lines are wrapped between words on a terminal, and not wrapped in a pipe.
         self._console.print(Text(line), soft_wrap=not self._is_terminal)
 
+    def end_display(self) -> None:
+        """Leave the terminal as it was, wherever the live table is drawn from."""
+        if self._live is not None:
+            self._live.stop()
+
     @contextlib.contextmanager
     def tuning(self, stage: Stage, book: Book, slots: int) -> Iterator[None]:
         """Report on a stage's trials while the block lasts. Call trial_changed after each of their events."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from study.core.ledger import SESSION, SESSION_END, Event, Ledger
 from study.core.run_dir import resume_command
 from study.core.spec import RunSpec
 from study.core.text import duration
+from study.engine import signals
 from study.engine.cluster import Cluster
 from study.engine.console import StudyConsole
 from study.engine.signals import raise_interrupt, signals_to
@@ -24,6 +26,8 @@ from trainables.common.files import StorageError
 
 INTERRUPTED = 130  # the exit status, as after Ctrl-C
 STOPPED = 1  # the exit status where a disk took no more
+RAY_LOST = 3  # ... where Ray was lost
+TERMINATED = 143  # ... where it was lost to SIGTERM, as when that is sent to all processes of the group
 NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -39,6 +43,8 @@ class Session(ABC):
     def __init__(self, *, spec: RunSpec, ledger: Ledger, console: StudyConsole) -> None:
         self._spec, self._ledger, self._console = spec, ledger, console
         self._run_dir = spec.run_dir
+        self._concluding = threading.RLock()
+        self._status: int | None = None
 
     def conduct(self, *, cluster: Cluster, slots: int, command: str) -> int:
         """Do the whole session. Returns the exit status. An exception of work is raised again after the conclusion.
@@ -53,22 +59,46 @@ class Session(ABC):
             self._say_where(cluster)
             started = time.monotonic()
             self._open(cluster, command)
+            cluster.on_loss = lambda part: self._once(lambda: self._end_without(part, time.monotonic() - started))
             try:
                 self.write("running")
                 is_interrupted = self.work(slots)
             except KeyboardInterrupt:
                 is_interrupted = True
             except Exception as error:
+                seconds = time.monotonic() - started
                 if (refusal := _storage_error(error)) is not None:
-                    return self._stop_for(refusal, time.monotonic() - started)
-                self._conclude("interrupted", time.monotonic() - started)
+                    return self._once(lambda: self._stop_for(refusal, seconds))
+                if (part := cluster.lost_part()) is not None:  # whatever Ray says of it
+                    return cluster.on_loss(part)
+                self._once(lambda: self._conclude("interrupted", seconds))
                 raise
-            try:
-                return self._conclude("interrupted" if is_interrupted else "complete", time.monotonic() - started)
-            except OSError as error:
-                if (refusal := _storage_error(error)) is None:
-                    raise
-                return self._stop_for(refusal, time.monotonic() - started)
+            if is_interrupted and (part := cluster.lost_part()) is not None:
+                return cluster.on_loss(part)
+            return self._once(lambda: self._ended("interrupted" if is_interrupted else "complete", started))
+
+    def _once(self, conclude: Callable[[], int]) -> int:
+        """Conclude the session unless that was done: the watchdog may be quicker. Returns the exit status."""
+        with self._concluding:
+            if self._status is None:
+                self._status = conclude()
+            return self._status
+
+    def _ended(self, state: State, started: float) -> int:
+        try:
+            return self._conclude(state, time.monotonic() - started)
+        except OSError as error:
+            if (refusal := _storage_error(error)) is None:
+                raise
+            return self._stop_for(refusal, time.monotonic() - started)
+
+    def _end_without(self, part: str, wall_seconds: float) -> int:
+        """Conclude, in any thread, when a part of Ray is gone and the work with it. Returns the exit status."""
+        self._console.end_display()
+        self._console.say(f"stopped after {duration(wall_seconds)}: {part} is gone, and this machine's Ray with it")
+        self._conclude("interrupted", wall_seconds)
+        self._ledger.back_up()
+        return TERMINATED if signals.was_terminated else RAY_LOST
 
     def _stop_for(self, refusal: OSError, wall_seconds: float) -> int:
         """Conclude as far as the disk allows, and say what it lacks. Returns the exit status."""

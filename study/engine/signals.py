@@ -7,6 +7,11 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+owns_process = False
+"""Whether the process is a verb's, which may end it; a notebook's, or a user's program, goes on."""
+was_terminated = False
+"""Whether SIGTERM has come to a handler."""
+
 Handler = Callable[[int, FrameType | None], None]
 _HANG_UP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 
@@ -22,7 +27,7 @@ def signals_to(handler: Handler) -> Iterator[None]:
 
     The loss of the terminal comes once, and never where it is ignored, as under nohup.
     """
-    handlers: dict[int, Handler] = {signal.SIGINT: handler, signal.SIGTERM: handler}
+    handlers: dict[int, Handler] = {signal.SIGINT: handler, signal.SIGTERM: _noted(handler)}
     if _HANG_UP is not None and signal.getsignal(_HANG_UP) is not signal.SIG_IGN:
         handlers[_HANG_UP] = _once(handler)
     try:
@@ -54,6 +59,15 @@ def hang_ups_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(_HANG_UP, previous)
+
+
+def _noted(handler: Handler) -> Handler:
+    def handle(number: int, frame: FrameType | None) -> None:
+        global was_terminated
+        was_terminated = True
+        handler(number, frame)
+
+    return handle
 
 
 def _once(handler: Handler) -> Handler:

@@ -16,9 +16,9 @@ import torch
 from study.core.commands import command_line
 from study.core.errors import StudyError
 from study.core.invocation import invocation
-from study.core.ledger import Book, Ledger, TrialRecord, reopened
+from study.core.ledger import Book, Ledger, TrialRecord
 from study.core.plugins import keep_sources, own_part_names, require_sound_models, require_unchanged
-from study.core.run_dir import CHECKPOINTS, forget_unrecorded, locked, new_run, numbered, resume_command
+from study.core.run_dir import CHECKPOINTS, forget_unrecorded, new_run, numbered, resume_command, worked_on_again
 from study.core.spec import StudySpec
 from study.core.stage import Stage, range_lines, ranges_set
 from study.core.text import listed, plural
@@ -30,7 +30,7 @@ from study.engine.session import Session
 from study.engine.tuning import require_start, tune_arms
 from study.page.render import write_page
 from study.page.task import TaskPage
-from study.records.provenance import data_lines, describe_dataset
+from study.records.provenance import data_lines, describe_dataset, require_same_source
 from study.records.summary import State, write_summary
 from study.records.tables import write_records
 from study.records.validation import coarse_remark
@@ -72,12 +72,17 @@ def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: Stud
             return status, spec.run_dir
 
 
-def resume(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole) -> int:
-    """Continue a run from its ledger. Returns the exit status. Raises StudyError or DataError."""
+def resume(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole, *, allow_changed: bool = False) -> int:
+    """Continue a run from its ledger. Returns the exit status. Raises StudyError or DataError.
+
+    allow_changed: also with other source of this program than it was last worked on with.
+    """
     run_dir = spec.run_dir
     for note in require_unchanged(run_dir, spec.plugin_sources):
         console.say(f"note: {note}")
-    with locked(run_dir), reopened(run_dir) as ledger:
+    with worked_on_again(run_dir) as ledger:
+        if (changed := require_same_source(run_dir, ledger.book, allow_changed=allow_changed)) is not None:
+            ledger.notices.append(changed)
         dataset, data, _ = load_data(study, spec)
         require_same_data(run_dir, data, ledger.book)
         forget_unrecorded(run_dir, ledger.book)
@@ -100,7 +105,7 @@ def resume(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole)
 def begin_audit(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole, *, num_trials: int) -> int:
     """Audit early stopping in a finished study. Returns the exit status. Raises StudyError or DataError before that."""
     run_dir = spec.run_dir
-    with locked(run_dir), reopened(run_dir) as ledger:
+    with worked_on_again(run_dir) as ledger:
         if not any(session.get("state") == "complete" for session in ledger.book.sessions):
             raise StudyError(f"{run_dir} is not finished: continue it by {resume_command(run_dir)}, then audit it")
         dataset, data, _ = load_data(study, spec)

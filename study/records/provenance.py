@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from study.core.errors import StudyError
+from study.core.ledger import Book
+from study.core.run_dir import resume_command
 from trainables.data.types import ImageDataset, TuningData
 
+SOURCE = "source"
+"""The project's own among the versions."""
+ALLOW_CHANGED = "--allow-changed"
+_PROJECT = Path(__file__).resolve().parents[2]
+_DECISIVE = ("trainables", "search_spaces", "study/core", "study/engine", "study/tasks", "study/reproduction/recipes")
 _PACKAGES = ("ray", "torch", "torchvision", "optuna", "numpy", "pyarrow", "scikit-learn", "matplotlib")
 
 
@@ -54,7 +64,36 @@ def describe_machine(*, cpus: float, gpus: float) -> dict[str, Any]:
 
 
 def describe_versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **packages, SOURCE: source_fingerprint()}
+
+
+@cache
+def source_fingerprint(project: Path = _PROJECT) -> str:
+    """The beginning of the SHA-256 of all source that trainings and decisions follow from; pages are no part of it."""
+    found = hashlib.sha256()
+    for package in _DECISIVE:
+        for path in sorted((project / package).rglob("*.py")):
+            found.update(f"{path.relative_to(project).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return found.hexdigest()[:12]
+
+
+def require_same_source(run_dir: Path, book: Book, *, allow_changed: bool) -> str | None:
+    """A remark where the source is not that of the session before, if that is allowed. Raises StudyError if not.
+
+    Sessions of before did not record it.
+    """
+    before = [session.get("versions", {}).get(SOURCE) for session in book.sessions]
+    known, now = next((source for source in reversed(before) if source), None), source_fingerprint()
+    if known in {None, now}:
+        return None
+    changed = f"the program has changed since {run_dir} was worked on (source {now}, was {known})"
+    if not allow_changed:
+        raise StudyError(
+            f"{changed}: what is trained now may differ from what is recorded; to go on all the same: "
+            f"{resume_command(run_dir)} {ALLOW_CHANGED}"
+        )
+    return changed
 
 
 def git_commit() -> str | None:

@@ -15,8 +15,16 @@ import torch
 from study.core.commands import option_words
 from study.core.errors import StudyError, last_line
 from study.core.invocation import invocation
-from study.core.ledger import Book, Ledger, reopened
-from study.core.run_dir import CHECKPOINTS, locked, new_run, numbered, require_place, resume_command, settings_of
+from study.core.ledger import Book, Ledger
+from study.core.run_dir import (
+    CHECKPOINTS,
+    new_run,
+    numbered,
+    require_place,
+    resume_command,
+    settings_of,
+    worked_on_again,
+)
 from study.core.spec import validated
 from study.core.text import duration, plural
 from study.engine.cluster import connected, num_slots
@@ -24,7 +32,7 @@ from study.engine.console import StudyConsole
 from study.engine.jobs import Job, Outcome, run_jobs
 from study.engine.retest import fresh_seeds, record_outcome
 from study.engine.session import Session
-from study.records.provenance import data_lines, describe_dataset
+from study.records.provenance import data_lines, describe_dataset, require_same_source
 from study.records.summary import State
 from study.reproduction.files import write_reproduction
 from study.reproduction.page import write_reproduction_page
@@ -59,10 +67,15 @@ def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
             return session.conduct(cluster=cluster, slots=slots, command=command)
 
 
-def resume(run_dir: Path, console: StudyConsole) -> int:
-    """Continue a reproduction from its ledger. Returns the exit status. Raises StudyError or DataError."""
+def resume(run_dir: Path, console: StudyConsole, *, allow_changed: bool = False) -> int:
+    """Continue a reproduction from its ledger. Returns the exit status. Raises StudyError or DataError.
+
+    allow_changed: as of a study.
+    """
     spec = validated(ReproductionSpec, settings_of(run_dir))
-    with locked(run_dir), reopened(run_dir) as ledger:
+    with worked_on_again(run_dir) as ledger:
+        if (changed := require_same_source(run_dir, ledger.book, allow_changed=allow_changed)) is not None:
+            ledger.notices.append(changed)
         runs, datasets = _runs_and_data(spec)
         _require_same_trainings(run_dir, runs, ledger.book)
         _require_same_data(run_dir, datasets, ledger.book)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
 import pickle
 import shutil
@@ -15,17 +14,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fake_tune import SPEC, Machine
+from fake_session import conducted
+from fake_tune import Machine
 from faults import Faults
-from rich.console import Console
 from study_cases import METRIC, asked, epoch_events
 
 from study.cli import run_main
 from study.core.ledger import SESSION, Event, Ledger, reopened
-from study.core.run_dir import new_run
-from study.engine.cluster import Cluster
-from study.engine.console import StudyConsole
-from study.engine.session import Session
 from trainables.common.files import StorageError, write_durably
 from trainables.tasks.imbalance import IMBALANCE
 from trainables.worker import trainable_class
@@ -167,43 +162,6 @@ def test_a_worker_that_finds_no_place_for_a_checkpoint_reports_it(monkeypatch, n
 
 
 # --- the session
-
-
-class Training(Session):
-    """A session whose work meets a disk that takes no more. still: whether it takes the session's end."""
-
-    error: Exception
-    still = True
-
-    def introduce(self, slots: int) -> None: ...
-
-    def facts(self) -> dict[str, Any]:
-        return {}
-
-    def work(self, slots: int) -> bool:
-        self._ledger.append(asked("none-0000"))
-        if not self.still:
-            self._ledger._connection.execute("PRAGMA query_only=1")
-        raise self.error
-
-    def write(self, state: str) -> None: ...
-
-    def write_page(self) -> Path:
-        return self._run_dir / "report.html"
-
-    def outcome(self) -> int:
-        return 0
-
-
-def conducted(folder: Path, error: Exception, *, still: bool = True) -> tuple[int, str, Path]:
-    said = io.StringIO()
-    spec = SPEC.model_copy(update={"output_dir": folder})
-    with new_run(spec, ("run",)) as (spec, ledger):
-        session = Training(spec=spec, ledger=ledger, console=StudyConsole(Console(file=said, soft_wrap=True)))
-        session.error, session.still = error, still
-        cluster = Cluster(cpus=1, gpus=0)
-        cluster.start = lambda: None  # type: ignore[method-assign]
-        return session.conduct(cluster=cluster, slots=1, command="it"), said.getvalue(), spec.run_dir
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from study_process import run_here
 
+from study.core.errors import StudyError
+from study.core.ledger import SESSION, Book, Event, Ledger
 from study.records import provenance
-from study.records.provenance import describe_machine, git_commit
+from study.records.provenance import (
+    describe_machine,
+    describe_versions,
+    git_commit,
+    require_same_source,
+    source_fingerprint,
+)
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAMES = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
@@ -109,3 +119,62 @@ def test_no_module_needs_what_only_some_systems_have_to_be_imported():
                 else:
                     continue
                 assert not names & ONLY_ON_SOME, path
+
+
+# --- the program's own source
+
+
+def book_of(*versions: dict[str, str] | None) -> Book:
+    book = Book()
+    for found in versions:
+        book.apply(Event(kind=SESSION, payload={"command": "it", **({} if found is None else {"versions": found})}))
+    return book
+
+
+def test_the_fingerprint_is_of_what_trains_and_decides(tmp_path):
+    for name in ("trainables/a.py", "study/engine/b.py", "study/page/c.py", "trainables/notes.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x = 1\n")
+
+    def found() -> str:
+        source_fingerprint.cache_clear()
+        return source_fingerprint(tmp_path)
+
+    first = found()
+    assert len(first) == 12
+    (tmp_path / "study/page/c.py").write_text("x = 2\n")
+    (tmp_path / "trainables/notes.md").write_text("other\n")
+    assert found() == first
+    (tmp_path / "study/engine/b.py").write_text("x = 2\n")
+    second = found()
+    assert second != first
+    (tmp_path / "study/engine/b.py").rename(tmp_path / "study/engine/d.py")
+    assert found() not in {first, second}
+    assert describe_versions()["source"] == source_fingerprint(provenance._PROJECT)
+
+
+@pytest.mark.faults
+def test_a_run_of_other_source_goes_on_only_where_that_is_allowed(tmp_path, faults):
+    now, other = {"source": source_fingerprint()}, {"source": "0123456789ab"}
+    says = f"the program has changed since {tmp_path} was worked on (source {now['source']}, was 0123456789ab)"
+    for changed in faults.each([book_of(other), book_of(now, other, None)]):
+        with pytest.raises(StudyError, match=re.escape(says) + r".*study\.resume .* --allow-changed$"):
+            require_same_source(tmp_path, changed, allow_changed=False)
+        assert require_same_source(tmp_path, changed, allow_changed=True) == says
+    for same in (book_of(now), book_of(None), book_of({"python": "3.11"}), book_of(other, now)):
+        assert require_same_source(tmp_path, same, allow_changed=False) is None
+
+
+def test_a_resume_says_so_before_anything_is_loaded(tmp_path):
+    (tmp_path / "spec.json").write_text('{"task": "imbalance", "dataset": "no-such-data"}')
+    with Ledger(tmp_path) as ledger:
+        ledger.append(Event(kind=SESSION, payload={"versions": {"source": "0123456789ab"}}))
+    status, _, stderr = run_here("study.resume", str(tmp_path))
+    assert (status, stderr.count("\n")) == (2, 1)
+    assert "the program has changed since" in stderr
+    status, _, stderr = run_here("study.resume", str(tmp_path), "--allow-changed")
+    assert status == 2
+    assert "the program has changed" not in stderr
+    assert "no-such-data" in stderr
+    status, stdout, _ = run_here("study.resume", "--help")
+    assert (status, stdout.splitlines()[0]) == (0, "usage: python -m study.resume RUN [--allow-changed]")

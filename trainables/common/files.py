@@ -6,10 +6,13 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+"""The names of files that are being written; of a killed process they stay."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 

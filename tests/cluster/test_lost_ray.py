@@ -1,0 +1,49 @@
+"""A study whose Ray dies, or whose driver is killed: recorded within seconds, with a page, and nothing lingers."""
+
+from __future__ import annotations
+
+import pytest
+from faults import Faults
+from study_process import (
+    SOONER,
+    epochs_so_far,
+    ledger_events,
+    of_kind,
+    read_rows,
+    read_summary,
+    started,
+    wait_until,
+)
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.faults]
+
+LONG = (
+    "--dataset", "digits", "--arms", "none", "--trials-per-arm", "1", "--max-epochs", "500", "--retest-seeds", "1",
+    "--precision", "float32", SOONER,
+)  # fmt: skip
+LOSSES = {
+    "raylet": (lambda process: process.kill_part("raylet"), 3, "Ray's scheduler (raylet) is gone"),
+    "gcs": (lambda process: process.kill_part("gcs_server"), 3, "Ray's control store (gcs_server) is gone"),
+    "terminated": (lambda process: process.terminate(), 143, ""),
+}
+
+
+def test_a_study_whose_ray_is_gone_is_recorded_has_a_page_and_leaves_nothing(tmp_path, faults: Faults):
+    for name in faults.each(list(LOSSES), few=1):
+        lose, status, says = LOSSES[name]
+        run_dir = tmp_path / name
+        with started("study.run", "imbalance", *LONG, "--output-dir", str(tmp_path), "--name", name) as process:
+            process.wait_until(lambda: len(epochs_so_far(ledger_events(run_dir))) >= 2, "at work")  # noqa: B023
+            lose(process)
+            wait_until(lambda: of_kind(ledger_events(run_dir), "session_end") != [], "was recorded", seconds=15)  # noqa: B023
+            assert process.wait() == status, process.stdout + process.stderr
+            wait_until(lambda: not process.has_strays, "left processes behind", seconds=10)
+            assert says in process.stdout
+            assert f"continue: python -m study.resume {run_dir}" in process.stdout
+            assert "Traceback" not in process.stderr
+        events = ledger_events(run_dir)
+        assert [event["state"] for event in of_kind(events, "session_end")] == ["interrupted"]
+        assert of_kind(events, "finished") == []  # the trial goes on when the study does
+        assert read_summary(run_dir)["state"] == "interrupted"
+        assert len(read_rows(run_dir, "epochs")) == len(epochs_so_far(events))
+        assert "interrupted" in (run_dir / "report.html").read_text()
