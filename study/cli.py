@@ -20,7 +20,7 @@ from study.core.parsing import parse_json, parse_toml, shown
 from study.core.spec import Option, RunSpec, group_names, literal_choices, option_name, options_of
 from study.core.streams import make_unfailing
 from study.engine import signals
-from study.engine.signals import raise_interrupt, signals_to
+from study.engine.signals import interrupted_status, raise_interrupt, signals_to
 from study.tasks.registry import STUDIES, find_study
 from study.tasks.study import Study
 from trainables.common.files import StorageError
@@ -68,7 +68,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 def run_main(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a verb and exit; a StudyError or DataError becomes one sentence on stderr and exit status 2."""
     make_unfailing()
-    signals.owns_process = True
+    signals.owns_process, signals.was_terminated = True, False
     try:
         with signals_to(raise_interrupt):
             status = main(sys.argv[1:])
@@ -84,7 +84,7 @@ def run_main(main: Callable[[Sequence[str]], int]) -> NoReturn:
         print(f"error: {error.filename!r} {BAD_PATHS[error.errno]}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
-        status = 130
+        status = interrupted_status()
     sys.exit(status)
 
 

@@ -19,15 +19,13 @@ from study.core.text import duration
 from study.engine import signals
 from study.engine.cluster import Cluster
 from study.engine.console import StudyConsole
-from study.engine.signals import raise_interrupt, signals_to
+from study.engine.signals import TERMINATED, interrupted_status, raise_interrupt, signals_to
 from study.records.provenance import describe_machine, describe_versions, git_commit
 from study.records.summary import State
 from trainables.common.files import StorageError
 
-INTERRUPTED = 130  # the exit status, as after Ctrl-C
 STOPPED = 1  # the exit status where a disk took no more
 RAY_LOST = 3  # ... where Ray was lost
-TERMINATED = 143  # ... where it was lost to SIGTERM, as when that is sent to all processes of the group
 NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -98,7 +96,7 @@ class Session(ABC):
         self._console.say(f"stopped after {duration(wall_seconds)}: {part} is gone, and this machine's Ray with it")
         self._conclude("interrupted", wall_seconds)
         self._ledger.back_up()
-        return TERMINATED if signals.was_terminated else RAY_LOST
+        return TERMINATED if signals.was_terminated else RAY_LOST  # SIGTERM to all processes of the group
 
     def _stop_for(self, refusal: OSError, wall_seconds: float) -> int:
         """Conclude as far as the disk allows, and say what it lacks. Returns the exit status."""
@@ -171,7 +169,7 @@ class Session(ABC):
             say(f"interrupted after {duration(wall_seconds)}; {self.kept}")
             say(f"continue: {resume_command(self._run_dir)}")
             say(f"report so far: {page}")
-            return INTERRUPTED
+            return interrupted_status()
         say(f"done in {duration(wall_seconds)}")
         say(f"report: {page}")
         return self.outcome()

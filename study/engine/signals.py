@@ -11,9 +11,15 @@ owns_process = False
 """Whether the process is a verb's, which may end it; a notebook's, or a user's program, goes on."""
 was_terminated = False
 """Whether SIGTERM has come to a handler."""
+INTERRUPTED, TERMINATED = 130, 143  # the exit statuses of what a signal ended: 128 and its number
 
 Handler = Callable[[int, FrameType | None], None]
 _HANG_UP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+
+
+def interrupted_status() -> int:
+    """The exit status of what Ctrl-C, SIGTERM or the loss of the terminal has ended."""
+    return TERMINATED if was_terminated else INTERRUPTED
 
 
 def raise_interrupt(number: int, frame: FrameType | None) -> None:

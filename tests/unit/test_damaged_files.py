@@ -23,7 +23,7 @@ from study.records.tables import write_records
 from study.tasks.imbalance import ImbalanceSpec
 from trainables.training.checkpoints import newest_epoch, write_checkpoint
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 TABLES = ("trials.parquet", "epochs.parquet", "rungs.parquet", "retests.parquet", "summary.json")
 NUM_EPOCHS = 30

@@ -189,15 +189,15 @@ def test_a_study_under_nohup_does_not_hear_of_it(hang_up):
 
 
 @pytest.mark.usefixtures("hang_up")
-@pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM"])
-def test_a_verb_that_is_told_to_end_ends_as_after_ctrl_c(name):
+@pytest.mark.parametrize(("name", "status"), [("SIGHUP", 130), ("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_verb_that_is_told_to_end_ends_as_after_ctrl_c(name, status):
     before = signal.getsignal(signal.SIGTERM)
 
     def main(argv) -> int:
         os.kill(os.getpid(), getattr(signal, name))
         return 0
 
-    assert status_of(main) == 130
+    assert status_of(main) == status
     assert signal.getsignal(signal.SIGTERM) is before
 
 
