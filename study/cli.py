@@ -211,7 +211,7 @@ def add_options(
             continue
         field = spec.model_fields[name]
         arguments: dict[str, Any] = {"dest": name, "help": _help(field, option, *notes(name))}
-        if field.annotation is bool:
+        if field.annotation in (bool, bool | None):
             arguments["action"] = argparse.BooleanOptionalAction
         elif option.collects:
             arguments |= {"metavar": option.metavar, "action": "append"}
@@ -236,7 +236,7 @@ def _help(field: Any, option: Option, choices: tuple[str, ...], set_by: str) -> 
     notes = []
     if option.unit:
         notes.append(f"in {option.unit}")
-    if isinstance(field.default, str | int | float | Path) and field.annotation is not bool:
+    if isinstance(field.default, str | int | float | Path) and not isinstance(field.default, bool):
         notes.append(f"default {field.default}")
     elif set_by:
         notes.append(f"default {set_by}")

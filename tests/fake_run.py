@@ -198,8 +198,12 @@ def write_run(
     num_trials: int = NUM_TRIALS,
     max_epochs: int = MAX_EPOCHS,
     stops: bool = True,
+    control_trials: int = 0,
+    searches: int = 1,
 ) -> Path:
     """Write a run directory.
+
+    control_trials: so many of random search in each search of each arm, whose winner and the default are retested too.
 
     fake: another one than the task's. arms, control: other than its own, in one group. failed: ids of trials that fail
     in epoch 3. never_completed: arms whose trials all stop early. num_trials: of each arm; max_epochs: of a full trial.
@@ -223,10 +227,19 @@ def write_run(
                 stops=stops, never_completes=arm in never_completed, failed=failed,
                 interrupts=2 if is_cut_short else None,
             )  # fmt: skip
+            for number in range(1, searches + 1):
+                if number > 1:
+                    run.tune("tune", arm, NUM_TRIALS, full_epochs[arm], search=number)
+                if control_trials:
+                    run.tune("tune", arm, control_trials, full_epochs[arm], search=number, control="random")
     if not interrupted:
-        run.retest(retest_seeds)
+        for number in range(1, searches + 1):
+            run.retest([seed + (number - 1) * len(retest_seeds) for seed in retest_seeds], number)
     run.write(run_dir)
     summary = _summary(run, groups, full_epochs, len(retest_seeds), interrupted)
+    summary["references"] = run.references
+    summary["budget"] |= {"searches": searches, "control_trials": control_trials}
+    summary["budget"] |= {"control": "random" if control_trials else None, "retest_default": control_trials > 0}
     (run_dir / "summary.json").write_text(json.dumps(summary))
     (run_dir / "spec.json").write_text(json.dumps({"task": task, "seed": 0}))
     return run_dir
@@ -249,17 +262,20 @@ class _Run:
         self.rungs: list[dict[str, Any]] = []
         self.retests: list[dict[str, Any]] = []
         self.puzzles: list[dict[str, Any]] = []
+        self.references: list[dict[str, Any]] = []
 
     # --- tuning
 
     def tune(
         self, stage: str, arm: str, num_trials: int, num_epochs: int, *, early_stopping: bool = True,
         stops: bool = True, never_completes: bool = False, failed: Sequence[str] = (), interrupts: int | None = None,
+        search: int = 1, control: str | None = None,
     ) -> None:  # fmt: skip
         """Trials of one arm. interrupts: the trial that ends in epoch 4 because the study does."""
         passed: dict[int, list[float]] = {rung: [] for rung in RUNG_EPOCHS}
         for number in range(num_trials):
-            trial_id = f"{arm}-{number:04d}"
+            words = [*([f"s{search}"] if search > 1 else []), *([control] if control else [])]
+            trial_id = "-".join([arm, *words, f"{number:04d}"])
             config = self._config(stage, arm, number)
             plateau = 0.62 + self.lifts.get(arm, 0.0) - 0.05 * (np.log10(config["config/learning_rate"]) + 1.2) ** 2
             status, message, value = "completed", None, 0.0
@@ -290,6 +306,8 @@ class _Run:
                     "trial_id": trial_id,
                     "stage": stage,
                     "arm": arm,
+                    "search": search,
+                    "control": control,
                     "number": number,
                     "status": status,
                     "message": message,
@@ -354,15 +372,18 @@ class _Run:
 
     # --- retests
 
-    def winners(self, stage: str) -> dict[str, dict[str, Any]]:
+    def winners(self, stage: str, search: int | None = None, control: str | None = None) -> dict[str, dict[str, Any]]:
+        """By arm, of that search alone or the best of all."""
         found: dict[str, dict[str, Any]] = {}
-        for row in (row for row in self.trials if row["stage"] == stage and row["status"] == "completed"):
+        own = [row for row in self.trials if row["stage"] == stage and row["control"] == control]
+        own = [row for row in own if search is None or row["search"] == search]
+        for row in (row for row in own if row["status"] == "completed"):
             best = found.get(row["arm"])
             if best is None or row["objective"] > best["objective"]:
                 found[row["arm"]] = row
         return found
 
-    def retest(self, seeds: Sequence[int]) -> None:
+    def retest(self, seeds: Sequence[int], search: int = 1) -> None:
         shared = {seed: self.rng.normal(0, 0.005) for seed in seeds}
         for arm, winner in self.winners("pretext").items():
             for seed in seeds:
@@ -370,10 +391,21 @@ class _Run:
                 shares = _puzzle_shares("test", 0.66 + shared[seed])
                 self.retests.append(_retest("pretext_retest", arm, winner, seed) | shares | {"test_loss": 0.8})
             self.puzzles = [self._puzzle(number) for number in range(8)]
-        for arm, winner in self.winners("tune").items():
-            for seed in seeds:
-                self._retest_epochs("retest", arm, winner, seed)
-                self.retests.append(self._classifier_retest(arm, winner, seed, shared[seed]))
+        winners, controls = self.winners("tune", search), self.winners("tune", search, "random")
+        starts = {row["arm"]: row for row in self.trials if row["trial_id"] == f"{row['arm']}-0000"}
+        for role, by_arm in {"winner": winners, "default": starts if controls else {}, "random": controls}.items():
+            for arm, trial in by_arm.items():
+                if role != "winner":
+                    same = "winner" if trial is winners[arm] else None
+                    found = {"arm": arm, "search": search, "role": role, "trial_id": trial["trial_id"]}
+                    self.references.append({**found, "same_as": same})
+                    if same:
+                        continue
+                for seed in seeds:
+                    self._retest_epochs("retest", arm, trial, seed)
+                    worse = 0.0 if role == "winner" else 0.03
+                    row = self._classifier_retest(arm, trial, seed, shared[seed] - worse)
+                    self.retests.append({**row, "role": role, "search": search})
 
     def _retest_epochs(self, stage: str, arm: str, winner: Mapping[str, Any], seed: int) -> None:
         for epoch in range(1, winner["epochs"] + 1):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from study.analysis.once import once
-from study.analysis.tables import Tables
+from study.analysis.tables import Tables, of_arms
 from trainables.hparams import Hparams
 
 EDGE_SHARE = 0.05  # of a range on its own scale
@@ -55,7 +55,7 @@ def winners_at_edges(tables: Tables) -> Edges | None:
     axes = tables.summary.get("knobs") or {}
     if not any("low" in axis for of_arm in axes.values() for axis in of_arm.values()):
         return None
-    num_trials = tables.trials["arm"].value_counts()
+    num_trials = of_arms(tables.trials)["arm"].value_counts()
     found, shares = [], []
     for arm, winner in (tables.summary.get("winners") or {}).items():
         if num_trials.get(arm, 0) < 2:

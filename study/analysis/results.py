@@ -10,7 +10,7 @@ from study.analysis.contenders import may_be_best, paired_to_control
 from study.analysis.intervals import Interval, interval_columns, paired_difference, t_interval
 from study.analysis.once import once
 from study.analysis.selection import Selection, selection
-from study.analysis.tables import Tables, knob
+from study.analysis.tables import Tables, knob, of_arms
 from study.core.stage import TUNE, Group
 from trainables.training.metrics import OWN_PREFIX
 
@@ -56,7 +56,8 @@ def winners(trials: pd.DataFrame, stage: str = TUNE) -> pd.DataFrame:
     The best has the highest objective, the validation score of the *last* epoch; ties go to the lower number. An arm
     without a completed trial has no row: a stopped trial's score is of fewer epochs and never wins.
     """
-    candidates = trials[(trials["stage"] == stage) & (trials["status"] == "completed") & trials["objective"].notna()]
+    own = of_arms(trials)
+    candidates = own[(own["stage"] == stage) & (own["status"] == "completed") & own["objective"].notna()]
     order = {arm: position for position, arm in enumerate(trials["arm"].drop_duplicates())}
     best = candidates.sort_values(["objective", "number"], ascending=[False, True]).drop_duplicates("arm")
     return best.sort_values("arm", key=lambda arms: arms.map(order)).reset_index(drop=True)

@@ -89,24 +89,54 @@ class Tables:
 
     @cached_property
     def tuning(self) -> pd.DataFrame:
-        """The trials of the main stage."""
-        return self.trials[self.trials["stage"] == TUNE]
+        """The trials of the main stage, those of controls left out."""
+        return of_arms(self.trials[self.trials["stage"] == TUNE])
+
+    @cached_property
+    def control(self) -> pd.DataFrame:
+        """The trials of the controls, which compete with no arm."""
+        trials = self.trials[self.trials["stage"] == TUNE]
+        return trials.drop(of_arms(trials).index)
 
     @cached_property
     def tuning_epochs(self) -> pd.DataFrame:
-        return self.epochs[self.epochs["stage"] == TUNE]
+        epochs = self.epochs[self.epochs["stage"] == TUNE]
+        return epochs[~epochs["trial_id"].isin(self.control["trial_id"])] if len(self.control) else epochs
 
     @cached_property
     def tuning_rungs(self) -> pd.DataFrame:
-        return self.rungs[self.rungs["stage"] == TUNE]
+        rungs = self.rungs[self.rungs["stage"] == TUNE]
+        return rungs[~rungs["trial_id"].isin(self.control["trial_id"])] if len(self.control) else rungs
 
     @cached_property
     def main_retests(self) -> pd.DataFrame:
-        return self.retests[self.retests["stage"] == retests_of(TUNE)]
+        """The retests of the main stage's winners."""
+        return of_winners(self.retests[self.retests["stage"] == retests_of(TUNE)])
+
+    @cached_property
+    def references(self) -> pd.DataFrame:
+        """The retests of what winners are held against, on the seeds of each search, with columns role and is_winner.
+
+        role: default or random. Where the winner itself is that configuration (is_winner), its retests are repeated.
+        """
+        retests = self.retests[self.retests["stage"] == retests_of(TUNE)]
+        found = [
+            retests[
+                (retests["arm"] == one["arm"])
+                & (retests["search"] == one["search"])
+                & (retests["trial_id"] == one["trial_id"])
+            ].assign(role=one["role"], is_winner=one["same_as"] == "winner")
+            for one in self.summary.get("references") or []
+        ]
+        return pd.concat(found) if found else retests.iloc[:0].assign(role="", is_winner=False)
 
     @cached_property
     def retest_epochs(self) -> pd.DataFrame:
-        return self.epochs[self.epochs["stage"] == retests_of(TUNE)]
+        """The epochs of the retests of the main stage's winners."""
+        epochs = self.epochs[self.epochs["stage"] == retests_of(TUNE)]
+        retests = self.retests[self.retests["stage"] == retests_of(TUNE)]
+        others = retests.drop(self.main_retests.index)
+        return epochs[~epochs["trial_id"].isin(others["trial_id"] + "-seed-" + others["seed"].astype(str))]
 
     def factors(self, arm: str) -> dict[str, str]:
         """The arm's factors by name; for runs that did not record them, from its trials' factor/* columns."""
@@ -197,6 +227,16 @@ def _load_table(path: Path) -> pa.Table:
         raise ValueError(f"{error}; {resume_command(path.parent)} writes it again") from None
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def of_arms(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials of the arms' own searches, without controls, of which runs made before there were any know nothing."""
+    return trials[trials["control"].isna()] if "control" in trials else trials
+
+
+def of_winners(retests: pd.DataFrame) -> pd.DataFrame:
+    """The retests of winners, without those of what they are held against, of which earlier runs know nothing."""
+    return retests[retests["role"].isna() | (retests["role"] == "winner")] if "role" in retests else retests
 
 
 def row_tuples(frame: pd.DataFrame) -> Iterator[Any]:

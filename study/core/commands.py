@@ -20,14 +20,18 @@ def command_line(task: str, values: Mapping[str, Any], verb: str = "study.run") 
 
 
 def option_words(values: Mapping[str, Any]) -> list[str]:
-    """These settings as options, each with its value."""
+    """These settings as options, each with its value; one that is off as --no-NAME, unless it is so by itself."""
     words = []
     for name, value in values.items():
         if value is True:
             words.append(option_name(name))
         elif name in _REPEATED and not isinstance(value, str):
             words += [f"{option_name(name)} {shlex.quote(text)}" for text in value or ()]
-        elif value is not None and value is not False:
+        elif value is False:
+            field = StudySpec.model_fields.get(name)
+            if field is None or field.default is not False:
+                words.append(option_name(f"no_{name}"))
+        elif value is not None:
             if isinstance(value, dict):
                 value = [f"{knob}={setting}" for knob, setting in table_of(value, "").items()]
             text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -39,6 +39,7 @@ from study.core.ledger_files import (
     read_count,
     require_intact,
 )
+from study.core.search import Control, Search
 from trainables.common.files import StorageError, storage_error
 
 Status = Literal["running", "completed", "stopped", "failed"]
@@ -50,13 +51,13 @@ WAL_PAGES = 100  # a log of more is put into the database: what a damaged log ca
 # Kinds of events, and the content of their payloads:
 SESSION = "session"  # versions, hardware, command, ...: a process begins to work on the run
 SESSION_END = "session_end"  # state, tune_seconds, retest_seconds
-ASKED = "asked"  # arm, number, seed, params (Optuna's), hparams
+ASKED = "asked"  # arm, number, seed, params (Optuna's), hparams; search and control where it is not the plain one
 EPOCH = "epoch"  # a row of epochs.parquet
 CHECKPOINT = "checkpoint"  # epoch, file, sha256
 RUNG = "rung"  # rung_epoch, value, cutoff, num_peers, decision
 FINISHED = "finished"  # status, message
-RETEST = "retest"  # a row of retests.parquet, and its epochs
-RETEST_FAILED = "retest_failed"  # arm, trial_id, seed, message
+RETEST = "retest"  # a row of retests.parquet, and its epochs; search where it is not the first one
+RETEST_FAILED = "retest_failed"  # arm, trial_id, seed, message, likewise
 AUDIT_CHOSEN = "audit_chosen"  # trials: the stopped ones that are to be trained to their end; num_stopped: of how many
 AUDITED = "audited"  # epochs: all of a stopped trial's, trained again to its end
 AUDIT_FAILED = "audit_failed"  # message
@@ -71,7 +72,7 @@ class Event:
 
 @dataclass(kw_only=True)
 class TrialRecord:
-    """A trial as recorded in the ledger."""
+    """A trial as recorded in the ledger. search, control: see Search."""
 
     trial_id: str
     arm: str
@@ -79,10 +80,16 @@ class TrialRecord:
     seed: int
     params: dict[str, Any]
     hparams: dict[str, Any]
+    search: int = 1
+    control: Control | None = None
     status: Status = "running"
     message: str | None = None
     epochs: list[dict[str, Any]] = field(default_factory=list)
     rungs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def of_search(self) -> Search:
+        return Search(number=self.search, control=self.control)
 
     @property
     def num_epochs(self) -> int:
@@ -103,7 +110,7 @@ class Book:
 
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     sessions: list[dict[str, Any]] = field(default_factory=list)
-    retests: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # by arm and seed, the latest
+    retests: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # by trial and seed, the latest
     retest_failures: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     audit_chosen: list[str] = field(default_factory=list)  # stopped trials, in the order in which they were drawn
     audits: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # trial -> all epochs to its end
@@ -123,7 +130,7 @@ class Book:
         elif event.kind == FINISHED and trial:
             trial.status, trial.message = payload["status"], payload.get("message")
         elif event.kind in {RETEST, RETEST_FAILED}:
-            key = payload["arm"], payload["seed"]
+            key = payload["trial_id"], payload["seed"]
             for outcomes in (self.retests, self.retest_failures):
                 outcomes.pop(key, None)
             (self.retests if event.kind == RETEST else self.retest_failures)[key] = payload
@@ -138,12 +145,19 @@ class Book:
         elif event.kind == SESSION_END:
             self.sessions[-1].update(payload)
 
-    def winners(self, arms: Sequence[str], metric: str, mode: str) -> dict[str, TrialRecord]:
-        """The best completed trial of each arm by the metric at its last epoch; ties go to the first."""
+    def winners(
+        self, arms: Sequence[str], metric: str, mode: str, search: Search | None = None
+    ) -> dict[str, TrialRecord]:
+        """The best completed trial of each arm by the metric at its last epoch; ties go to the first.
+
+        search: that one alone; None: all of the arm's own, which the controls are not.
+        """
         best: dict[str, TrialRecord] = {}
         sign = 1 if mode == "max" else -1
         for trial in self.trials.values():
             if trial.arm not in arms or trial.status != "completed":  # another stage's trials have another metric
+                continue
+            if trial.of_search != search if search else trial.control is not None:
                 continue
             value = trial.value(metric)
             if value is None or math.isnan(value):
@@ -162,8 +176,13 @@ class Book:
     def failed_retests(self, winners: Mapping[str, TrialRecord]) -> list[dict[str, Any]]:
         return _of_winners(self.retest_failures, winners)
 
-    def of_arm(self, arm: str) -> list[TrialRecord]:
-        return [trial for trial in self.trials.values() if trial.arm == arm]
+    def of_arm(self, arm: str, search: Search | None = None) -> list[TrialRecord]:
+        """The arm's trials; search: of that one alone."""
+        return [
+            trial
+            for trial in self.trials.values()
+            if trial.arm == arm and (search is None or trial.of_search == search)
+        ]
 
 
 def _of_winners(

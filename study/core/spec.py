@@ -17,6 +17,7 @@ from study.core.errors import StudyError, nearest
 from study.core.looks import look_sizes
 from study.core.parsing import shown, table_of
 from study.core.plugins import PluginSource
+from study.core.search import Control
 from trainables.common.paths import user_path
 from trainables.data.cache import BESIDE, CLEAR_COMMAND, user_cache
 from trainables.data.sources import SOURCES
@@ -254,6 +255,13 @@ class StudySpec(RunSpec):
         reads_text=True,
     )
 
+    retest_default: bool | None = option(
+        None,
+        "budget",
+        "retrain the configuration that each arm starts from on fresh seeds too, as its winner is; default with every "
+        "budget but quick, and with --control",
+    )
+
     plugin: tuple[str, ...] | None = option(
         None,
         "search",
@@ -272,6 +280,23 @@ class StudySpec(RunSpec):
     validation_cut: ValidationCut = "equally"
 
     searcher: Searcher = option("tpe", "search", "how configurations are proposed")
+    searches: Count = option(
+        1,
+        "search",
+        "tune every arm so many times, each with the whole budget, and retest each search's winner: intervals then "
+        "cover the luck of the search",
+        unit="searches",
+    )
+    control: Control | None = option(
+        None, "search", "search each arm by this too, with the same early stopping, to see whether tuning was worth it"
+    )
+    control_share: float | None = option(
+        None,
+        "search",
+        "with --control, the trials that it gets, as a share of --trials-per-arm; default 1: as many",
+        gt=0,
+        le=1,
+    )
     start: dict[str, str] | None = option(
         None,
         "search",
@@ -369,6 +394,24 @@ class StudySpec(RunSpec):
             raise ValueError(f"max_retest_seeds must be at least retest_seeds ({self.retest_seeds}), got {most}")
         return self
 
+    @model_validator(mode="after")
+    def _searches_that_go_together(self) -> StudySpec:
+        if self.control_share is not None and self.control is None:
+            raise ValueError("control_share belongs to --control, which is not given")
+        if self.searches > 1 and self.retest_until is not None:
+            raise ValueError(
+                "retest_until adds seeds, by which an interval over --searches does not become narrower: leave out one "
+                "of the two"
+            )
+        return self
+
+    @property
+    def control_trials(self) -> int:
+        """The trials of the control of a search of an arm; 0 without one."""
+        if self.control is None:
+            return 0
+        return max(1, round((self.control_share or 1.0) * (self.trials_per_arm or 1)))
+
     @property
     def looks(self) -> tuple[int, ...]:
         """The numbers of seeds after which the retest may end; one where --retest-until is not given."""
@@ -428,7 +471,7 @@ def option_name(field: str) -> str:
 
 def _as_options(message: str) -> str:
     return re.sub(
-        r"\b(grace_epochs|max_epochs|max_retest_seeds|retest_seeds|retest_until)\b",
+        r"\b(grace_epochs|max_epochs|max_retest_seeds|retest_seeds|retest_until|control_share)\b",
         lambda match: option_name(match[0]),
         message,
     )

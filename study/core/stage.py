@@ -11,6 +11,7 @@ import torch
 from search_spaces.space import SearchSpace
 from study.core.errors import StudyError, last_line
 from study.core.ledger import Book, TrialRecord
+from study.core.search import PLAIN, Search, searches_of
 from study.core.spec import Searcher, StudySpec
 from trainables.common.plugins import plugins_in_use
 from trainables.data.types import TuningData
@@ -42,7 +43,9 @@ class Stage:
     """One Ray experiment of a study, on which searcher, scheduler and retest work.
 
     extra_epochs: epochs of an arm's full trial beyond max_epochs. Trials of warm_arms begin with the weights of the
-    winner of the stage before, or with those in start_from, a checkpoint folder that the user gave.
+    winner of the stage before, or with those in start_from, a checkpoint folder that the user gave. searches: those of
+    each arm; trials_per_arm: the trials of each but the controls, which have control_trials. retests_default: whether
+    the configuration from which an arm starts is retested too.
     """
 
     name: str
@@ -60,10 +63,27 @@ class Stage:
     warm_arms: frozenset[str] = frozenset()
     before: Stage | None = None
     start_from: str | None = None
+    searches: tuple[Search, ...] = (PLAIN,)
+    control_trials: int = 0
+    retests_default: bool = False
 
     @property
     def num_trials(self) -> int:
-        return len(self.arms) * self.trials_per_arm
+        return len(self.arms) * self.all_trials_per_arm
+
+    @property
+    def all_trials_per_arm(self) -> int:
+        """The trials of all searches of an arm, those of its controls included."""
+        return sum(map(self.trials_of, self.searches))
+
+    @property
+    def num_searches(self) -> int:
+        """The number of an arm's own searches."""
+        return sum(search.control is None for search in self.searches)
+
+    def trials_of(self, search: Search) -> int:
+        """The trials of a search of each arm."""
+        return self.trials_per_arm if search.control is None else self.control_trials
 
     @property
     def lends_weights(self) -> bool:
@@ -106,8 +126,9 @@ class Stage:
                 allows = "" if value is None else f" allows {value}"
                 raise StudyError(f"--space {override}{allows}: {arm} cannot be trained: {last_line(error)}") from None
 
-    def winners(self, book: Book) -> dict[str, TrialRecord]:
-        return book.winners(self.arms, self.task.metric, self.task.mode)
+    def winners(self, book: Book, search: Search | None = None) -> dict[str, TrialRecord]:
+        """The best completed trial of each arm that has one. search: that one alone; None: all of the arm's own."""
+        return book.winners(self.arms, self.task.metric, self.task.mode, search)
 
     def trials(self, book: Book) -> list[TrialRecord]:
         """The stage's trials, in the order in which they were asked for."""
@@ -144,12 +165,14 @@ def range_lines(ranges: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> lis
 def make_stage(spec: StudySpec, **own: object) -> Stage:
     """Make a stage with the spec's budget; own: other fields, and values that replace the spec's.
 
-    Its task takes the plugins in use to the workers.
+    Its task takes the plugins in use to the workers. A stage before the main one is tuned as often as that, and has no
+    controls: no verdict is about it.
     """
     assert spec.trials_per_arm
     assert spec.max_epochs
     assert spec.grace_epochs
     assert spec.reduction_factor
+    lends_weights = own.get("name") != TUNE
     common = {
         "seed": spec.seed,
         "searcher": spec.searcher,
@@ -157,6 +180,9 @@ def make_stage(spec: StudySpec, **own: object) -> Stage:
         "max_epochs": spec.max_epochs,
         "grace_epochs": spec.grace_epochs,
         "reduction_factor": spec.reduction_factor,
+        "searches": searches_of(spec.searches, None if lends_weights else spec.control),
+        "control_trials": 0 if lends_weights else spec.control_trials,
+        "retests_default": not lends_weights and bool(spec.retest_default),
     }
     stage = Stage(**{**common, **own})  # type: ignore[arg-type]
     return replace(stage, task=replace(stage.task, plugins=plugins)) if (plugins := plugins_in_use()) else stage

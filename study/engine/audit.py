@@ -18,12 +18,18 @@ from trainables.data.types import TuningData
 
 
 def audit_order(stage: Stage, book: Book, seed: int) -> list[TrialRecord]:
-    """The stopped trials of arms that have a winner, in random order: a function of the study's seed and their names.
+    """The stopped trials of searches with a winner, in random order: a function of the study's seed and their names.
+
+    Controls are not audited: nothing was to be found in them.
 
     The first N of them are a random sample, and those of a smaller N are among them.
     """
-    winners = stage.winners(book)
-    stopped = [trial for trial in stage.trials(book) if trial.status == "stopped" and trial.arm in winners]
+    winners = {search: stage.winners(book, search) for search in stage.searches if search.control is None}
+    stopped = [
+        trial
+        for trial in stage.trials(book)
+        if trial.status == "stopped" and trial.arm in winners.get(trial.of_search, {})
+    ]
     return sorted(stopped, key=lambda trial: derive_seed(seed, "audit", trial.trial_id))
 
 
@@ -72,7 +78,7 @@ def audit(
             num_epochs=stage.num_epochs(trial.arm),
             data=data_ref,
             folder=run_dir.resolve() / CHECKPOINTS / f"audit-{trial.trial_id}",
-            start_from=require_start(stage, ledger.book, run_dir, trial.arm),
+            start_from=require_start(stage, ledger.book, run_dir, trial.arm, search=trial.search),
         )
         for trial in waiting
     ]

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from study.core.entrants import Entrant, outcomes, retested_anew
 from study.core.ledger import Book, TrialRecord
 from study.core.stage import Stage
 from study.core.text import duration, plural
@@ -60,15 +61,15 @@ class StudyConsole:
             self.say(f"{self._done()}  {trial.trial_id} is at epoch {trial.num_epochs} of {num_epochs}")
             self._spoke = time.monotonic()
 
-    def retested(self, book: Book, stage: Stage, total: int, arm: str, seed: int) -> None:
-        winners, score = stage.winners(book), stage.task.score
-        scores = {(row["arm"], row["seed"]): row[score] for row in book.retested(winners)}
-        failures = {(row["arm"], row["seed"]): row["message"] for row in book.failed_retests(winners)}
-        done = f"retest {len(scores) + len(failures)}/{total}  {arm}, seed {seed}:"
-        if (arm, seed) in failures:
-            self.say(f"{done} failed, {failures[arm, seed]}")
+    def retested(self, book: Book, stage: Stage, total: int, entrant: Entrant, seed: int) -> None:
+        among, score = retested_anew(stage, book), stage.task.score
+        num_done = sum(len(outcomes(rows, among)) for rows in (book.retests, book.retest_failures))
+        done = f"retest {num_done}/{total}  {entrant.label}, seed {seed}:"
+        key = entrant.trial.trial_id, seed
+        if key in book.retest_failures:
+            self.say(f"{done} failed, {book.retest_failures[key]['message']}")
         else:
-            self.say(f"{done} {score.replace('_', ' ')} {_percent(scores[arm, seed])}")
+            self.say(f"{done} {score.replace('_', ' ')} {_percent(book.retests[key][score])}")
 
     def audited(self, book: Book, stage: Stage, trial: TrialRecord) -> None:
         done = f"audit {len(book.audits) + len(book.audit_failures)}/{len(book.audit_chosen)}  {trial.trial_id}"
@@ -76,7 +77,7 @@ class StudyConsole:
             self.say(f"{done} failed: {book.audit_failures[trial.trial_id]}")
             return
         epochs = book.audits[trial.trial_id]
-        winner = stage.winners(book)[trial.arm].value(stage.task.metric)
+        winner = stage.winners(book, trial.of_search)[trial.arm].value(stage.task.metric)
         difference = first_difference(trial.epochs, epochs)
         again = f"; not as recorded from epoch {difference.epoch} on: {difference}" if difference else ""
         self.say(f"{done} ends at {_percent(epochs[-1][stage.task.metric])}, its winner at {_percent(winner)}{again}")
@@ -111,7 +112,7 @@ class StudyConsole:
         return f"{trial.trial_id} completed {plural(trial.num_epochs, 'epoch')}: {value}; best of arm {best}"
 
     def _best(self, arm: str) -> str:
-        completed = [t for t in self._book.of_arm(arm) if t.status == "completed"]
+        completed = [t for t in self._book.of_arm(arm) if t.status == "completed" and t.control is None]
         values = [value for t in completed if (value := t.value(self._stage.task.metric)) is not None]
         if not values:
             return "none yet"
@@ -125,7 +126,7 @@ class StudyConsole:
 
     def _epochs_expected(self) -> int:
         """The total epochs if every unfinished trial runs to its end, those done included."""
-        full = sum(self._stage.num_epochs(arm) for arm in self._stage.arms) * self._stage.trials_per_arm
+        full = sum(self._stage.num_epochs(arm) for arm in self._stage.arms) * self._stage.all_trials_per_arm
         over = [trial for trial in self._trials() if trial.is_finished]
         return full - sum(self._stage.num_epochs(trial.arm) - trial.num_epochs for trial in over)
 

@@ -1,16 +1,18 @@
-"""The retest: winners are retrained on fresh seeds and tested."""
+"""The retest: winners, and what they are held against, are retrained on fresh seeds and tested."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 import ray
 
 from study.analysis.contenders import needing_seeds
-from study.core.ledger import RETEST, RETEST_FAILED, Book, Event, Ledger, TrialRecord
+from study.core.entrants import Entrant, outcomes, retested_anew
+from study.core.ledger import RETEST, RETEST_FAILED, Book, Event, Ledger
 from study.core.run_dir import CHECKPOINTS, WEIGHTS, retest_folder
+from study.core.search import Search
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.engine.jobs import Job, Outcome, run_jobs
@@ -22,6 +24,12 @@ from trainables.training.checkpoints import read_newest_checkpoint, write_checkp
 def fresh_seeds(seed: int, number: int) -> list[int]:
     """The seeds of a run's last trainings, as a function of its seed; tuning trials use others."""
     return [1000 * (seed + 1) + k for k in range(number)]
+
+
+def seeds_of_search(spec: StudySpec, search: int, number: int) -> list[int]:
+    """The first `number` retest seeds of the search of that number; no two searches share one."""
+    first = (search - 1) * spec.looks[-1]
+    return fresh_seeds(spec.seed, first + number)[first:]
 
 
 def retest(
@@ -36,10 +44,10 @@ def retest(
     test: TestData,
     run_dir: Path,
     num_slots: int,
-    on_done: Callable[[str, int], None],
+    on_done: Callable[[Entrant, int], None],
     say: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
-    """Retrain every arm's winner on the first seeds, those that need it on further ones, where the ledger lacks them.
+    """Retrain every entrant on the first seeds, winners that need it on further ones, where the ledger lacks them.
 
     The seeds are the same in all arms: they determine subset, initial weights and order. looks: numbers of seeds; after
     each but the last, `needing_seeds` says which arms go on to the next. on_look(arms, number of seeds) is called
@@ -47,12 +55,13 @@ def retest(
     retest trains on, made in its worker of the tuning data. A stage before another one keeps its checkpoints. Returns a
     line for each retest that was lost (see run_jobs): the ledger does not have it, and a resume repeats it.
     """
-    arms = tuple(stage.winners(ledger.book))
+    everyone = retested_anew(stage, ledger.book)
+    arms = tuple(dict.fromkeys(entrant.arm for entrant in everyone))
     for number in looks:
-        seeds = fresh_seeds(spec.seed, number)
+        further = [entrant for entrant in everyone if entrant.role == "winner" and entrant.arm in arms]
         lost = on_look(arms, number) or _retest_on(
-            seeds,
-            arms,
+            everyone if number == looks[0] else further,
+            number,
             spec=spec,
             stage=stage,
             training_data=training_data,
@@ -66,6 +75,7 @@ def retest(
         )
         if lost:
             return lost
+        seeds = fresh_seeds(spec.seed, number)
         arms = _arms_that_go_on(spec, stage, ledger.book, seeds, step=1 / len(test.labels), num_looks=len(looks))
         if not arms:
             break
@@ -93,8 +103,8 @@ def _arms_that_go_on(
 
 
 def _retest_on(
-    seeds: Sequence[int],
-    arms: Sequence[str],
+    among: Sequence[Entrant],
+    number: int,
     *,
     spec: StudySpec,
     stage: Stage,
@@ -104,39 +114,44 @@ def _retest_on(
     test: TestData,
     run_dir: Path,
     num_slots: int,
-    on_done: Callable[[str, int], None],
+    on_done: Callable[[Entrant, int], None],
     say: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
-    best = {arm: winner for arm, winner in stage.winners(ledger.book).items() if arm in arms}
-    _fail_without_weights(stage, ledger, best, seeds)
-    known = [*ledger.book.retested(best), *ledger.book.failed_retests(best)]
-    over = {(row["arm"], row["seed"]) for row in known}
-    waiting = [(arm, seed) for seed in seeds for arm in best if (arm, seed) not in over]
+    """Retest these entrants on the first `number` seeds of their searches."""
+    seeds = {search.number: seeds_of_search(spec, search.number, number) for search in stage.searches}
+    _fail_without_weights(stage, ledger, among, seeds=[seed for of_search in seeds.values() for seed in of_search])
+    book = ledger.book
+    planned = [(entrant, seeds[entrant.search][position]) for position in range(number) for entrant in among]
+    over = {*book.retests, *book.retest_failures}
+    waiting = {
+        (entrant.label, seed): entrant for entrant, seed in planned if (entrant.trial.trial_id, seed) not in over
+    }
     if not waiting:
         return []
     pool_ref, test_ref = ray.put(data), ray.put(test)
     jobs = [
         Job(
-            name=arm,
+            name=label,
             seed=seed,
             task=stage.task,
-            hparams=best[arm].hparams,
-            num_epochs=stage.num_epochs(arm),
+            hparams=entrant.trial.hparams,
+            num_epochs=stage.num_epochs(entrant.arm),
             pool=pool_ref,
             training_data=training_data(seed),
             test=test_ref,
-            folder=run_dir.resolve() / CHECKPOINTS / retest_folder(best[arm].trial_id, seed),
+            folder=run_dir.resolve() / CHECKPOINTS / retest_folder(entrant.trial.trial_id, seed),
             keeps_folder=stage.lends_weights,
-            start_from=start_folder(stage, ledger.book, run_dir, arm, seed),
+            start_from=start_folder(stage, book, run_dir, entrant.arm, seed, search=entrant.search),
         )
-        for arm, seed in waiting
+        for (label, seed), entrant in waiting.items()
     ]
 
     def record(job: Job, outcome: Outcome) -> None:
-        if job.seed == fresh_seeds(spec.seed, 1)[0] and not isinstance(outcome, str):
+        entrant = waiting[job.key]
+        if entrant.role == "winner" and job.seed == seeds[entrant.search][0] and not isinstance(outcome, str):
             keep_weights(job.folder, run_dir / WEIGHTS / job.folder.name)
-        record_outcome(ledger, arm=job.name, trial_id=best[job.name].trial_id, seed=job.seed, outcome=outcome)
-        on_done(job.name, job.seed)
+        record_retest(ledger, entrant, seed=job.seed, outcome=outcome)
+        on_done(entrant, job.seed)
 
     return run_jobs(jobs, spec=spec, num_slots=num_slots, failed={}, on_outcome=record, say=say)
 
@@ -151,21 +166,35 @@ def keep_weights(checkpoints: Path, folder: Path) -> None:
         write_checkpoint(folder, {"model": learner["model"]}, epoch=learner["epoch"])
 
 
-def _fail_without_weights(stage: Stage, ledger: Ledger, best: Mapping[str, TrialRecord], seeds: Sequence[int]) -> None:
-    """Fail the retests on seeds on which the stage before failed: its half-trained weights must not be used."""
+def _fail_without_weights(stage: Stage, ledger: Ledger, among: Sequence[Entrant], *, seeds: Sequence[int]) -> None:
+    """Fail the retests on those seeds on which the stage before failed: its half-trained weights must not be used."""
     if stage.before is None:
         return
-    over = {(row["arm"], row["seed"]) for row in ledger.book.failed_retests(best)}
-    for failure in ledger.book.failed_retests(stage.before.winners(ledger.book)):
-        for arm in best:
-            if arm in stage.warm_arms and failure["seed"] in seeds and (arm, failure["seed"]) not in over:
-                message = f"{failure['arm']} failed on this seed: {failure['message']}"
-                record_outcome(ledger, arm=arm, trial_id=best[arm].trial_id, seed=failure["seed"], outcome=message)
+    book = ledger.book
+    warm = [entrant for entrant in among if entrant.arm in stage.warm_arms]
+    for lender, failure in outcomes(book.retest_failures, retested_anew(stage.before, book)):
+        for entrant in warm:
+            key = entrant.trial.trial_id, failure["seed"]
+            if (
+                entrant.search == lender.search
+                and key[1] in seeds
+                and key not in {*book.retest_failures, *book.retests}
+            ):
+                message = f"{lender.arm} failed on this seed: {failure['message']}"
+                record_retest(ledger, entrant, seed=failure["seed"], outcome=message)
 
 
-def record_outcome(ledger: Ledger, *, arm: str, trial_id: str, seed: int, outcome: Outcome) -> None:
-    """Commit the outcome of a training on a fresh seed."""
-    common = {"arm": arm, "trial_id": trial_id, "seed": seed}
+def record_retest(ledger: Ledger, entrant: Entrant, *, seed: int, outcome: Outcome) -> None:
+    """Commit the outcome of an entrant's retest."""
+    search = Search(number=entrant.search)
+    record_outcome(
+        ledger, arm=entrant.arm, trial_id=entrant.trial.trial_id, seed=seed, outcome=outcome, **search.recorded
+    )
+
+
+def record_outcome(ledger: Ledger, *, arm: str, trial_id: str, seed: int, outcome: Outcome, **more: int) -> None:
+    """Commit the outcome of a training on a fresh seed. more: what else its event has."""
+    common = {"arm": arm, "trial_id": trial_id, "seed": seed, **more}
     if isinstance(outcome, str):
         ledger.append(Event(kind=RETEST_FAILED, payload={**common, "message": outcome}))
     else:

@@ -1,4 +1,4 @@
-"""ASHA per arm: which trials continue. Records every result and every decision before it takes effect."""
+"""ASHA per arm and search: which trials continue. Records every result and every decision before it takes effect."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def asha_decision(value: float, peers: Sequence[float], *, reduction_factor: int
 
 
 class ArmScheduler(TrialScheduler):
-    """A scheduler for Ray: ASHA within each arm, with the ledger as its only memory.
+    """A scheduler for Ray: ASHA within each search of each arm, with the ledger as its only memory.
 
     The rungs are those of the ledger, so a resumed study decides as an uninterrupted one. should_end(): whether running
     trials are to end as they are (time is up, or Ctrl-C). A trial whose device has no memory for it ends as it is, and
@@ -166,7 +166,7 @@ class ArmScheduler(TrialScheduler):
     def _peers(self, record: TrialRecord, epoch: int) -> list[float]:
         return [
             rung["value"]
-            for peer in self._ledger.book.of_arm(record.arm)
+            for peer in self._ledger.book.of_arm(record.arm, record.of_search)
             for rung in peer.rungs
             if rung["rung_epoch"] == epoch
         ]

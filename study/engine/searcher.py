@@ -1,4 +1,4 @@
-"""Optuna behind Ray: one Optuna study per arm, in which each trial ends as it did: COMPLETE, PRUNED or FAIL."""
+"""Optuna behind Ray: one study per search of an arm, in which each trial ends as it did: COMPLETE, PRUNED or FAIL."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -16,6 +17,7 @@ from ray.tune.search import Searcher
 from search_spaces.declarations import StartTrial, middle
 from search_spaces.space import Arm, SearchSpace
 from study.core.ledger import ASKED, FINISHED, Event, Ledger, TrialRecord, finished
+from study.core.search import PLAIN, Search
 from study.core.stage import Stage
 from study.engine.optuna_names import NamedTrial, OptunaNames, suggest
 from trainables.common.seeds import derive_seed
@@ -29,10 +31,11 @@ MakeConfig = Callable[[TrialRecord], dict[str, Any]]
 
 
 class ArmSearcher(Searcher):
-    """A searcher for Ray: arms take turns, and each arm's own Optuna study proposes its configurations.
+    """A searcher for Ray: the searches of all arms take turns, each with an Optuna study that proposes its trials.
 
-    The next trial goes to the arm with the fewest trials, ties to the first. A proposal is a function of the study's
-    seed, the arm, the trial's number and the ledger so far, so a resumed study proposes as an uninterrupted one.
+    The next trial goes to the search that has the smallest share of its trials, ties to the first; where all have
+    equally many, to the one with the fewest. A proposal is a function of the study's seed, the arm and search, the
+    trial's number and the ledger so far, so a resumed study proposes as an uninterrupted one.
     """
 
     def __init__(
@@ -47,8 +50,11 @@ class ArmSearcher(Searcher):
         self._stage, self._ledger = stage, ledger
         self._make_config = make_config
         self._should_end = should_end
-        self._arms = [stage.space.arms[name] for name in stage.arms]
-        self._proposers = {arm.name: ArmProposer(stage=stage, arm=arm) for arm in self._arms}
+        self._turns = [(name, search) for search in stage.searches for name in stage.arms]
+        self._proposers = {
+            (name, search): ArmProposer(stage=stage, arm=stage.space.arms[name], search=search)
+            for name, search in self._turns
+        }
         self._record_of_ray_id: dict[str, TrialRecord] = {}
         self._replay()
         # Trials that an earlier session left unfinished continue first, in the order in which they were asked for.
@@ -59,8 +65,8 @@ class ArmSearcher(Searcher):
             return Searcher.FINISHED
         if self._unfinished:
             record = self._unfinished.popleft()
-        elif (arm := self._next_arm()) is not None:
-            record = self._ask(*arm)
+        elif (turn := self._next_turn()) is not None:
+            record = self._ask(*turn)
         else:
             return Searcher.FINISHED
         self._record_of_ray_id[trial_id] = record
@@ -75,7 +81,7 @@ class ArmSearcher(Searcher):
         if error and not record.is_finished:
             self._ledger.append(finished(record.trial_id, "failed", "the worker failed"))
         if record.is_finished:  # else the study was interrupted, and the trial continues when it is resumed
-            self._proposers[record.arm].tell(record)
+            self._proposers[record.arm, record.of_search].tell(record)
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
         return True
@@ -89,8 +95,8 @@ class ArmSearcher(Searcher):
         """The trials that were handed out and did not come back."""
         return list(self._record_of_ray_id.values())
 
-    def optuna_study(self, arm: str) -> optuna.Study:
-        return self._proposers[arm].study
+    def optuna_study(self, arm: str, search: Search = PLAIN) -> optuna.Study:
+        return self._proposers[arm, search].study
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ArmSearcher:
         return self
@@ -98,48 +104,56 @@ class ArmSearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
-    def _next_arm(self) -> tuple[Arm, int] | None:
-        """(the arm whose turn it is, how many trials it has), or None if all arms have all their trials."""
-        counts = Counter(trial.arm for trial in self._stage.trials(self._ledger.book))
-        arm = min(self._arms, key=lambda arm: counts[arm.name])  # ties go to the first
-        return (arm, counts[arm.name]) if counts[arm.name] < self._stage.trials_per_arm else None
+    def _next_turn(self) -> tuple[str, Search, int] | None:
+        """(the arm and search whose turn it is, how many trials it has), or None if all have all their trials."""
+        counts = Counter((trial.arm, trial.of_search) for trial in self._stage.trials(self._ledger.book))
+        turn = min(self._turns, key=lambda turn: counts[turn] / self._stage.trials_of(turn[1]))  # ties go to the first
+        return (*turn, counts[turn]) if counts[turn] < self._stage.trials_of(turn[1]) else None
 
-    def _ask(self, arm: Arm, number: int) -> TrialRecord:
-        trial_id = f"{arm.name}-{number:04d}"
-        params, hparams = self._proposers[arm.name].ask(number, trial_id)
-        # The same number has the same seed in every arm, so that weights and order are paired across arms.
-        seed = derive_seed(self._stage.seed, "trial", number)
-        payload = {"arm": arm.name, "number": number, "seed": seed, "params": params, "hparams": hparams}
+    def _ask(self, arm: str, search: Search, number: int) -> TrialRecord:
+        trial_id = "-".join([arm, *search.words, f"{number:04d}"])
+        params, hparams = self._proposers[arm, search].ask(number, trial_id)
+        # The same number has the same seed in every arm, so that weights and order are paired across arms; a control
+        # shares those of the search that it is held against.
+        seed = derive_seed(self._stage.seed, "trial", number, *replace(search, control=None).words)
+        payload = {"arm": arm, "number": number, "seed": seed, "params": params, "hparams": hparams, **search.recorded}
         self._ledger.append(Event(kind=ASKED, trial_id=trial_id, payload=payload))
         return self._ledger.book.trials[trial_id]
 
     def _replay(self) -> None:
-        """Rebuild the arms' Optuna studies by the recorded asks and tells, in their order."""
+        """Rebuild the Optuna studies by the recorded asks and tells, in their order."""
         for event in self._ledger.events():
             if event.trial_id is None:
                 continue
             record = self._ledger.book.trials[event.trial_id]
-            if record.arm not in self._proposers:  # of another stage
+            proposer = self._proposers.get((record.arm, record.of_search))
+            if proposer is None:  # of another stage
                 continue
             if event.kind == ASKED:
-                self._proposers[record.arm].ask(record.number, record.trial_id, known=record.params)
+                proposer.ask(record.number, record.trial_id, known=record.params)
             elif event.kind == FINISHED:
-                self._proposers[record.arm].tell(record)
+                proposer.tell(record)
 
 
 class ArmProposer:
-    """The Optuna study of one arm."""
+    """The Optuna study of one search of an arm."""
 
-    def __init__(self, *, stage: Stage, arm: Arm) -> None:
+    def __init__(self, *, stage: Stage, arm: Arm, search: Search = PLAIN) -> None:
+        self._search = search
+        self._searcher = search.control or stage.searcher
         self._stage, self._task, self._space, self._arm = stage, stage.task, stage.space, arm
         self.study = optuna.create_study(direction="maximize" if stage.task.mode == "max" else "minimize")
         self._names = OptunaNames(stage.space.branches(arm))
         self._open: dict[str, optuna.Trial] = {}
-        # The arm's first trials, which no sampler proposes.
+        # The first trials, which no sampler proposes; a control has none, for it is to know nothing.
         self._given = (
-            grid_points(stage.space, arm, stage.trials_per_arm)
-            if stage.searcher == "grid"
-            else stage.space.start_points(arm)
+            []
+            if search.control
+            else (
+                grid_points(stage.space, arm, stage.trials_per_arm)
+                if stage.searcher == "grid"
+                else stage.space.start_points(arm)
+            )
         )
 
     def ask(
@@ -152,11 +166,11 @@ class ArmProposer:
             self.study.enqueue_trial(self._inner_params(params, complete=given is not None))
         self.study.sampler = self._sampler(number)
         trial = self.study.ask()
-        if known is not None and given is None and self._stage.searcher in KEEP_STATE:
+        if known is not None and given is None and self._searcher in KEEP_STATE:
             _ = trial.relative_params  # proposed in vain, so that the state advances as when first asked for
         named = NamedTrial(trial, self._names)
         hparams = self._space.sample(self._arm, named)
-        if self._stage.searcher in WANT_ALL_KNOBS:
+        if self._searcher in WANT_ALL_KNOBS:
             self.study.sampler = _Middle()  # where the sampler itself has no proposal
             for name, distribution in self._names.distributions.items():
                 if name not in trial.params:
@@ -169,7 +183,7 @@ class ArmProposer:
         trial = StartTrial(params)
         self._space.sample(self._arm, trial)
         inner = self._names.inner_params(trial)
-        if complete and self._stage.searcher in WANT_ALL_KNOBS:
+        if complete and self._searcher in WANT_ALL_KNOBS:
             return {**{name: middle(d) for name, d in self._names.distributions.items()}, **inner}
         return inner
 
@@ -189,8 +203,9 @@ class ArmProposer:
             self.study.tell(trial, state=TrialState.PRUNED if record.status == "stopped" else TrialState.FAIL)
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        seed = derive_seed(self._stage.seed, "sampler", self._arm.name, number) % 2**32
-        of_arm = derive_seed(self._stage.seed, "sampler", self._arm.name) % 2**32
+        words = self._search.words
+        seed = derive_seed(self._stage.seed, "sampler", self._arm.name, number, *words) % 2**32
+        of_search = derive_seed(self._stage.seed, "sampler", self._arm.name, *words) % 2**32
         num_startup = max(3, self._stage.trials_per_arm // 3)
         samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
             "tpe": lambda: optuna.samplers.TPESampler(
@@ -203,9 +218,9 @@ class ArmProposer:
             "cmaes": lambda: optuna.samplers.CmaEsSampler(
                 seed=seed, n_startup_trials=num_startup, warn_independent_sampling=False
             ),
-            # An arm has one low-discrepancy sequence: the seed is the arm's, the position is the number of trials.
+            # A search has one low-discrepancy sequence: the seed is its own, the position is the number of trials.
             "qmc": lambda: optuna.samplers.QMCSampler(
-                seed=of_arm,
+                seed=of_search,
                 scramble=True,
                 warn_independent_sampling=False,
                 independent_sampler=optuna.samplers.RandomSampler(seed=seed),
@@ -215,7 +230,7 @@ class ArmProposer:
         with warnings.catch_warnings():
             # TPE's group and QMCSampler are "experimental": Optuna may change how they are called. Versions are pinned.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return samplers[self._stage.searcher]()
+            return samplers[self._searcher]()
 
 
 class _Middle(optuna.samplers.RandomSampler):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from study.core.commands import command_line
+from study.core.entrants import Entrant, retested_anew
 from study.core.errors import StudyError
 from study.core.invocation import invocation
 from study.core.ledger import Book, Ledger, TrialRecord
@@ -115,7 +116,7 @@ def begin_audit(study: Study, page: TaskPage, spec: StudySpec, console: StudyCon
         if not stopped:
             raise StudyError(f"{run_dir} has no trial that was stopped early in an arm with a winner: nothing to audit")
         for trial in stopped[:num_trials]:
-            require_start(stages[-1], ledger.book, run_dir, trial.arm)
+            require_start(stages[-1], ledger.book, run_dir, trial.arm, search=trial.search)
         with connected(spec.address, dashboard=spec.dashboard) as cluster:
             session = AuditSession(
                 study=study,
@@ -196,9 +197,7 @@ class StudySession(Session):
 
     def _retest_stage(self, stage: Stage, slots: int) -> bool:
         looks = self._spec.looks
-        best = stage.winners(self._ledger.book)
-        seeds = plural(looks[0], "fresh seed")
-        self._console.say(f"retest: {plural(len(best), 'winner')}, each on {seeds}")
+        self._console.say(f"retest: {self._entrants_text(stage)}, each on {plural(looks[0], 'fresh seed')}")
         with _timed(self._seconds, "retest_seconds"):
             # Of a stage before another one, further seeds are retrained where that one asks for them.
             lost = self._retest(stage, slots, looks[:1] if stage.lends_weights else looks)
@@ -206,6 +205,16 @@ class StudySession(Session):
         for line in lost:
             self._console.say(f"retest lost: {line}")
         return bool(lost)
+
+    def _entrants_text(self, stage: Stage) -> str:
+        """'6 winners', '6 winners, 5 defaults and 6 winners of random search'."""
+        roles = [entrant.role for entrant in retested_anew(stage, self._ledger.book)]
+        others = [
+            plural(roles.count("default"), "default"),
+            f"{plural(roles.count('random'), 'winner')} of random search",
+        ]
+        told = [text for text in others if not text.startswith("0")]
+        return listed([plural(roles.count("winner"), "winner"), *told])
 
     def _audit(self, slots: int, num_trials: int) -> bool:
         """Audit num_trials of the main stage's stopped trials and those chosen before. Returns whether one was lost."""
@@ -253,10 +262,11 @@ class StudySession(Session):
 
     def _startable(self, stage: Stage) -> Stage:
         """The stage without its warm arms if the stage before has no winner, else unchanged."""
-        if stage.before is None or stage.before.winners(self._ledger.book):
+        before, book = stage.before, self._ledger.book
+        if before is None or all(before.winners(book, search) for search in before.searches):
             return stage
         missing = ", ".join(arm for arm in stage.arms if arm in stage.warm_arms)
-        self._console.say(f"no trial of {', '.join(stage.before.arms)} ran to its end: {missing} cannot begin")
+        self._console.say(f"no trial of {', '.join(before.arms)} ran to its end: {missing} cannot begin")
         return replace(stage, arms=tuple(arm for arm in stage.arms if arm not in stage.warm_arms))
 
     def introduce(self, slots: int) -> None:
@@ -276,10 +286,10 @@ class StudySession(Session):
         for stage in self._stages:
             rungs = ", ".join(map(str, stage.rungs(stage.arms[0])))
             say(
-                f"plan: {plural(len(stage.arms), 'arm')} x {plural(stage.trials_per_arm, 'trial')} "
+                f"plan: {plural(len(stage.arms), 'arm')} x {_trials_text(stage)} "
                 f"of up to {plural(max(map(stage.num_epochs, stage.arms)), 'epoch')} "
                 f"({f'early stopping at {rungs}' if rungs else 'no early stopping'}), {slots} at a time; "
-                f"then each arm's winner on {plural(spec.retest_seeds or 0, 'fresh seed')}"
+                f"then each {_retested_text(stage)} on {plural(spec.retest_seeds or 0, 'fresh seed')}"
                 f"{self._more_seeds()}"
             )
 
@@ -301,8 +311,7 @@ class StudySession(Session):
         self._console.say("stopping when the epochs in flight are done; Ctrl-C again stops at once")
 
     def _retest(self, stage: Stage, slots: int, looks: Sequence[int]) -> list[str]:
-        best = stage.winners(self._ledger.book)
-        total = len(best) * looks[0]
+        total = len(retested_anew(stage, self._ledger.book)) * looks[0]
 
         def on_look(arms: Sequence[str], number: int) -> list[str]:
             nonlocal total
@@ -312,8 +321,8 @@ class StudySession(Session):
             self._console.say(f"retest: {listed(arms)} on up to {number} seeds, to tell them apart")
             return self._retest(stage.before, slots, (number,)) if stage.before and stage.warm_arms & set(arms) else []
 
-        def on_done(arm: str, seed: int) -> None:
-            self._console.retested(self._ledger.book, stage, total, arm, seed)
+        def on_done(entrant: Entrant, seed: int) -> None:
+            self._console.retested(self._ledger.book, stage, total, entrant, seed)
             self.write("running")
 
         thinned = self._study.thinned(self._spec)
@@ -392,6 +401,20 @@ def require_same_data(run_dir: Path, data: TuningData, book: Book) -> None:
         raise StudyError(
             f"the data are not those that {run_dir} began with (fingerprint {data.fingerprint[:12]}, was {known[:12]})"
         )
+
+
+def _trials_text(stage: Stage) -> str:
+    """'6 trials', '3 searches x 6 trials (and 6 of random search)'."""
+    searches = f"{plural(stage.num_searches, 'search').replace('searchs', 'searches')} x " * (stage.num_searches > 1)
+    control = f" (and {stage.control_trials:,} of random search)" * bool(stage.control_trials)
+    return f"{searches}{plural(stage.trials_per_arm, 'trial')}{control}"
+
+
+def _retested_text(stage: Stage) -> str:
+    """Whose winner is retested, and what it is held against: "arm's winner, its default and random search's winner"."""
+    winner = "search's winner" if stage.num_searches > 1 else "arm's winner"
+    others = ["its default"] * stage.retests_default + ["random search's winner"] * bool(stage.control_trials)
+    return listed([winner, *others])
 
 
 @contextlib.contextmanager

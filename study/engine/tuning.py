@@ -17,6 +17,7 @@ from ray import tune
 from study.core.errors import StudyError
 from study.core.ledger import Book, Ledger, TrialRecord, finished
 from study.core.run_dir import CHECKPOINTS, retest_folder
+from study.core.search import Search
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.engine.memory import KILLED_TRIES, fewer, killed_for_memory, memory_failure, memory_line
@@ -69,7 +70,7 @@ def tune_arms(
             seed=trial.seed,
             num_epochs=stage.num_epochs(trial.arm),
             checkpoint_dir=str(run_dir / CHECKPOINTS / trial.trial_id),
-            start_from=start_folder(stage, ledger.book, run_dir, trial.arm),
+            start_from=start_folder(stage, ledger.book, run_dir, trial.arm, search=trial.search),
             numerics=spec.numerics,  # type: ignore[arg-type]
             hparams=trial.hparams,
         ).model_dump()
@@ -159,21 +160,29 @@ def _tuner(
     )
 
 
-def start_folder(stage: Stage, book: Book, run_dir: Path, arm: str, seed: int | None = None) -> str | None:
-    """The checkpoint folder whose weights the arm's trials, or its retest with that seed, begin with, or None."""
+def start_folder(
+    stage: Stage, book: Book, run_dir: Path, arm: str, seed: int | None = None, *, search: int = 1
+) -> str | None:
+    """The checkpoint folder whose weights the arm's trials, or its retest with that seed, begin with, or None.
+
+    search: the number of the search that the trials are of, or on whose seeds the retest is: they begin with what the
+    stage before found in its search of that number.
+    """
     if arm not in stage.warm_arms:
         return None
     if stage.start_from is not None:
         return stage.start_from
     assert stage.before is not None
-    (winner,) = stage.before.winners(book).values()
+    (winner,) = stage.before.winners(book, Search(number=search)).values()
     folder = winner.trial_id if seed is None else retest_folder(winner.trial_id, seed)
     return str(run_dir.resolve() / CHECKPOINTS / folder)
 
 
-def require_start(stage: Stage, book: Book, run_dir: Path, arm: str, seed: int | None = None) -> str | None:
+def require_start(
+    stage: Stage, book: Book, run_dir: Path, arm: str, seed: int | None = None, *, search: int = 1
+) -> str | None:
     """The start_folder of a training that is to be done again. Raises StudyError if its weights are gone."""
-    folder = start_folder(stage, book, run_dir, arm, seed)
+    folder = start_folder(stage, book, run_dir, arm, seed, search=search)
     if folder is None:
         return None
     state = read_newest_checkpoint(folder)

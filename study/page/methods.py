@@ -28,7 +28,9 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
         f"reduction factor {budget['reduction_factor']}). {page.epoch}",
         f"Objective. {metric_name(tables.objective).capitalize()} at a trial's last epoch; the winner of an "
         f"arm is its best completed trial, ties going to the earlier one.{f' {step}' if step else ''}",
-        f"Retest. Each winner was retrained on {plural(int(budget['retest_seeds']), 'fresh seed')} on {page.retest}; "
+        *_control(budget),
+        f"Retest. Each winner{_references(budget)} was retrained on "
+        f"{plural(int(budget['retest_seeds']), 'fresh seed')} on {page.retest}; "
         f"the same seeds in all arms, so that differences are paired.{_further_seeds(budget)} {page.test}",
         "Intervals. Two-sided 95 % Student t-intervals over seeds, n − 1 degrees of freedom; differences are taken "
         f"seed by seed ({page.shared}), and the intervals of all arms of a group to its control hold together at 95 % "
@@ -55,6 +57,25 @@ def _ranges_set(tables: Tables) -> list[str]:
     if not ranges:
         return []
     return [f"Space. The task's own, but for what was set: {'; '.join(range_lines(ranges, tables.arms))}."]
+
+
+def _control(budget: Mapping[str, Any]) -> list[str]:
+    """What the control of a search is; nothing where there is none."""
+    if not budget.get("control"):
+        return []
+    return [
+        f"Control. Uniform random search drew {plural(int(budget['control_trials']), 'trial')} more in every arm from "
+        "the same space, none of them given, with rungs of its own; its trials compete with no arm and inform no "
+        "sampler. Its winner, and the default, are held against the arm's winner on the same seeds; all these "
+        "differences hold together at 95 % (Bonferroni)."
+    ]
+
+
+def _references(budget: Mapping[str, Any]) -> str:
+    """What was retrained besides winners: ', the default and random search's winner'."""
+    others = ["the arm's default"] * bool(budget.get("retest_default"))
+    others += ["random search's winner"] * bool(budget.get("control"))
+    return f", and so {listed(others)}," if others else ""
 
 
 def _further_seeds(budget: Mapping[str, Any]) -> str:

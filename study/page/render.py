@@ -24,6 +24,7 @@ from study.page.figures.numbers import figure_numbers
 from study.page.task import TaskPage
 from study.page.text import typeset
 from study.page.trials import trials_table
+from study.page.worth import worth_section
 from trainables.common.files import write_durably
 
 
@@ -136,6 +137,7 @@ def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> 
         drop_sentence=drops.drop_sentence(tables),
         importance_table=page_tables.importance_table(tables),
         audit=audit_section(tables),
+        worth=worth_section(page, tables),
         budget_warning=page_tables.budget_warning(tables),
         budget_sentences=page_tables.budget_sentences(tables),
         budget_table=page_tables.budget_table(tables),

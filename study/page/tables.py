@@ -14,6 +14,7 @@ from study.analysis.fidelity import at_equal_fidelity
 from study.analysis.importance import ALL_ARMS, importances
 from study.analysis.pareto import scores_and_costs
 from study.analysis.tables import Tables
+from study.analysis.worth import control_images
 from study.core.stage import TUNE
 from study.core.text import NOTHING, duration, listed, plural
 from study.page.cautions import edge_ends
@@ -249,6 +250,11 @@ def budget_sentences(tables: Tables) -> list[str]:
         "would have taken in full.",
         *before,
     ]
+    if len(tables.control):
+        sentences.append(
+            f"Random search, the control, ran {plural(len(tables.control), 'trial')} more and drew "
+            f"{control_images(tables):,} images, which are not in the table below."
+        )
     if repeats := num_repeats(tables):
         sentences.append(
             f"The searcher proposed again what an arm had tried before in {plural(repeats, 'trial')}: with another "

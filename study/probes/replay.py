@@ -169,7 +169,8 @@ def _rebuilt(
 ) -> tuple[Learner, TuningData]:
     """The learner before its first epoch, and its data."""
     trial, seed = recorded.trial, recorded.retest_seed
-    start_from = require_start(stage, book, run_dir, trial.arm, seed)
+    search = trial.search if seed is None else book.retests[trial.trial_id, seed].get("search", 1)
+    start_from = require_start(stage, book, run_dir, trial.arm, seed, search=search)
     if seed is not None:
         data = retest_data(data, thinned=study.thinned(spec), subset_seed=seed)
     setup = recorded_setup(spec, stage, arm=trial.arm, seed=trial.seed if seed is None else seed)

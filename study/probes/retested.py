@@ -9,7 +9,7 @@ import torch
 from study.core.errors import StudyError
 from study.core.ledger import Ledger
 from study.core.run_dir import WEIGHTS, retest_folder
-from study.engine.retest import fresh_seeds
+from study.engine.retest import seeds_of_search
 from study.engine.study_session import require_same_data
 from study.tasks.resolve import read_spec
 from study.tasks.study import load_data
@@ -35,7 +35,7 @@ def load_retested(run_dir: Path, arm: str, *, device: torch.device) -> Predictor
     if stage is None or not stage.task.is_classifier:
         raise StudyError(f"{run_dir} has no arm {arm!r} of classifiers")
     winner = stage.winners(book).get(arm)
-    (seed,) = fresh_seeds(spec.seed, 1)
+    (seed,) = seeds_of_search(spec, winner.search if winner else 1, 1)
     row = next((row for row in book.retested({arm: winner}) if row["seed"] == seed), None) if winner else None
     if winner is None or row is None:
         raise StudyError(f"{arm} has no winner that was retested on seed {seed} yet")

@@ -13,12 +13,13 @@ from study.records.differences import first_difference
 
 def audit_rows(stage: Stage, book: Book) -> list[dict[str, Any]]:
     """A row for each audited trial of the stage, in the order in which they were drawn."""
-    winners, arms = stage.winners(book), set(stage.arms)
+    winners = {search: stage.winners(book, search) for search in stage.searches}
     rows = []
     for trial_id in book.audit_chosen:
         trial = book.trials[trial_id]
-        if trial.arm in arms and trial.arm in winners and (trial_id in book.audits or trial_id in book.audit_failures):
-            rows.append(_row(stage, book, trial, winners[trial.arm]))
+        winner = winners.get(trial.of_search, {}).get(trial.arm)
+        if winner is not None and (trial_id in book.audits or trial_id in book.audit_failures):
+            rows.append(_row(stage, book, trial, winner))
     return rows
 
 
@@ -36,7 +37,7 @@ def _row(stage: Stage, book: Book, trial: TrialRecord, winner: TrialRecord) -> d
         "stopped_at_epoch": trial.num_epochs,
         "value_at_stop": rung["value"],
         "cutoff": rung["cutoff"],
-        "rank_at_stop": _rank(rung, _peers(book, trial.arm, rung), is_better),
+        "rank_at_stop": _rank(rung, _peers(book, trial, rung), is_better),
         "num_peers": rung["num_peers"],
         "final_epoch": stage.num_epochs(trial.arm),
         "final_value": final,
@@ -57,11 +58,11 @@ def _better(mode: str) -> Any:
     return (lambda a, b: a > b) if mode == "max" else (lambda a, b: a < b)
 
 
-def _peers(book: Book, arm: str, rung: Mapping[str, Any]) -> list[float]:
+def _peers(book: Book, stopped: TrialRecord, rung: Mapping[str, Any]) -> list[float]:
     """The values that had reached the rung before: num_peers counts arrivals, so it tells their order."""
     return [
         other["value"]
-        for trial in book.of_arm(arm)
+        for trial in book.of_arm(stopped.arm, stopped.of_search)
         for other in trial.rungs
         if other["rung_epoch"] == rung["rung_epoch"] and other["num_peers"] < rung["num_peers"]
     ]

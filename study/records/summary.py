@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from study.core.checksums import json_bytes, write_checked
 from study.core.commands import command_line, winner_settings
+from study.core.entrants import entrants, outcomes, retested_anew
 from study.core.ledger import Book, Ledger, TrialRecord
 from study.core.plugins import own_part_names
 from study.core.run_dir import resume_command
@@ -56,6 +57,17 @@ def write_summary(
             for stage in stages
             for arm, trial in stage.winners(book).items()
         },
+        "references": [
+            {
+                "arm": entrant.arm,
+                "search": entrant.search,
+                "role": entrant.role,
+                "trial_id": entrant.trial.trial_id,
+                "same_as": entrant.same_as,
+            }
+            for entrant in entrants(main, book)
+            if entrant.role != "winner"
+        ],
         "budget": {
             "name": spec.budget,
             "trials_per_arm": spec.trials_per_arm,
@@ -67,6 +79,10 @@ def write_summary(
             "retest_until": spec.retest_until,
             "looks": list(spec.looks),
             "time_budget": spec.time_budget,
+            "searches": spec.searches,
+            "control": spec.control,
+            "control_trials": main.control_trials,
+            "retest_default": main.retests_default,
         },
         "sessions": [
             {name: value for name, value in session.items() if name != "dataset"} for session in book.sessions
@@ -110,9 +126,11 @@ def _winner(spec: StudySpec, study: Study, stage: Stage, trial: TrialRecord, boo
 
 
 def _not_retested(ledger: Ledger, stage: Stage, state: State) -> dict[str, str]:
-    best = stage.winners(ledger.book)
-    retested = {row["arm"] for row in ledger.book.retested(best)}
-    failures = {row["arm"]: row for row in ledger.book.failed_retests(best)}
+    book = ledger.book
+    best = stage.winners(book)
+    winners = [entrant for entrant in retested_anew(stage, book) if entrant.role == "winner"]
+    retested = {entrant.arm for entrant, _ in outcomes(book.retests, winners)}
+    failures = {entrant.arm: row for entrant, row in outcomes(book.retest_failures, winners)}
     reasons = {}
     for arm in stage.arms:
         if arm not in best:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.core.checksums import read_checked, write_checked
+from study.core.entrants import outcomes, retested_anew
 from study.core.ledger import Book, TrialRecord
 from study.core.stage import Stage
 from study.records.audits import audit_rows
@@ -44,7 +45,9 @@ TRIALS = pa.schema(
         _field("trial_id", pa.string()),
         _field("stage", pa.string()),  # tune, or the name of a stage before it
         _field("arm", pa.string()),
-        _field("number", pa.int64(), "position in its arm, from 0"),
+        _field("search", pa.int64(), "number of the arm's search, from 1", nullable=True),
+        _field("control", pa.string(), nullable=True),  # random, of a trial of that control; null: the arm's own search
+        _field("number", pa.int64(), "position in its search, from 0"),
         _field("status", pa.string()),  # completed | stopped | failed | running | interrupted
         _field("message", pa.string(), nullable=True),  # why it failed
         _field("epochs", pa.int64(), "epochs done"),
@@ -94,12 +97,14 @@ RUNGS = pa.schema(
     ]
 )
 
-# One row per arm and retest seed; trial_id is the winner's. Lists are in the order of summary.json's class_names.
+# One row per retested configuration and seed. Lists are in the order of summary.json's class_names.
 # Columns metric/* follow, one for each metric of a plugin.
 RETESTS = pa.schema(
     [
         _field("stage", pa.string()),  # retest, or NAME_retest of a stage before the main one
         _field("arm", pa.string()),
+        _field("role", pa.string(), nullable=True),  # winner | default | random: see study.core.entrants
+        _field("search", pa.int64(), "number of the search whose seed this is", nullable=True),
         _field("trial_id", pa.string()),
         _field("seed", pa.int64()),
         _field("num_train", pa.int64(), "training images, of train and validation joined"),
@@ -275,7 +280,11 @@ def write_records(run_dir: Path, book: Book, *, stages: Sequence[Stage], active:
         for stage, trial in trials
         for epoch in trial.epochs
     ]
-    retests = [{"stage": stage.retest_name, **row} for stage in stages for row in book.retested(stage.winners(book))]
+    retests = [
+        {"stage": stage.retest_name, "role": entrant.role, **row, "search": entrant.search}
+        for stage in stages
+        for entrant, row in outcomes(book.retests, retested_anew(stage, book))
+    ]
     for row in retests:
         place = {"trial_id": f"{row['trial_id']}-seed-{row['seed']}", "stage": row["stage"], "arm": row["arm"]}
         epochs += [{**place, **_UNTIMED, **epoch} for epoch in row["epochs"]]
@@ -311,6 +320,8 @@ def _trial_row(stage: Stage, trial: TrialRecord, active: bool) -> dict[str, Any]
         "trial_id": trial.trial_id,
         "stage": stage.name,
         "arm": trial.arm,
+        "search": trial.search,
+        "control": trial.control,
         "number": trial.number,
         "status": trial.status if trial.is_finished or active else "interrupted",
         "message": trial.message,

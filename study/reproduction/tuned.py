@@ -7,7 +7,7 @@ from pathlib import Path
 
 from search_spaces.jigsaw import arm_name
 from study.analysis.intervals import interval_columns, t_interval
-from study.analysis.tables import Tables, knob, load_tables
+from study.analysis.tables import Tables, knob, load_tables, of_arms, of_winners
 from study.core.errors import StudyError
 from study.reproduction.recipe import Recipe
 from study.reproduction.records import NotTunedRecord, TunedRecord
@@ -53,10 +53,12 @@ def _record(recipe: Recipe, arm: str, run_dir: Path, tables: Tables) -> TunedRec
     elif tables.task == "jigsaw":
         arm = arm_name(arm, 1.0)
     column = "test_exact_accuracy" if is_puzzle else "test_accuracy"
-    scores = tables.retests[tables.retests["arm"] == arm][column]
+    retests = of_winners(tables.retests)
+    scores = retests[retests["arm"] == arm][column]
     if not len(scores):
         return NotTunedRecord(absent=f"the tuned study has no retest of {arm}")
-    trials = tables.trials[tables.trials["arm"] == arm]
+    trials = of_arms(tables.trials)
+    trials = trials[trials["arm"] == arm]
     models = {MODELS.get(str(name)) for name in knob(trials, "model")}
     if not is_puzzle and models != {MODELS[training.hparams["model"]]}:
         return NotTunedRecord(absent="the tuned study is of another network")

@@ -11,6 +11,7 @@ from pydantic import field_validator
 from search_spaces import jigsaw as space
 from study.core.errors import StudyError
 from study.core.ledger import Book, TrialRecord
+from study.core.search import Search
 from study.core.spec import Count, StudySpec, UserPath, option
 from study.core.stage import TUNE, Group, Stage, make_stage
 from study.tasks.study import Study, budget, in_force
@@ -181,7 +182,7 @@ def _alone(stage: Stage, trial: TrialRecord, book: Book) -> Mapping[str, Any]:
     if "label_fraction" in factors:
         settings["label_fractions"] = [factors["label_fraction"]]
     if trial.arm in stage.warm_arms and stage.before is not None:
-        for before in stage.before.winners(book).values():
+        for before in stage.before.winners(book, Search(number=trial.search)).values():
             start |= {f"{before.arm}.{knob}": value for knob, value in before.params.items()}
     return {**settings, "arms": [factors.get("initialisation", "jigsaw")], "start": start}
 

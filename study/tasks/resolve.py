@@ -52,6 +52,8 @@ def resolved(study: Study, values: Mapping[str, Any], *, dataset: str, num_gpus:
         settings["grace_epochs"] = min(settings["grace_epochs"], settings["max_epochs"])
     if "arms" not in given:
         settings["arms"] = (*settings["arms"], *study.own_arms)
+    if "retest_default" not in given:  # which a quick study has no time for
+        settings["retest_default"] = budget != "quick" or spec.control is not None
     spec = validated(study.spec, settings)
     settings |= {
         **study.defaults(spec, dataset),

@@ -23,19 +23,27 @@ from study.page.figures import superclasses as figures_superclasses
 from study.page.figures import tau as figures_tau
 from study.page.figures import transfer as figures_transfer
 from study.page.figures import tuning as figures_tuning
+from study.page.task import TaskPage
 from study.page.tasks.registry import PAGES, find_page
 
+CONTROLLED_ARMS = ("none", "focal")
 EVERY_FIGURE = tuple({figure.name: figure for page in PAGES.values() for figure in page.figures}.values())
 BY_NAME = {figure.name: figure for figure in EVERY_FIGURE}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tables]:
-    """A fake run of each task, that of imbalance with a failed trial, and one of each long tail."""
+    """A fake run of each task, that of imbalance with a failed trial, one of each long tail, and one with controls."""
     folder = tmp_path_factory.mktemp("runs")
     failed = {"imbalance": ["focal-0002"]}
     fakes = {task: load_tables(write_run(folder / task, task=task, failed=failed.get(task, ()))) for task in FAKES}
+    controlled = write_run(folder / "controlled", arms=CONTROLLED_ARMS, control_trials=4, searches=2)
+    fakes |= {"controlled": load_tables(controlled)}
     return fakes | {name: load_tables(write_run(folder / name, fake=fake)) for name, fake in LONG_TAILS.items()}
+
+
+def page_of(run: str) -> TaskPage:
+    return PAGES.get(run, PAGES["imbalance"])
 
 
 @pytest.fixture(scope="module")
@@ -53,26 +61,27 @@ MANY_TRIALS = {"arm_importance"}
 FEW_CLASSES = {"recall", "confusion"}
 OF_GROUPS = {"class_groups", "recall_by_count"}
 OF_SUPERCLASSES = {"superclass_recall", "superclass_confusion"}
+OF_CONTROLS = {"anytime", "expected"}
 INAPPLICABLE = {
-    "baseline": {"importance"} | MANY_TRIALS | OF_GROUPS | OF_SUPERCLASSES,  # of 18 trials
-    "imbalance": MANY_TRIALS | {"recall_by_count"} | OF_SUPERCLASSES,
-    "cifar100": MANY_TRIALS | FEW_CLASSES | OF_GROUPS,
-    "jigsaw": MANY_TRIALS,
-    "hundred": MANY_TRIALS | FEW_CLASSES,
-    "ten": MANY_TRIALS | {"recall_by_count"} | OF_SUPERCLASSES,
+    "baseline": {"importance"} | MANY_TRIALS | OF_GROUPS | OF_SUPERCLASSES | OF_CONTROLS,  # of 18 trials
+    "imbalance": MANY_TRIALS | {"recall_by_count"} | OF_SUPERCLASSES | OF_CONTROLS,
+    "cifar100": MANY_TRIALS | FEW_CLASSES | OF_GROUPS | OF_CONTROLS,
+    "jigsaw": MANY_TRIALS | OF_CONTROLS,
+    "hundred": MANY_TRIALS | FEW_CLASSES | OF_CONTROLS,
+    "ten": MANY_TRIALS | {"recall_by_count"} | OF_SUPERCLASSES | OF_CONTROLS,
+    "controlled": MANY_TRIALS | {"recall_by_count"} | OF_SUPERCLASSES,
 }
 OF_RUNS = [
     (run, figure.name)
-    for run in (*FAKES, *LONG_TAILS)
-    for figure in PAGES["imbalance" if run in LONG_TAILS else run].figures
+    for run in INAPPLICABLE
+    for figure in page_of(run).figures
     if figure.name not in INAPPLICABLE[run]
 ]
 
 
 @pytest.mark.parametrize("run", INAPPLICABLE)
 def test_figures_of_classes_apply_by_number_and_sizes_of_the_classes(runs: dict[str, Tables], run: str) -> None:
-    page = PAGES["imbalance" if run in LONG_TAILS else run]
-    assert {figure.name for figure in page.figures if not figure.applies(runs[run])} == INAPPLICABLE[run]
+    assert {figure.name for figure in page_of(run).figures if not figure.applies(runs[run])} == INAPPLICABLE[run]
 
 
 @pytest.mark.parametrize(("task", "name"), OF_RUNS)
@@ -87,8 +96,7 @@ def test_every_figure_has_data_and_a_description_for_each_of_its_runs(
 @pytest.mark.parametrize("name", sorted({name for _, name in OF_RUNS}))
 def test_every_figure_is_a_png(runs: dict[str, Tables], name: str) -> None:
     """Of the one of its runs that has the fewest arms: to lay out their panels and labels is what takes long."""
-    fakes = FAKES | LONG_TAILS
-    task = min((task for task, figure in OF_RUNS if figure == name), key=lambda task: len(fakes[task].arms))
+    task = min((task for task, figure in OF_RUNS if figure == name), key=lambda task: len(runs[task].arms))
     png = figures_base.render(BY_NAME[name], BY_NAME[name].data(runs[task]))
     assert png.startswith(b"\x89PNG")
 

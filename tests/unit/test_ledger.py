@@ -35,7 +35,7 @@ HISTORY = [
     Event(kind=SESSION, payload={"command": "second", "ended": None}),
     Event(kind=RETEST, payload={"arm": "none", "seed": 1000, "trial_id": "none-0001", "test_accuracy": 0.25}),
     Event(kind=RETEST, payload={"arm": "none", "seed": 1000, "trial_id": "none-0000", "test_accuracy": 0.5}),
-    Event(kind=RETEST_FAILED, payload={"arm": "none", "seed": 1001, "message": "nan again"}),
+    Event(kind=RETEST_FAILED, payload={"arm": "none", "seed": 1001, "trial_id": "none-0000", "message": "nan again"}),
 ]
 
 
@@ -58,11 +58,15 @@ def test_the_book_is_what_the_events_add_up_to(tmp_path):
         {"command": "first", "ended": "noon", "state": "interrupted"},
         {"command": "second", "ended": None},
     ]
-    # Of two retests of an arm and seed, the last: the winner had changed.
+    # Two trials of an arm may be retested on one seed: the winner had changed, or one is what it is held against.
+    retest = {"arm": "none", "seed": 1000}
     assert book.retests == {
-        ("none", 1000): {"arm": "none", "seed": 1000, "trial_id": "none-0000", "test_accuracy": 0.5}
+        ("none-0001", 1000): {**retest, "trial_id": "none-0001", "test_accuracy": 0.25},
+        ("none-0000", 1000): {**retest, "trial_id": "none-0000", "test_accuracy": 0.5},
     }
-    assert book.retest_failures == {("none", 1001): {"arm": "none", "seed": 1001, "message": "nan again"}}
+    assert book.retest_failures == {
+        ("none-0000", 1001): {"arm": "none", "seed": 1001, "trial_id": "none-0000", "message": "nan again"}
+    }
 
 
 def test_a_reopened_ledger_has_the_same_events_and_the_same_book(tmp_path):

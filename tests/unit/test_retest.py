@@ -14,7 +14,7 @@ from study_cases import asked
 
 from study.analysis.contenders import needing_seeds
 from study.core.errors import StudyError
-from study.core.ledger import EPOCH, Event, Ledger, finished
+from study.core.ledger import ASKED, EPOCH, Event, Ledger, finished
 from study.core.spec import StudySpec, validated
 from study.core.stage import Stage
 from study.engine import retest as retests
@@ -200,6 +200,44 @@ def test_further_seeds_of_a_classifier_that_begins_with_puzzles_have_their_puzzl
     further = [key for key in worker.done if key[1] == 1002]
     assert further[0] == ("jigsaw_2x2", 1002)
     assert {arm for arm, _ in further} == {"jigsaw_2x2", *transfer.arms}
+
+
+def test_winner_default_and_control_s_winner_are_retested_on_the_seeds_of_each_search(tmp_path, monkeypatch) -> None:
+    values = {"arms": ("none",), "retest_seeds": 2, "searches": 2, "control": "random"}
+    study = Retested("imbalance", tmp_path, **values)
+    for trial_id, rate, search in (
+        ("none-0001", 0.2, {}), ("none-random-0000", 0.3, {"control": "random"}),
+        ("none-s2-0000", 0.4, {"search": 2}), ("none-s2-random-0000", 0.5, {"search": 2, "control": "random"}),
+    ):  # fmt: skip
+        payload = {**asked(trial_id, hparams={"learning_rate": rate}).payload, "arm": "none", **search}
+        row = {"epoch": 1, "images": 1, "train_seconds": 1.0, study.stages[0].task.metric: 0.5 + rate}
+        study.ledger.append(Event(kind=ASKED, trial_id=trial_id, payload=payload))
+        study.ledger.append(Event(kind=EPOCH, trial_id=trial_id, payload=row), finished(trial_id, "completed"))
+    worker = Worker(lambda label, seed: 0.7, lost=("none (default)", 1003))
+    assert study.run(study.stages[0], worker, monkeypatch)  # interrupted there, and resumed
+    assert not study.run(study.stages[0], worker, monkeypatch)
+    assert sorted(worker.done) == sorted(
+        (label, seed) for label in ("none", "none (default)", "none (random)") for seed in range(1000, 1004)
+    )
+    assert {key: row.get("search", 1) for key, row in study.ledger.book.retests.items()} == {
+        ("none-0001", 1000): 1, ("none-0001", 1001): 1, ("none-s2-0000", 1002): 2, ("none-s2-0000", 1003): 2,
+        ("none-0000", 1000): 1, ("none-0000", 1001): 1, ("none-0000", 1002): 2, ("none-0000", 1003): 2,
+        ("none-random-0000", 1000): 1, ("none-random-0000", 1001): 1,
+        ("none-s2-random-0000", 1002): 2, ("none-s2-random-0000", 1003): 2,
+    }  # fmt: skip
+
+
+def test_what_winners_are_held_against_gets_no_further_seeds(tmp_path, monkeypatch) -> None:
+    values = {"arms": ("none", "focal"), "retest_seeds": 3, "retest_until": "decide", "max_retest_seeds": 5}
+    study = Retested("imbalance", tmp_path, **values, retest_default=True)
+    for arm in ("none", "focal"):
+        trial_id, row = f"{arm}-0001", {"epoch": 1, "images": 1, "train_seconds": 1.0, study.stages[0].task.metric: 0.9}
+        study.ledger.append(asked(trial_id, hparams={"learning_rate": 0.2}))
+        study.ledger.append(Event(kind=EPOCH, trial_id=trial_id, payload=row), finished(trial_id, "completed"))
+    worker = Worker(lambda label, seed: score(label.partition(" ")[0], seed))
+    assert not study.run(study.stages[0], worker, monkeypatch)
+    defaults = [f"{arm} (default)" for arm in ("none", "focal")]
+    assert set(worker.done) == keys(("none", "focal"), range(1000, 1005)) | keys(defaults, range(1000, 1003))
 
 
 # --- the options ----------------------------------------------------------------------------------------------------

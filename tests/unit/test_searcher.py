@@ -13,6 +13,7 @@ from study_cases import METRIC, epoch_events, make_scheduler, make_stage, ray_tr
 
 from search_spaces.imbalance import search_space
 from study.core.ledger import ASKED, FINISHED, Ledger, finished
+from study.core.search import PLAIN
 from study.engine.searcher import ArmSearcher, grid_points
 from trainables.hparams import ImbalanceHparams
 from trainables.tasks.imbalance import IMBALANCE
@@ -389,7 +390,7 @@ def test_no_sampler_warns_of_anything(ledger, recwarn, caplog):
     """Nothing is silenced but that an interface is experimental: a range that changes, or a fixed value, would warn."""
     for sampler in SAMPLERS:
         stage = make_stage(arms=("none",), trials_per_arm=5, max_epochs=2, searcher=sampler)
-        proposer = make_searcher(stage, ledger)._proposers["none"]
+        proposer = make_searcher(stage, ledger)._proposers["none", PLAIN]
         for number in range(5):
             _, hparams = proposer.ask(number, str(number))
             value = value_of(hparams, 1)

@@ -9,6 +9,7 @@ from learner_cases import digits
 from study_cases import asked
 
 from study.core.commands import winner_settings
+from study.core.entrants import entrants
 from study.core.errors import StudyError
 from study.core.ledger import EPOCH, RETEST, RETEST_FAILED, Event, Ledger, finished
 from study.core.stage import Stage, ranges_of, ranges_set
@@ -115,7 +116,7 @@ def test_a_seed_on_which_the_puzzles_failed_has_no_classifier_that_began_with_th
         Event(kind=RETEST_FAILED, payload={**puzzles, "seed": 1001, "message": "the loss was nan"}),
     )
     for _ in range(2):  # a resume finds it done
-        _fail_without_weights(transfer, ledger, transfer.winners(ledger.book), seeds=[1000, 1001])
+        _fail_without_weights(transfer, ledger, entrants(transfer, ledger.book), seeds=[1000, 1001])
     failures = ledger.book.failed_retests(transfer.winners(ledger.book))
     assert [(row["arm"], row["seed"]) for row in failures] == [("jigsaw_10pct", 1001)]
     assert failures[0]["message"] == "jigsaw_2x2 failed on this seed: the loss was nan"

@@ -25,10 +25,13 @@ from study.page.figures.tau import TAU as TAU
 from study.page.figures.transfer import CLASSIFIER_CURVES as CLASSIFIER_CURVES
 from study.page.figures.transfer import TRANSFER as TRANSFER
 from study.page.figures.tuning import BUDGET, CURVES, SURVIVORS
+from study.page.figures.worth import ANYTIME, EXPECTED
 
 RESULTS: tuple[Figure, ...] = (SCORES, DIFFERENCES)
 """The first figures of every page: the arms compared with each other and with the control."""
 TUNING: tuple[Figure, ...] = (
+    ANYTIME,
+    EXPECTED,
     CURVES,
     SURVIVORS,
     SLICES,

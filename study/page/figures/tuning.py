@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from study.analysis import results
 from study.analysis.budgets import arm_budgets, rung_survivors
-from study.analysis.tables import Tables, row_tuples
+from study.analysis.tables import Tables, of_arms, row_tuples
 from study.core.stage import TUNE
 from study.page.figures.base import (
     BLACK,
@@ -78,12 +78,15 @@ def curve_panel(
     tables: Tables, stage: str, arm: str, metric: str, *, title: str, chance: float | None = None
 ) -> CurvePanel | None:
     """The trials of an arm and stage by a column of shares, over epochs; None if there is no value. chance: 0-1."""
+    trials = of_arms(tables.trials)
     epochs = tables.epochs[(tables.epochs["stage"] == stage) & (tables.epochs["arm"] == arm)]
-    epochs = epochs[epochs[metric].notna()].sort_values(["trial_id", "epoch"])
+    epochs = epochs[epochs[metric].notna() & epochs["trial_id"].isin(trials["trial_id"])].sort_values(
+        ["trial_id", "epoch"]
+    )
     if epochs.empty:
         return None
     points = epochs[["trial_id", "epoch"]].assign(value=100 * epochs[metric])
-    ends = points.drop_duplicates("trial_id", keep="last").merge(tables.trials[["trial_id", "status"]], on="trial_id")
+    ends = points.drop_duplicates("trial_id", keep="last").merge(trials[["trial_id", "status"]], on="trial_id")
     ends["is_winner"] = ends["trial_id"].isin(set(results.winners(tables.trials, stage)["trial_id"]))
     rungs = tables.rungs[(tables.rungs["stage"] == stage) & (tables.rungs["arm"] == arm)]["rung_epoch"]
     return CurvePanel(
