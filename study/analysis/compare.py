@@ -215,6 +215,8 @@ def unpaired_because(first: Run, other: Run, pair: Pair) -> str | None:
     They are pairs where the runs have the same data and every seed of the run with fewer seeds is one of the other's
     too, with the same training images: the seed then chose the same in both.
     """
+    if first.tables.num_searches != other.tables.num_searches:
+        return "arms were tuned more often in one than in the other"
     if is_same_data(first, other) is None:
         return "a run did not record its data's fingerprint"
     if not is_same_data(first, other):
@@ -233,7 +235,8 @@ def unpaired_because(first: Run, other: Run, pair: Pair) -> str | None:
 
 
 def _of_seeds(run: Run, arm: str, column: str) -> pd.Series:
-    return results.seed_scores(run.tables.main_retests, arm, column)
+    retests = run.tables.main_retests
+    return retests[retests["arm"] == arm].set_index("seed")[column].sort_index()
 
 
 # --- what differs

@@ -20,7 +20,7 @@ class Interval:
     """A mean and its two-sided t-interval. low and high are None if n < 2: one value has no spread.
 
     num_comparisons: the number of intervals, this one included, that hold together at LEVEL; num_looks: at how many
-    numbers of seeds they do.
+    numbers of seeds they do. unit: what there are n of: a seed, or a search, whose value is the mean over its seeds.
     """
 
     mean: float
@@ -29,6 +29,7 @@ class Interval:
     n: int
     num_comparisons: int = 1
     num_looks: int = 1
+    unit: str = "seed"
 
     @property
     def half_width(self) -> float | None:
@@ -64,7 +65,13 @@ def t_interval(
         num_intervals = num_comparisons * num_looks
         half_width = float(half_widths(sample.std(ddof=1), n, num_intervals=num_intervals, least_sd=least_sd))
         low, high = mean - half_width, mean + half_width
-    return Interval(mean=mean, low=low, high=high, n=n, num_comparisons=num_comparisons, num_looks=num_looks)
+    adjusted = {"num_comparisons": num_comparisons, "num_looks": num_looks}
+    return Interval(mean=mean, low=low, high=high, n=n, unit=_unit(values), **adjusted)
+
+
+def _unit(values: Sequence[float] | pd.Series) -> str:
+    """What values are of, by the name of their index."""
+    return "search" if isinstance(values, pd.Series) and values.index.name == "search" else "seed"
 
 
 def unpaired_difference(
@@ -88,14 +95,15 @@ def unpaired_difference(
     mean, n = float(samples[0].mean() - samples[1].mean()), int(sizes.min())
     adjusted = {"num_comparisons": num_comparisons, "num_looks": num_looks}
     if n < 2:
-        return Interval(mean=mean, low=None, high=None, n=n, **adjusted)
+        return Interval(mean=mean, low=None, high=None, n=n, unit=_unit(treated), **adjusted)
     sds = np.maximum([sample.std(ddof=1) for sample in samples], LEAST_SD_STEPS * step)
     variances = sds**2 / sizes
     variance = variances.sum()
     degrees = variance**2 / (variances**2 / (sizes - 1)).sum() if variance > 0 else sizes.sum() - 2
     quantile = special.stdtrit(degrees, 1 - (1 - LEVEL) / (num_comparisons * num_looks) / 2)
     half_width = float(quantile * math.sqrt(variance))
-    return Interval(mean=mean, low=mean - half_width, high=mean + half_width, n=n, **adjusted)
+    low, high = mean - half_width, mean + half_width
+    return Interval(mean=mean, low=low, high=high, n=n, unit=_unit(treated), **adjusted)
 
 
 def half_widths(sd: Any, n: Any, *, num_intervals: int, least_sd: float) -> Any:

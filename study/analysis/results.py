@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from study.analysis.contenders import may_be_best, paired_to_control
@@ -46,8 +47,24 @@ class Verdict:
 
 
 def seed_scores(retests: pd.DataFrame, arm: str, metric: str) -> pd.Series:
-    """An arm's test scores, indexed by seed."""
-    return retests[retests["arm"] == arm].set_index("seed")[metric].sort_index()
+    """An arm's test scores, indexed by seed; where arms were tuned repeatedly by search, each with its seeds' mean.
+
+    retests: of Tables. The index is named by what it holds, which the intervals take over.
+    """
+    own = retests[retests["arm"] == arm]
+    if "unit" not in own:
+        return own.set_index("seed")[metric].sort_index()
+    means = {unit: np.mean(np.stack(list(scores)), axis=0) for unit, scores in own.groupby("unit")[metric]}
+    return pd.Series(means, name=metric).rename_axis("search").sort_index()
+
+
+@once
+def unit_scores(tables: Tables) -> pd.DataFrame:
+    """The score of each arm's winners at each unit of the intervals: arm, unit, score (0-1)."""
+    retests = tables.main_retests
+    if tables.unit == "seed":
+        return pd.DataFrame({"arm": retests["arm"], "unit": retests["seed"], "score": retests[tables.score]})
+    return retests.groupby(["arm", "unit"])[tables.score].mean().rename("score").reset_index()
 
 
 def winners(trials: pd.DataFrame, stage: str = TUNE) -> pd.DataFrame:
@@ -81,8 +98,8 @@ def own_metrics(tables: Tables) -> list[str]:
 @once
 def ranked(tables: Tables, group: Group) -> list[str]:
     """The group's retested arms, the best mean test score first; ties in declared order."""
-    retests = tables.main_retests
-    means = retests.groupby("arm")[tables.score].mean() if len(retests) else pd.Series(dtype="float64")
+    scores = unit_scores(tables)
+    means = scores.groupby("arm")["score"].mean() if len(scores) else pd.Series(dtype="float64")
     return sorted((arm for arm in group.arms if arm in means.index), key=lambda arm: -means[arm])
 
 
@@ -116,9 +133,8 @@ def arm_differences(tables: Tables) -> pd.DataFrame:
 
 @once
 def scores_by_arm(tables: Tables, group: Group) -> dict[str, pd.Series]:
-    """The test scores of the group's retested arms, the best first, each indexed by seed."""
-    found = dict(list(tables.main_retests.set_index("seed").groupby("arm")[tables.score]))
-    return {arm: found[arm].sort_index() for arm in ranked(tables, group)}
+    """The scores of the group's retested arms, the best first, each indexed by seed or search (see `seed_scores`)."""
+    return {arm: seed_scores(tables.main_retests, arm, tables.score) for arm in ranked(tables, group)}
 
 
 @once

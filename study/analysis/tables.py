@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -18,6 +18,7 @@ from study.core.run_dir import resume_command
 from study.core.stage import TUNE, Group, retests_of
 from study.records import tables as records
 
+Unit = Literal["seed", "search"]
 _REQUIRED_SUMMARY_KEYS = (
     "name", "task", "state", "dataset", "setting", "arms", "groups", "stages", "score", "objective", "budget",
 )  # fmt: skip
@@ -83,6 +84,16 @@ class Tables:
         return len(self.summary["budget"].get("looks") or [None])
 
     @property
+    def num_searches(self) -> int:
+        """How often every arm was tuned."""
+        return int(self.summary["budget"].get("searches") or 1)
+
+    @property
+    def unit(self) -> Unit:
+        """What intervals are over: seeds, or searches, each with the mean over its seeds."""
+        return "seed" if self.num_searches == 1 else "search"
+
+    @property
     def objective(self) -> str:
         """The column of epochs that the main stage optimised, 0-1."""
         return str(self.summary["objective"])
@@ -110,8 +121,8 @@ class Tables:
 
     @cached_property
     def main_retests(self) -> pd.DataFrame:
-        """The retests of the main stage's winners."""
-        return of_winners(self.retests[self.retests["stage"] == retests_of(TUNE)])
+        """The retests of the main stage's winners; with a column unit where intervals are not over seeds."""
+        return self._with_unit(of_winners(self.retests[self.retests["stage"] == retests_of(TUNE)]))
 
     @cached_property
     def references(self) -> pd.DataFrame:
@@ -128,7 +139,10 @@ class Tables:
             ].assign(role=one["role"], is_winner=one["same_as"] == "winner")
             for one in self.summary.get("references") or []
         ]
-        return pd.concat(found) if found else retests.iloc[:0].assign(role="", is_winner=False)
+        return self._with_unit(pd.concat(found) if found else retests.iloc[:0].assign(role="", is_winner=False))
+
+    def _with_unit(self, retests: pd.DataFrame) -> pd.DataFrame:
+        return retests if self.unit == "seed" else retests.assign(unit=retests[self.unit])
 
     @cached_property
     def retest_epochs(self) -> pd.DataFrame:

@@ -58,8 +58,8 @@ def tau_sweeps(tables: Tables) -> list[TauSweep]:
     sweeps = []
     for arm in tables.arms:
         if arm in winners.index and winners[arm] in validation.index:
-            own = retests[retests["arm"] == arm]
-            test = pd.DataFrame(list(own["test_balanced_accuracy_by_tau"]), index=own["seed"], columns=list(taus))
+            swept_by_unit = results.seed_scores(retests, arm, "test_balanced_accuracy_by_tau")
+            test = pd.DataFrame(list(swept_by_unit), index=swept_by_unit.index, columns=list(taus))
             sweeps.append(
                 TauSweep(
                     arm=arm,

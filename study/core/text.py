@@ -22,8 +22,12 @@ def duration(seconds: float | None) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """A number and its noun: '1 arm', '2 arms', '1,200 images'."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    """A number and its noun: '1 arm', '2 arms', '1,200 images', '3 searches'."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural_of(noun)}"
+
+
+def plural_of(noun: str) -> str:
+    return f"{noun}es" if noun.endswith("search") else f"{noun}s"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -405,7 +405,7 @@ def require_same_data(run_dir: Path, data: TuningData, book: Book) -> None:
 
 def _trials_text(stage: Stage) -> str:
     """'6 trials', '3 searches x 6 trials (and 6 of random search)'."""
-    searches = f"{plural(stage.num_searches, 'search').replace('searchs', 'searches')} x " * (stage.num_searches > 1)
+    searches = f"{plural(stage.num_searches, 'search')} x " * (stage.num_searches > 1)
     control = f" (and {stage.control_trials:,} of random search)" * bool(stage.control_trials)
     return f"{searches}{plural(stage.trials_per_arm, 'trial')}{control}"
 

@@ -12,7 +12,7 @@ from study.analysis.results import Verdict
 from study.analysis.selection import Selection
 from study.analysis.tables import Tables, knob
 from study.core.stage import Group
-from study.core.text import listed
+from study.core.text import listed, plural_of
 from study.page.cautions import cautions
 from study.page.task import TaskPage
 from study.page.text import adjusted_text, distance_text, level_text, paired_text, percent, score_text
@@ -23,9 +23,14 @@ from study.records.validation import coarse_remark
 def not_covered(tables: Tables) -> str:
     """What the intervals leave out: the search, and the choice of the test images."""
     num_test, score = int(tables.summary["dataset"]["num_test"]), float(tables.main_retests[tables.score].mean())
-    return (
+    covered = (
         "The intervals are over the retest's seeds, not over the search: each arm was tuned once, and another "
         "search of its size might have found it another configuration. Nor are they over the test images: on another "
+        if tables.num_searches == 1
+        else f"The intervals are over {tables.num_searches} searches of each arm, each retested on seeds of its own, "
+        "so that they cover the luck of search and seeds. They are not over the test images: on another "
+    )
+    return covered + (
         f"{num_test:,} a score would come out up to about {percent(test_images_half_width(score, num_test))} points "
         "higher or lower (95 %), differences less."
     )
@@ -50,11 +55,11 @@ def group_headline(page: TaskPage, tables: Tables, group: Group) -> str:
         if verdict.num_arms == 1:
             return f"{place_words}, {best} reaches a {metric} of {score}."
         return f"{place_words}, {best} gives the best {metric} of {verdict.num_arms} arms: {score}."
-    control = page.control_phrase(str(group.control))
+    control, unit = page.control_phrase(str(group.control)), tables.unit
     if verdict.difference is None:
         return (
             f"{place_words}, {best} gives the best {metric}: {score}; no difference to {control} can be given, because "
-            "the two share no retest seed."
+            f"the two share no {'retest seed' if unit == 'seed' else unit}."
         )
     if verdict.best == group.control:
         return (
@@ -65,13 +70,13 @@ def group_headline(page: TaskPage, tables: Tables, group: Group) -> str:
     distance = distance_text(verdict.difference, control)
     if verdict.difference.half_width is None and verdict.score.n > 1:
         return (
-            f"{place_words}, {best} has the highest {metric}, {score}, {distance} on the one seed that both share; one "
-            "pair gives no interval, so this is no evidence of a difference."
+            f"{place_words}, {best} has the highest {metric}, {score}, {distance} on the one {unit} that both share; "
+            "one pair gives no interval, so this is no evidence of a difference."
         )
     if verdict.difference.half_width is None:
         return (
-            f"{place_words}, {best} scores highest on the one seed tested, a {metric} of "
-            f"{percent(verdict.score.mean)} %, {distance}; one seed gives no interval, so this is no evidence of a "
+            f"{place_words}, {best} scores highest on the one {unit} tested, a {metric} of "
+            f"{percent(verdict.score.mean)} %, {distance}; one {unit} gives no interval, so this is no evidence of a "
             "difference."
         )
     if not verdict.difference.excludes_zero:
@@ -166,7 +171,7 @@ def _group_remarks(page: TaskPage, tables: Tables, group: Group) -> list[str]:
         sentences.append(f"Also measurably above {control}{adjusted_text(verdict.difference)}: {listed(above)}.")
     sentences.append(not_covered(tables))
     if verdict.score.n < 2:
-        sentences.append(f"With one seed no arm can be told from {best}.")
+        sentences.append(f"With one {tables.unit} no arm can be told from {best}.")
     elif len(verdict.may_be_best) == verdict.num_arms:
         sentences.append(f"With {level_text(LEVEL)} confidence, no arm is ruled out as the best one.")
     elif len(verdict.may_be_best) == 1:
@@ -182,7 +187,7 @@ def _group_remarks(page: TaskPage, tables: Tables, group: Group) -> list[str]:
 def _selection_remark(verdict: Verdict, name: Callable[[str], str]) -> str:
     text = (
         f"{name(str(verdict.best))} was picked as the best of {verdict.num_arms} arms by these same test scores, "
-        f"{_overstatement(verdict.selection)}."
+        f"{_overstatement(verdict.selection, plural_of(verdict.score.unit if verdict.score else 'seed'))}."
     )
     if verdict.chosen_on_validation is None or verdict.chosen_on_validation_score is None:
         return text
@@ -194,15 +199,15 @@ def _selection_remark(verdict: Verdict, name: Callable[[str], str]) -> str:
     )
 
 
-def _overstatement(selection: Selection | None) -> str:
+def _overstatement(selection: Selection | None, units: str) -> str:
     if selection is None:
         return "which makes its number optimistic"
     points = percent(selection.overstated)
     by = "by less than 0.1 points" if points == "0.0" else f"by about {points} points"
-    text = f"which overstates its number {by} (simulated from the spread of arms and seeds)"
+    text = f"which overstates its number {by} (simulated from the spread of arms and {units})"
     if selection.held_out is None:
         return text
-    return f"{text}; the arm that all seeds but one pick reaches {percent(selection.held_out)} % on the one left out"
+    return f"{text}; the arm that all {units} but one pick reaches {percent(selection.held_out)} % on the one left out"
 
 
 def data_sentences(page: TaskPage, summary: Mapping[str, Any]) -> list[str]:

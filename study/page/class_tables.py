@@ -15,7 +15,7 @@ from study.analysis.class_groups import (
 )
 from study.analysis.classes import compared_arms, confused_pairs, hardest_classes
 from study.analysis.tables import Tables
-from study.core.text import NOTHING
+from study.core.text import NOTHING, plural_of
 from study.page.figures.labels import are_by_index
 from study.page.table import Table
 from study.page.text import interval_cell, paired_cell, percent
@@ -85,7 +85,7 @@ def group_recalls_table(tables: Tables) -> Table | None:
         cells[each.arm] += [interval_cell(each.recall), *[difference] * is_compared]
     return Table(
         caption="Test recall (%), the mean over the classes of each group, of each arm's winner, the best arm first; ± "
-        f"is half the width of the 95 % t-interval over seeds.{_differences_note(tables)}",
+        f"is half the width of the 95 % t-interval over {plural_of(tables.unit)}.{_differences_note(tables)}",
         columns=tuple(columns),
         rows=tuple(tuple(cells[arm]) for arm in arms),
         marks=tuple("best" if arm == arms[0] else "control" if arm == control else "" for arm in arms),
@@ -98,7 +98,7 @@ def _differences_note(tables: Tables) -> str:
         return ""
     which = "both intervals" if numbers[0] == 2 else f"the intervals of all {numbers[0]}"
     together = f"; {which} hold together at 95 %" if numbers[0] > 1 else ""
-    return f" Differences to {tables.groups[0].control} in points, paired by seed{together}."
+    return f" Differences to {tables.groups[0].control} in points, paired by {tables.unit}{together}."
 
 
 def hardest_table(tables: Tables) -> Table | None:

@@ -9,7 +9,7 @@ from typing import Any
 from study.analysis import budgets
 from study.analysis.tables import Tables
 from study.core.stage import TUNE, range_lines
-from study.core.text import NOTHING, duration, listed, plural
+from study.core.text import NOTHING, duration, listed, plural, plural_of
 from study.page.task import TaskPage
 from study.page.text import config_value, is_missing
 from study.page.words import metric_name
@@ -29,15 +29,15 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
         f"Objective. {metric_name(tables.objective).capitalize()} at a trial's last epoch; the winner of an "
         f"arm is its best completed trial, ties going to the earlier one.{f' {step}' if step else ''}",
         *_control(budget),
-        f"Retest. Each winner{_references(budget)} was retrained on "
+        f"Retest. Each {_whose(tables)}winner{_references(budget)} was retrained on "
         f"{plural(int(budget['retest_seeds']), 'fresh seed')} on {page.retest}; "
         f"the same seeds in all arms, so that differences are paired.{_further_seeds(budget)} {page.test}",
-        "Intervals. Two-sided 95 % Student t-intervals over seeds, n − 1 degrees of freedom; differences are taken "
-        f"seed by seed ({page.shared}), and the intervals of all arms of a group to its control hold together at 95 % "
-        "(Bonferroni). A spread of less than half a test image counts as half a test image. The arms that may be the "
-        "best are those that no other is measurably above, each compared with all others at Bonferroni's level "
-        "(Gupta 1965). All this covers the randomness of what a seed chooses, not that of the search, for each arm was "
-        "tuned once, nor that of the test images.",
+        f"Intervals. Two-sided 95 % Student t-intervals over {plural_of(tables.unit)}, n − 1 degrees of freedom; "
+        f"differences are taken {tables.unit} by {tables.unit} ({_shared(page, tables)}), and the intervals of "
+        "all arms of a group to its control hold together at 95 % (Bonferroni). A spread of less than half a test "
+        "image counts as half a test image. The arms that may be the best are those that no "
+        "other is measurably above, each compared with all others at Bonferroni's level "
+        f"(Gupta 1965). {_covered(tables)}",
         *page.notes(tables),
     ]
 
@@ -57,6 +57,29 @@ def _ranges_set(tables: Tables) -> list[str]:
     if not ranges:
         return []
     return [f"Space. The task's own, but for what was set: {'; '.join(range_lines(ranges, tables.arms))}."]
+
+
+def _whose(tables: Tables) -> str:
+    return "search's " if tables.num_searches > 1 else ""
+
+
+def _shared(page: TaskPage, tables: Tables) -> str:
+    """What two values of a pair have in common."""
+    return page.shared if tables.unit == "seed" else f"the mean over its seeds, at each of which: {page.shared}"
+
+
+def _covered(tables: Tables) -> str:
+    """What the intervals cover, and what they leave out."""
+    if tables.num_searches == 1:
+        return (
+            "All this covers the randomness of what a seed chooses, not that of the search, for each arm was tuned "
+            "once, nor that of the test images."
+        )
+    return (
+        "A value is the mean over the seeds of one search's winner, so that all this covers the randomness of the "
+        "search and of what a seed chooses (Bouthillier et al. 2021), not that of the test images, nor of the one "
+        "split into training and validation images that all searches had."
+    )
 
 
 def _control(budget: Mapping[str, Any]) -> list[str]:
@@ -96,8 +119,11 @@ def _further_seeds(budget: Mapping[str, Any]) -> str:
 
 def _trials_an_arm(tables: Tables) -> str:
     """'Every arm got 6 trials', or the planned and the actual numbers if these differ."""
-    planned = int(tables.summary["budget"]["trials_per_arm"])
+    in_each, num_searches = int(tables.summary["budget"]["trials_per_arm"]), tables.num_searches
+    planned = in_each * num_searches
     counts = budgets.arm_budgets(tables)["num_trials"]
+    if (counts == planned).all() and num_searches > 1:
+        return f"Every arm was tuned {num_searches} times, each time with {plural(in_each, 'trial')}"
     if (counts == planned).all():
         return f"Every arm got {plural(planned, 'trial')}"
     return f"Every arm was to get {plural(planned, 'trial')} and got {counts.min()} to {counts.max()}"

@@ -21,6 +21,7 @@ from study.page.figures import base as figures_base
 from study.page.figures.base import Figure
 from study.page.figures.classes import OF_CLASSES
 from study.page.figures.numbers import figure_numbers
+from study.page.luck import luck_section
 from study.page.task import TaskPage
 from study.page.text import typeset
 from study.page.trials import trials_table
@@ -138,6 +139,7 @@ def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> 
         importance_table=page_tables.importance_table(tables),
         audit=audit_section(tables),
         worth=worth_section(page, tables),
+        luck=luck_section(page, tables),
         budget_warning=page_tables.budget_warning(tables),
         budget_sentences=page_tables.budget_sentences(tables),
         budget_table=page_tables.budget_table(tables),

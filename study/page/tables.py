@@ -16,7 +16,7 @@ from study.analysis.pareto import scores_and_costs
 from study.analysis.tables import Tables
 from study.analysis.worth import control_images
 from study.core.stage import TUNE
-from study.core.text import NOTHING, duration, listed, plural
+from study.core.text import NOTHING, duration, listed, plural, plural_of
 from study.page.cautions import edge_ends
 from study.page.table import Table
 from study.page.task import TaskPage
@@ -57,12 +57,13 @@ def arms_table(page: TaskPage, tables: Tables) -> Table:
     columns = _arm_columns(page, tables, is_n_common=frame["n"].nunique() <= 1)
     rows = frame.to_dict("records")
     numbers = sorted({int(n) for n in frame["n"].dropna()})
-    over = f"means over {plural(numbers[0], 'seed')}" if len(numbers) == 1 else "means over n seeds"
+    units = plural_of(tables.unit)
+    over = f"means over {plural(numbers[0], tables.unit)}" if len(numbers) == 1 else f"means over n {units}"
     gap = " Gap: training minus test accuracy at the last epoch, in points." * ("generalisation_gap" in page.metrics)
     return Table(
         caption=f"Test results of each arm's winner, {over}, the best arm first{' in its group' * (len(controls) > 1)}"
-        ". ± is half the width of the 95 % t-interval; differences are paired by seed, and the intervals of a "
-        "group's hold together at 95 %. Accuracies, F1, recall and ECE (15 bins) in %, differences in points, NLL in "
+        f". ± is half the width of the 95 % t-interval; differences are paired by {tables.unit}, and the intervals of "
+        "a group's hold together at 95 %. Accuracies, F1, recall and ECE (15 bins) in %, differences in points, NLL in "
         "nats."
         f"{gap} Validation score: of the winning tuning trial. Trials: completed / stopped early / failed.",
         columns=tuple(column.title for column in columns),

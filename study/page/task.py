@@ -8,6 +8,7 @@ from typing import Any
 
 from study.analysis.tables import Tables
 from study.core.stage import Group
+from study.core.text import plural_of
 from study.page.figures.base import Figure
 from study.page.table import Table
 from study.page.words import dataset_title, metric_name
@@ -72,8 +73,13 @@ class TaskPage:
     notes: Callable[[Tables], list[str]] = lambda tables: []
 
     def words(self, tables: Tables) -> dict[str, str]:
-        """The values of {score}, {objective}, {challenger} and {shared} in the titles and captions of figures."""
+        """The values of {score}, {objective}, {challenger}, {shared}, {unit}, ... in titles and captions of figures."""
         return {
+            "unit": tables.unit,
+            "units": plural_of(tables.unit),
+            "retest_units": "the retest seeds" if tables.unit == "seed" else "searches",
+            "rival": "arm" if tables.unit == "seed" else "search",
+            "fresh_units": "fresh seeds" if tables.unit == "seed" else "searches, each with the mean over its seeds,",
             "score": metric_name(tables.score),
             "objective": metric_name(tables.objective),
             "challenger": self.challenger,

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from study.analysis.intervals import LEVEL, Interval
-from study.core.text import NOTHING
+from study.core.text import NOTHING, plural, plural_of
 
 
 def typeset(text: str) -> str:
@@ -50,19 +50,21 @@ def level_text(level: float) -> str:
 def score_text(score: Interval) -> str:
     """A score in a sentence: '71.3 % (95 % interval 67.5–75.1, n = 3 seeds)'."""
     if score.low is None or score.high is None:
-        return f"{percent(score.mean)} % (one seed, so no interval)"
+        return f"{percent(score.mean)} % (one {score.unit}, so no interval)"
     low, high = max(score.low, 0.0), min(score.high, 1.0)  # a t-interval over few seeds may exceed 0-1
-    return f"{percent(score.mean)} % ({level_text(LEVEL)} interval {span(low, high)}, n = {score.n} seeds)"
+    return (
+        f"{percent(score.mean)} % ({level_text(LEVEL)} interval {span(low, high)}, n = {plural(score.n, score.unit)})"
+    )
 
 
 def paired_text(difference: Interval, score: Interval) -> str:
     """'(paired interval 1.5–6.5, adjusted for 5 comparisons)', of a difference without its sign ('points below')."""
     if difference.low is None or difference.high is None:
-        return "(one pair of seeds, so no interval)"
+        return f"(one pair of {plural_of(difference.unit)}, so no interval)"
     low, high = difference.low, difference.high
     if difference.mean < 0:
         low, high = -high, -low
-    shared = "" if difference.n == score.n else f" over the {difference.n} seeds that both share"
+    shared = "" if difference.n == score.n else f" over the {plural(difference.n, difference.unit)} that both share"
     return f"(paired interval {span(low, high)}{shared}{adjusted_text(difference)})"
 
 

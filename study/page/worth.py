@@ -55,7 +55,7 @@ def _verdict(page: TaskPage, role: str, gains: Sequence[Gain]) -> list[str]:
     if rest and any(gain.difference and gain.difference.low is None for gain in rest):
         text += "; one seed gives no interval"
     elif up and rest:
-        text += f"; in the other {len(rest)} no gain is measurable" if len(rest) > 1 else "; in the other one, none is"
+        text += f"; in the other {len(rest)} no gain is measurable" if len(rest) > 1 else "; in the other one none is"
     sentences = [f"{text}."]
     if down:
         sentences.append(f"It ended measurably below {reference} in {_named(page, down)}{_adjusted(down)}.")
@@ -116,7 +116,7 @@ def _replay(tables: Tables) -> list[str]:
     text = f"{rule}: random search's trials as if all had run to epoch {rung} and only the best there to the end"
     if not unknown:
         return [f"{text}, replayed from the records."]
-    where = "in any arm" if len(unknown) == len({arm for arm, _ in replays}) else f"of {listed(unknown)}"
+    where = "in any arm" if len(unknown) == len({arm for arm, _ in replays}) else f"for {listed(unknown)}"
     return [
         f"{text}. It cannot be replayed {where}: among the best at that epoch are trials that early stopping ended "
         "later, so that nobody knows how they would have ended."

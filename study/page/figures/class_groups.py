@@ -215,7 +215,7 @@ CLASS_GROUPS = Figure(
     name="class_groups",
     section="class_groups",
     title="Test recall of frequent and of rare classes",
-    caption="Mean over the classes of a group with its 95 % t-interval over the retest seeds; arms ordered by {score}. "
+    caption="Mean over the classes of a group with its 95 % t-interval over {retest_units}; arms ordered by {score}. "
     "Intervals of two arms may overlap and the arms still differ: the table has the paired differences.",
     alt=_groups_alt,
     absent="no arm has been retested",

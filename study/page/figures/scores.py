@@ -26,7 +26,7 @@ _DASHED: dict[str, Any] = {"color": BLACK, "linewidth": 0.9, "linestyle": (0, (4
 
 @dataclass(frozen=True, kw_only=True)
 class Dots:
-    """A group's dots. arms: arm, mean, low, high, n, role, best first; seeds: arm, seed, value; in % or points."""
+    """A group's dots. arms: arm, mean, low, high, n, role, best first; seeds: arm, unit, value; in % or points."""
 
     title: str
     arms: pd.DataFrame
@@ -39,7 +39,7 @@ class Dots:
 class DotPlot:
     """A dot plot with a panel for each group that has a retested arm. xlabel: what the values are.
 
-    role_labels: the roles that the legend names.
+    role_labels: the roles that the legend names. unit: what a small dot is.
     """
 
     xlabel: str
@@ -48,39 +48,42 @@ class DotPlot:
     value_format: str
     groups: tuple[Dots, ...]
     role_labels: tuple[tuple[str, str], ...] = (("best", "best arm"), ("control", "control"))
+    unit: str = "seed"
 
 
 def scores_data(tables: Tables) -> DotPlot | None:
-    scores, retests = results.arm_scores(tables), tables.main_retests
+    scores, of_units = results.arm_scores(tables), results.unit_scores(tables)
     if scores.empty:
         return None
-    seeds = retests[["arm", "seed"]].assign(value=100 * retests[tables.score])
+    seeds = of_units[["arm", "unit"]].assign(value=100 * of_units["score"])
     return DotPlot(
         xlabel=axis_label(tables.score),
         interval_label="mean, 95 % t-interval",
         reference_label=f"mean of {_reference_name(tables)}",
         value_format="{:.1f}",
+        unit=tables.unit,
         groups=_dots(tables, scores, seeds, lambda arms, group: arms.loc[arms["arm"] == group.control, "mean"]),
     )
 
 
 def differences_data(tables: Tables) -> DotPlot | None:
-    differences, retests = results.arm_differences(tables), tables.main_retests
+    differences, of_units = results.arm_differences(tables), results.unit_scores(tables)
     if differences.empty:
         return None
-    scores = retests.set_index(["arm", "seed"])[tables.score]
-    controls = pd.MultiIndex.from_arrays([retests["arm"].map(tables.controls), retests["seed"]])
-    values = 100 * (retests[tables.score].to_numpy() - scores.reindex(controls).to_numpy())
+    scores = of_units.set_index(["arm", "unit"])["score"]
+    controls = pd.MultiIndex.from_arrays([of_units["arm"].map(tables.controls), of_units["unit"]])
+    values = 100 * (of_units["score"].to_numpy() - scores.reindex(controls).to_numpy())
     return DotPlot(
         xlabel=f"{metric_name(tables.score).capitalize()} minus that of {_reference_name(tables)}, "
-        "paired by seed (points)",
+        f"paired by {tables.unit} (points)",
         interval_label="mean, simultaneous t-interval",
         reference_label="no difference",
+        unit=tables.unit,
         value_format="{:+.1f}",
         groups=_dots(
             tables,
             differences,
-            retests[["arm", "seed"]].assign(value=values).dropna(),
+            of_units[["arm", "unit"]].assign(value=values).dropna(),
             lambda arms, group: pd.Series([0.0]),
         ),
     )
@@ -125,7 +128,7 @@ def draw_dots(data: DotPlot) -> Canvas:
             [], [], color=BLUE, marker="o", markersize=6, linewidth=1.8, markeredgecolor="white",
             label=data.interval_label if arms["low"].notna().any() else "one value: no interval",
         ),
-        Line2D([], [], color=GREY, marker="o", markersize=2.6, linestyle="", label="one seed"),
+        Line2D([], [], color=GREY, marker="o", markersize=2.6, linestyle="", label=f"one {data.unit}"),
     ]  # fmt: skip
     for role, label in data.role_labels:
         if (arms["role"] == role).any():
@@ -172,8 +175,8 @@ SCORES = Figure(
     name="scores",
     section="results",
     title="The {score} of each arm's winner",
-    caption="Mean over fresh seeds with its 95 % t-interval; small dots are the single seeds. The "
-    "intervals of two arms may overlap and the arms still differ: seeds are paired, so differences "
+    caption="Mean over {fresh_units} with its 95 % t-interval; small dots are the single {units}. The "
+    "intervals of two arms may overlap and the arms still differ: {units} are paired, so differences "
     "are judged in the next figure.",
     alt=alt,
     absent="no arm has been retested",
@@ -184,10 +187,10 @@ DIFFERENCES = Figure(
     name="differences",
     section="results",
     title="Paired differences to the control",
-    caption="Each seed's score minus the control's at the same seed ({shared}), mean and t-interval; the "
+    caption="Each {unit}'s score minus the control's at the same {unit} ({shared}), mean and t-interval; the "
     "intervals of a group hold together at 95 % (Bonferroni). One that crosses the line is no measurable difference.",
     alt=alt,
-    absent="no {challenger} and its control have been retested on a common seed",
+    absent="no {challenger} and its control have been retested on a common {unit}",
     data=differences_data,
     draw=draw_dots,
 )

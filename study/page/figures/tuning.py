@@ -278,7 +278,7 @@ SURVIVORS = Figure(
     section="tuning",
     title="Trials at each rung of early stopping",
     caption="Of the trials that reached a rung, how many went on and how many were stopped there; on "
-    "the right, how the arm's trials ended. Rungs are kept per arm: a trial competes with its own arm "
+    "the right, how the arm's trials ended. Rungs are kept per {rival}: a trial competes with its own {rival} "
     "only.",
     alt=lambda data: f"Bars of trial counts at each rung for {data['arm'].nunique()} arms.",
     absent="no trial has finished",

@@ -14,7 +14,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from study.analysis import worth
 from study.analysis.tables import Tables
 from study.page.figures.base import BLUE, GREY, VERMILLION, Figure, legend, panels, set_title
-from study.page.words import axis_label
 
 STYLES: dict[str, dict[str, Any]] = {
     worth.OWN: {"color": VERMILLION, "linestyle": "-"},
@@ -69,9 +68,7 @@ def anytime_data(tables: Tables) -> Lines | None:
         )
         for curve in curves
     )
-    return Lines(
-        ylabel=f"Best {axis_label(tables.objective).lower()}", lines=lines, labels=labels_of(tables), is_stepped=True
-    )
+    return Lines(ylabel="Best so far (%)", lines=lines, labels=labels_of(tables), is_stepped=True)
 
 
 def expected_data(tables: Tables) -> Lines | None:
@@ -89,8 +86,7 @@ def expected_data(tables: Tables) -> Lines | None:
         )
         for curve in curves
     )
-    ylabel = f"Expected best {axis_label(tables.objective).lower()}"
-    return Lines(ylabel=ylabel, lines=lines, labels=labels_of(tables), is_stepped=False)
+    return Lines(ylabel="Expected best (%)", lines=lines, labels=labels_of(tables), is_stepped=False)
 
 
 def draw_lines(data: Lines) -> Canvas:
@@ -103,6 +99,7 @@ def draw_lines(data: Lines) -> Canvas:
             fill: dict[str, Any] = {"step": "post"} if data.is_stepped else {}
             ax.fill_between(line.images, line.low, line.high, color=style["color"], alpha=0.16, linewidth=0, **fill)
             ax.plot(line.images, line.score, linewidth=1.5, **style, **step)
+            ax.plot(line.images[-1], line.score[-1], "o", color=style["color"], markersize=4)  # all there is of a step
         set_title(ax, arm)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
         ax.xaxis.set_major_formatter(FuncFormatter(_count))

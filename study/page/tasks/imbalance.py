@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from study.analysis.tables import Tables
 from study.analysis.tau import tau_sweeps
-from study.core.text import listed, plural, word
+from study.core.text import listed, plural, plural_of, word
 from study.page.answers import group_headline, verdict_remarks
 from study.page.class_sections import CLASS_SECTIONS
 from study.page.figures.catalogue import RESULTS, TAU, TUNING, of_classes
@@ -83,7 +83,8 @@ def tau_table(tables: Tables) -> Table | None:
     return Table(
         caption="Post-hoc logit adjustment of each arm's winner. τ*: the best on validation. Gain on validation in "
         "points, chosen on those very images and so optimistic. Test balanced accuracy in %, ± half the width of the "
-        "95 % t-interval over seeds; the difference is paired, of the same models with and without τ*.",
+        f"95 % t-interval over {plural_of(tables.unit)}; the difference is paired, of the same models with and without "
+        "τ*.",
         columns=("Arm", "τ*", "Gain on validation", "Test at τ = 0", "Test at τ*", "Difference"),
         rows=tuple(
             (
