@@ -393,6 +393,7 @@ class _Run:
             self.puzzles = [self._puzzle(number) for number in range(8)]
         winners, controls = self.winners("tune", search), self.winners("tune", search, "random")
         starts = {row["arm"]: row for row in self.trials if row["trial_id"] == f"{row['arm']}-0000"}
+        starts = {arm: row for arm, row in starts.items() if arm in winners}
         for role, by_arm in {"winner": winners, "default": starts if controls else {}, "random": controls}.items():
             for arm, trial in by_arm.items():
                 if role != "winner":

@@ -13,13 +13,14 @@ from study.analysis.tables import Tables
 def validation_drops(tables: Tables) -> pd.DataFrame:
     """One row per retested arm, in declared order: arm, num_trials, num_completed, validation, test, drop (0-1).
 
-    num_trials: of the arm; num_completed: those among which its winner has the best validation score. test: the mean
-    over the retest's seeds; drop: validation less test. Empty where the two are not of the same metric.
+    num_trials: of the arm; num_completed: those among which its winner has the best validation score, all searches
+    together. test: the mean over the retest's seeds; drop: validation less test. Empty where the two are not of the
+    same metric.
     """
     columns = ["arm", "num_trials", "num_completed", "validation", "test", "drop"]
     if tables.objective.removeprefix("val_") != tables.score.removeprefix("test_"):
         return pd.DataFrame(columns=columns)
-    winners = results.winners(tables.trials).set_index("arm")["objective"]
+    winners = results.winning_objectives(tables)
     test = tables.main_retests.groupby("arm")[tables.score].mean()
     tuning = tables.tuning
     rows = []

@@ -80,6 +80,14 @@ def winners(trials: pd.DataFrame, stage: str = TUNE) -> pd.DataFrame:
     return best.sort_values("arm", key=lambda arms: arms.map(order)).reset_index(drop=True)
 
 
+def winning_objectives(tables: Tables) -> pd.Series:
+    """Arm -> the validation score of its winner (0-1); where it was tuned repeatedly, the mean over the searches'."""
+    tuning = tables.tuning
+    searches = tuning["search"] if "search" in tuning else pd.Series(1, index=tuning.index)
+    won = [winners(own).set_index("arm")["objective"] for _, own in tuning.groupby(searches.fillna(1))]
+    return pd.concat(won).groupby(level=0).mean() if won else pd.Series(dtype="float64")
+
+
 def status_counts(tables: Tables) -> pd.DataFrame:
     """The number of tuning trials by arm (index, declared order) and status (columns)."""
     tuning = tables.tuning

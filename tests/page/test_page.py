@@ -391,13 +391,13 @@ def test_a_figure_that_no_longer_applies_is_taken_away(tmp_path: Path) -> None:
 
 def test_every_figure_stands_in_a_section_of_the_page() -> None:
     for shown in PAGES.values():
-        sections = {section.name for section in shown.sections} | {"results", "tuning", "budget", "retest"}
+        sections = {section.name for section in shown.sections} | {"results", "worth", "tuning", "budget", "retest"}
         assert {figure.section for figure in shown.figures} <= sections
 
 
 @pytest.mark.parametrize("task", FAKES)
 def test_figures_are_numbered_in_the_order_of_the_page(tmp_path: Path, task: str) -> None:
-    tables = load_tables(write_run(tmp_path / "run", task=task))
+    tables = load_tables(write_run(tmp_path / "run", task=task, control_trials=2))  # which all figures apply to
     drawn = [
         page.PageFigure(
             number=number, name=figure.name, section=figure.section, title=figure.title, caption="", alt="",
