@@ -20,6 +20,7 @@ from study.core.ledger import ASKED, RETEST, Book, Event, Ledger, finished
 from study.core.search import PLAIN, Search, searches_of
 from study.core.spec import validated
 from study.engine.audit import audit_order
+from study.engine.study_session import _retested_text, _trials_text
 from study.tasks.imbalance import ImbalanceSpec
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import resolved
@@ -184,6 +185,15 @@ def test_controls_are_not_audited() -> None:
         )
         book.apply(finished(trial_id, "stopped"))
     assert [trial.trial_id for trial in audit_order(stage, book, 0)] == ["none-0001"]
+
+
+def test_the_plan_tells_the_extra_trials_and_retests() -> None:
+    plain = make_stage(trials_per_arm=6)
+    assert (_trials_text(plain), _retested_text(plain)) == ("6 trials", "arm's winner")
+    more = make_stage(trials_per_arm=6, searches=searches_of(3, "random"), control_trials=2, retests_default=True)
+    assert _trials_text(more) == "3 searches x 6 trials (and 2 of random search)"
+    assert _retested_text(more) == "search's winner, its default and random search's winner"
+    assert (plain.num_trials, more.num_trials) == (12, 2 * 3 * (6 + 2))
 
 
 # --- a resume in the middle of any of them

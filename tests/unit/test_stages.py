@@ -11,7 +11,7 @@ from study_cases import asked
 from study.core.commands import winner_settings
 from study.core.entrants import entrants
 from study.core.errors import StudyError
-from study.core.ledger import EPOCH, RETEST, RETEST_FAILED, Event, Ledger, finished
+from study.core.ledger import ASKED, EPOCH, RETEST, RETEST_FAILED, Event, Ledger, finished
 from study.core.stage import Stage, ranges_of, ranges_set
 from study.engine.console import StudyConsole
 from study.engine.retest import _fail_without_weights
@@ -81,6 +81,23 @@ def test_classifiers_begin_with_the_winner_s_weights_and_their_retests_with_thos
     of_seed = start_folder(transfer, ledger.book, tmp_path, "jigsaw_10pct", 1000)
     assert of_seed == str(folder / "retest-jigsaw_2x2-0001-1000")
     assert start_folder(transfer, ledger.book, tmp_path, "scratch_10pct") is None
+
+
+def test_a_classifier_s_search_begins_with_what_the_puzzles_search_of_its_number_found(spec, data, ledger, tmp_path):
+    pretext, transfer = STUDY.stages(spec.model_copy(update={"searches": 2, "control": "random"}), data)
+    assert (pretext.num_searches, len(pretext.searches), len(transfer.searches)) == (2, 2, 4)  # puzzles have no control
+    completed(ledger, pretext, "jigsaw_2x2-0000", 0.5)
+    row = {"epoch": 1, "images": 1, "train_seconds": 1.0, pretext.task.metric: 0.25}
+    payload = {**asked("jigsaw_2x2-0000").payload, "search": 2}
+    waiting = session(spec, (pretext, transfer), data, ledger)._startable(transfer)
+    assert not waiting.warm_arms & set(waiting.arms)  # the second search has no puzzles yet
+    ledger.append(Event(kind=ASKED, trial_id="jigsaw_2x2-s2-0000", payload=payload))
+    ledger.append(Event(kind=EPOCH, trial_id="jigsaw_2x2-s2-0000", payload=row))
+    ledger.append(finished("jigsaw_2x2-s2-0000", "completed"))
+    assert session(spec, (pretext, transfer), data, ledger)._startable(transfer) == transfer
+    folders = [start_folder(transfer, ledger.book, tmp_path, "jigsaw_10pct", seed, search=2) for seed in (None, 1005)]
+    folder = tmp_path.resolve() / "checkpoints"
+    assert folders == [str(folder / "jigsaw_2x2-s2-0000"), str(folder / "retest-jigsaw_2x2-s2-0000-1005")]
 
 
 def test_without_a_winner_the_arms_that_need_one_wait(spec, data, ledger, capsys):
