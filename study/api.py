@@ -210,7 +210,7 @@ class Run:
 
     def _winner(self, arm: str, winner: Mapping[str, Any]) -> Winner:
         retests = self._tables.main_retests
-        of_arm = retests[retests["arm"] == arm].set_index("seed")
+        of_arm = retests[(retests["arm"] == arm) & (retests["trial_id"] == winner["trial_id"])].set_index("seed")
         return Winner(
             arm=arm,
             trial_id=winner["trial_id"],

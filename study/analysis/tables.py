@@ -104,7 +104,7 @@ class Tables:
         return of_arms(self.trials[self.trials["stage"] == TUNE])
 
     @cached_property
-    def control(self) -> pd.DataFrame:
+    def control_trials(self) -> pd.DataFrame:
         """The trials of the controls, which compete with no arm."""
         trials = self.trials[self.trials["stage"] == TUNE]
         return trials.drop(of_arms(trials).index)
@@ -112,12 +112,12 @@ class Tables:
     @cached_property
     def tuning_epochs(self) -> pd.DataFrame:
         epochs = self.epochs[self.epochs["stage"] == TUNE]
-        return epochs[~epochs["trial_id"].isin(self.control["trial_id"])] if len(self.control) else epochs
+        return epochs[~epochs["trial_id"].isin(self.control_trials["trial_id"])] if len(self.control_trials) else epochs
 
     @cached_property
     def tuning_rungs(self) -> pd.DataFrame:
         rungs = self.rungs[self.rungs["stage"] == TUNE]
-        return rungs[~rungs["trial_id"].isin(self.control["trial_id"])] if len(self.control) else rungs
+        return rungs[~rungs["trial_id"].isin(self.control_trials["trial_id"])] if len(self.control_trials) else rungs
 
     @cached_property
     def main_retests(self) -> pd.DataFrame:

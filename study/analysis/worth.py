@@ -139,7 +139,7 @@ def anytime(tables: Tables) -> list[Anytime]:
     """Curves of the arm's own search, of random search, and of random search with one rung, where that is known."""
     found = []
     for arm in tables.arms:
-        for method, frame in ((OWN, tables.tuning), (RANDOM, tables.control)):
+        for method, frame in ((OWN, tables.tuning), (RANDOM, tables.control_trials)):
             searches = _searches(frame, arm)
             if searches:
                 found.append(_anytime(arm, method, searches))
@@ -236,7 +236,7 @@ def _one_rung_replays(tables: Tables, arm: str) -> list[tuple[TopK, pd.DataFrame
     """One for each control of the arm; none where there was no rung to stop at."""
     if int(tables.summary["budget"]["grace_epochs"]) >= int(tables.stage(TUNE)["epochs_of"][arm]):
         return []
-    return [one_rung(tables, trials) for trials in _searches(tables.control, arm)]
+    return [one_rung(tables, trials) for trials in _searches(tables.control_trials, arm)]
 
 
 @once
@@ -253,7 +253,7 @@ def expected(tables: Tables) -> list[Expected]:
     """
     found = []
     for arm in tables.arms:
-        for method, frame in ((OWN, tables.tuning), (RANDOM, tables.control)):
+        for method, frame in ((OWN, tables.tuning), (RANDOM, tables.control_trials)):
             searches = _searches(frame, arm)
             trials = pd.concat(searches) if searches else frame.iloc[:0]
             scores = trials["objective"].where(trials["status"] != "failed").to_numpy(dtype=float)
@@ -286,4 +286,4 @@ def control_share(tables: Tables) -> tuple[int, int]:
 
 def control_images(tables: Tables) -> int:
     """The training images that the controls drew."""
-    return int(tables.control["images"].sum())
+    return int(tables.control_trials["images"].sum())

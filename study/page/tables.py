@@ -251,9 +251,9 @@ def budget_sentences(tables: Tables) -> list[str]:
         "would have taken in full.",
         *before,
     ]
-    if len(tables.control):
+    if len(tables.control_trials):
         sentences.append(
-            f"Random search, the control, ran {plural(len(tables.control), 'trial')} more and drew "
+            f"Random search, the control, ran {plural(len(tables.control_trials), 'trial')} more and drew "
             f"{control_images(tables):,} images, which are not in the table below."
         )
     if repeats := num_repeats(tables):

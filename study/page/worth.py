@@ -26,7 +26,7 @@ class WorthSection:
 def worth_section(page: TaskPage, tables: Tables) -> WorthSection | None:
     """The section, or None if a study held its winners against nothing."""
     found = worth.gains(tables)
-    if not found and tables.control.empty:
+    if not found and tables.control_trials.empty:
         return None
     of_role = {role: [gain for gain in found if gain.role == role] for role in REFERENCES}
     verdicts = [sentence for role, gains in of_role.items() if gains for sentence in _verdict(page, role, gains)]
@@ -55,7 +55,7 @@ def _verdict(page: TaskPage, role: str, gains: Sequence[Gain]) -> list[str]:
     if rest and any(gain.difference and gain.difference.low is None for gain in rest):
         text += "; one seed gives no interval"
     elif up and rest:
-        text += f"; in the other {len(rest)} no gain is measurable" if len(rest) > 1 else "; in the other one none is"
+        text += f"; in {listed([page.arm_phrase(gain.arm) for gain in rest])} no gain is measurable"
     sentences = [f"{text}."]
     if down:
         sentences.append(f"It ended measurably below {reference} in {_named(page, down)}{_adjusted(down)}.")

@@ -45,8 +45,8 @@ def scored(tables: Tables, **scores: list[float]) -> Tables:
 
 
 def test_controls_are_out_of_all_that_ranks_arms(tables: Tables) -> None:
-    assert len(tables.control) == 6
-    assert set(tables.control["control"]) == {"random"}
+    assert len(tables.control_trials) == 6
+    assert set(tables.control_trials["control"]) == {"random"}
     assert len(tables.tuning) == 12
     assert not tables.tuning_epochs["trial_id"].str.contains("random").any()
     assert not tables.tuning_rungs["trial_id"].str.contains("random").any()
@@ -61,7 +61,7 @@ def test_tables_of_earlier_runs_know_no_controls_and_lose_no_trial(tables: Table
     retests = tables.main_retests.drop(columns=["role", "search"])
     summary = {name: value for name, value in tables.summary.items() if name != "references"}
     earlier = replace(tables, trials=own, retests=retests, summary=summary)
-    assert (len(earlier.tuning), len(earlier.control), len(earlier.references)) == (12, 0, 0)
+    assert (len(earlier.tuning), len(earlier.control_trials), len(earlier.references)) == (12, 0, 0)
     assert len(earlier.main_retests) == 6
     assert worth_section(PAGE, earlier) is None
 
@@ -151,7 +151,7 @@ def one_rung_tables(tables: Tables, ends: dict[str, str]) -> Tables:
 
 def test_one_rung_then_the_best_spends_every_trial_s_first_rung_and_the_rest_of_the_best(tables: Tables) -> None:
     tables = one_rung_tables(tables, {"0": "completed", "1": "stopped", "2": "completed"})
-    known, trials = worth.one_rung(tables, tables.control[tables.control["arm"] == "none"])
+    known, trials = worth.one_rung(tables, tables.control_trials[tables.control_trials["arm"] == "none"])
     assert (known.num_trials, known.k, known.num_unknown) == (3, 1, 0)
     assert list(trials["images"]) == [3 * IMAGES_PER_EPOCH, 8 * IMAGES_PER_EPOCH]
     ended = tables.trials.set_index("trial_id").loc["none-random-0000", "objective"]
@@ -161,7 +161,7 @@ def test_one_rung_then_the_best_spends_every_trial_s_first_rung_and_the_rest_of_
 
 def test_one_rung_is_not_replayed_where_nobody_knows_how_the_best_would_have_ended(tables: Tables) -> None:
     tables = one_rung_tables(tables, {"0": "stopped", "1": "completed", "2": "completed"})
-    known, _ = worth.one_rung(tables, tables.control[tables.control["arm"] == "none"])
+    known, _ = worth.one_rung(tables, tables.control_trials[tables.control_trials["arm"] == "none"])
     assert known.num_unknown == 1
     assert ("none", "one_rung") not in {(curve.arm, curve.method) for curve in worth.anytime(tables)}
     section = worth_section(PAGE, tables)
@@ -178,7 +178,7 @@ def test_the_expected_best_of_n_is_that_of_draws_with_replacement() -> None:
 
 def test_expected_curves_cost_a_mean_trial_a_step(tables: Tables) -> None:
     curve = next(c for c in worth.expected(tables) if (c.arm, c.method) == ("focal", "random"))
-    images = tables.control[tables.control["arm"] == "focal"]["images"]
+    images = tables.control_trials[tables.control_trials["arm"] == "focal"]["images"]
     assert curve.images.tolist() == pytest.approx((np.arange(1, 4) * images.mean()).tolist())
     assert (np.diff(curve.score) > 0).all()
 

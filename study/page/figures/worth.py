@@ -55,7 +55,7 @@ def labels_of(tables: Tables) -> dict[str, str]:
 
 def anytime_data(tables: Tables) -> Lines | None:
     curves = [curve for curve in worth.anytime(tables) if np.isfinite(curve.best).any()]
-    if tables.control.empty or not curves:
+    if tables.control_trials.empty or not curves:
         return None
     lines = tuple(
         Line(
@@ -73,7 +73,7 @@ def anytime_data(tables: Tables) -> Lines | None:
 
 def expected_data(tables: Tables) -> Lines | None:
     curves = worth.expected(tables)
-    if tables.control.empty or not curves:
+    if tables.control_trials.empty or not curves:
         return None
     lines = tuple(
         Line(
