@@ -229,7 +229,7 @@ def write_run(
             )  # fmt: skip
             for number in range(1, searches + 1):
                 if number > 1:
-                    run.tune("tune", arm, NUM_TRIALS, full_epochs[arm], search=number)
+                    run.tune("tune", arm, num_trials, full_epochs[arm], search=number)
                 if control_trials:
                     run.tune("tune", arm, control_trials, full_epochs[arm], search=number, control="random")
     if not interrupted:

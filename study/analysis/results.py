@@ -11,7 +11,7 @@ from study.analysis.contenders import may_be_best, paired_to_control
 from study.analysis.intervals import Interval, interval_columns, paired_difference, t_interval
 from study.analysis.once import once
 from study.analysis.selection import Selection, selection
-from study.analysis.tables import Tables, knob, of_arms
+from study.analysis.tables import Tables, by_search, knob, of_arms
 from study.core.stage import TUNE, Group
 from trainables.training.metrics import OWN_PREFIX
 
@@ -74,7 +74,12 @@ def winners(trials: pd.DataFrame, stage: str = TUNE) -> pd.DataFrame:
     without a completed trial has no row: a stopped trial's score is of fewer epochs and never wins.
     """
     own = of_arms(trials)
-    candidates = own[(own["stage"] == stage) & (own["status"] == "completed") & own["objective"].notna()]
+    return best_completed(own[own["stage"] == stage])
+
+
+def best_completed(trials: pd.DataFrame) -> pd.DataFrame:
+    """As `winners`, of these trials, whatever search they are of."""
+    candidates = trials[(trials["status"] == "completed") & trials["objective"].notna()]
     order = {arm: position for position, arm in enumerate(trials["arm"].drop_duplicates())}
     best = candidates.sort_values(["objective", "number"], ascending=[False, True]).drop_duplicates("arm")
     return best.sort_values("arm", key=lambda arms: arms.map(order)).reset_index(drop=True)
@@ -82,9 +87,7 @@ def winners(trials: pd.DataFrame, stage: str = TUNE) -> pd.DataFrame:
 
 def winning_objectives(tables: Tables) -> pd.Series:
     """Arm -> the validation score of its winner (0-1); where it was tuned repeatedly, the mean over the searches'."""
-    tuning = tables.tuning
-    searches = tuning["search"] if "search" in tuning else pd.Series(1, index=tuning.index)
-    won = [winners(own).set_index("arm")["objective"] for _, own in tuning.groupby(searches.fillna(1))]
+    won = [best_completed(trials).set_index("arm")["objective"] for _, trials in by_search(tables.tuning)]
     return pd.concat(won).groupby(level=0).mean() if won else pd.Series(dtype="float64")
 
 

@@ -15,6 +15,7 @@ from study.core.checksums import DamagedFileError, read_checked
 from study.core.errors import nearest
 from study.core.parsing import parse_json, readable
 from study.core.run_dir import resume_command
+from study.core.search import Search
 from study.core.stage import TUNE, Group, retests_of
 from study.records import tables as records
 
@@ -86,7 +87,7 @@ class Tables:
     @property
     def num_searches(self) -> int:
         """How often every arm was tuned."""
-        return int(self.summary["budget"].get("searches") or 1)
+        return int(self.summary.get("budget", {}).get("searches") or 1)
 
     @property
     def unit(self) -> Unit:
@@ -246,6 +247,15 @@ def _load_table(path: Path) -> pa.Table:
 def of_arms(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials of the arms' own searches, without controls, of which runs made before there were any know nothing."""
     return trials[trials["control"].isna()] if "control" in trials else trials
+
+
+def by_search(trials: pd.DataFrame) -> list[tuple[Search, pd.DataFrame]]:
+    """The trials of each search of each arm of each stage, in the order of the table."""
+    if "search" not in trials:
+        trials = trials.assign(search=1, control=None)
+    keys = [trials["stage"], trials["arm"], trials["search"].fillna(1).astype(int), trials["control"].fillna("")]
+    groups: list[tuple[Any, pd.DataFrame]] = list(trials.groupby(keys, sort=False))
+    return [(Search(number=number, control=control or None), own) for (_, _, number, control), own in groups]
 
 
 def of_winners(retests: pd.DataFrame) -> pd.DataFrame:

@@ -18,7 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from study.analysis import results
 from study.analysis.distributions import distributions, plain
 from study.analysis.knobs import recorded_axes, varied_knobs
-from study.analysis.tables import Tables
+from study.analysis.tables import Tables, by_search
+from study.core.search import Search
 from study.core.stage import TUNE, retests_of
 from study.core.text import plural
 from study.exports.places import made_whole
@@ -28,7 +29,7 @@ _ATTRIBUTES = ("trial_id", "status", "epochs", "images", "seed", "message", "tra
 
 
 def write_optuna(tables: Tables, path: Path) -> str:
-    """Write an SQLite storage with a study for each arm of each stage, and say how to open it.
+    """Write an SQLite storage with a study for each search of each arm, and say how to open it.
 
     A stopped trial is PRUNED, a failed one FAIL, one that was running or waits to be resumed RUNNING. Parameters are
     the knobs that the arm searched; what else a trial has is in its user attributes. Raises StudyError if there is
@@ -36,42 +37,43 @@ def write_optuna(tables: Tables, path: Path) -> str:
     """
     with made_whole(path) as part, _quiet():
         storage = optuna.storages.RDBStorage(f"sqlite:///{part}")
-        arms = list(tables.trials[["stage", "arm"]].drop_duplicates().itertuples(index=False, name=None))
-        for stage, arm in arms:
-            _write_arm(tables, storage, stage, arm)
+        searches = by_search(tables.trials)
+        for search, trials in searches:
+            _write_search(tables, storage, search, trials)
         storage.engine.dispose()
-    counted = (
-        f"{plural(len(tables.trials), 'trial')} in {len(arms):,} Optuna {'study' if len(arms) == 1 else 'studies'}"
-    )
+    studies = "study" if len(searches) == 1 else "studies"
+    counted = f"{plural(len(tables.trials), 'trial')} in {len(searches):,} Optuna {studies}"
     return f"{path}: {counted}; open it with optuna-dashboard sqlite:///{path}"
 
 
-def _write_arm(tables: Tables, storage: optuna.storages.RDBStorage, stage: str, arm: str) -> None:
+def _write_search(tables: Tables, storage: optuna.storages.RDBStorage, search: Search, trials: pd.DataFrame) -> None:
+    stage, arm = str(trials["stage"].iloc[0]), str(trials["arm"].iloc[0])
     recorded = tables.stage(stage)
-    name = f"{tables.summary['name']}/{arm}" if stage == TUNE else f"{tables.summary['name']}/{stage}/{arm}"
+    name = "/".join([tables.summary["name"], *([] if stage == TUNE else [stage]), arm, *search.words])
     is_max = recorded.get("mode", "max") == "max"
     direction = StudyDirection.MAXIMIZE if is_max else StudyDirection.MINIMIZE
     study = optuna.create_study(study_name=name, storage=storage, direction=direction)
     objective = str(recorded.get("objective", tables.objective))
     study.set_metric_names([objective])
-    for key, value in _facts(tables, stage, arm).items():
+    for key, value in _facts(tables, search, trials).items():
         study.set_user_attr(key, value)
-    trials = tables.trials[(tables.trials["stage"] == stage) & (tables.trials["arm"] == arm)]
     study.add_trials(_trials(tables, trials.sort_values("number").reset_index(drop=True), objective))
 
 
-def _facts(tables: Tables, stage: str, arm: str) -> dict[str, Any]:
-    """What the run found of the arm: its winner, and what that scored on each seed of the retest."""
-    best = results.winners(tables.trials, stage).set_index("arm")["trial_id"]
-    retests = tables.retests[(tables.retests["stage"] == retests_of(stage)) & (tables.retests["arm"] == arm)]
+def _facts(tables: Tables, search: Search, trials: pd.DataFrame) -> dict[str, Any]:
+    """What the search found: its winner, and what that scored on each seed of the retest."""
+    stage, arm = str(trials["stage"].iloc[0]), str(trials["arm"].iloc[0])
+    best = list(results.best_completed(trials)["trial_id"])
+    retests = tables.retests[(tables.retests["stage"] == retests_of(stage)) & tables.retests["trial_id"].isin(best)]
     facts: dict[str, Any] = {
         "task": tables.task,
         "stage": stage,
         "arm": arm,
         "dataset": tables.summary["dataset"]["name"],
+        **search.recorded,
     }
-    if arm in best.index:
-        facts["winner"] = str(best[arm])
+    if best:
+        facts["winner"] = str(best[0])
     if stage == TUNE and len(retests):
         scores = results.seed_scores(retests, arm, tables.score)
         facts[f"retest_{tables.score}"] = {str(seed): float(score) for seed, score in scores.items()}

@@ -17,7 +17,8 @@ _NO_CURVES = {"epoch", "time", "images"}
 
 
 def write_tensorboard(tables: Tables, path: Path) -> str:
-    """Write a folder of event files, and say how to open it: ARM/TRIAL for trials, retests/ARM/seed-SEED for retests.
+    """Write a folder of event files, and say how to open it: ARM/TRIAL for trials, retests/ARM/seed-SEED for those of
+    winners, retests/ARM/default/seed-SEED for those of what they are held against.
 
     Every number that an epoch recorded is a curve over epochs. The hyperparameters of a trial stand beside its last
     objective. Raises StudyError if there is something at the path.
@@ -29,6 +30,8 @@ def write_tensorboard(tables: Tables, path: Path) -> str:
             _write_run(folder, epochs.get(str(trial["trial_id"])), hparams=_hparams(trial), metrics=_objective(trial))
         for retest in tables.retests.to_dict("records"):
             folder = part / str(retest["stage"]).replace("retest", "retests") / str(retest["arm"])
+            if not _is_missing(retest["role"]) and retest["role"] != "winner":
+                folder /= str(retest["role"])
             rows = epochs.get(f"{retest['trial_id']}-seed-{retest['seed']}")
             _write_run(folder / f"seed-{retest['seed']}", rows, hparams={}, metrics=_numbers(retest, prefix="test_"))
     counted = f"{plural(len(tables.trials), 'trial')}, {plural(len(tables.retests), 'retest')}"

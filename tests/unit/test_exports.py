@@ -17,6 +17,8 @@ from study_process import PROJECT, assert_one_sentence, run_here
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from study.analysis.tables import Tables, load_tables
+from study.exports.optuna import write_optuna
+from study.exports.tensorboard import write_tensorboard
 
 STATES = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -40,6 +42,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tables(folder: Path) -> Tables:
     return load_tables(folder / "run")
+
+
+def test_each_search_is_a_study_and_no_retest_is_taken_for_another(tmp_path: Path) -> None:
+    tables = load_tables(write_run(tmp_path / "run", arms=["none"], searches=2, num_trials=2, control_trials=1))
+    write_optuna(tables, tmp_path / "optuna.db")
+    studies = optuna.study.get_all_study_summaries(f"sqlite:///{tmp_path / 'optuna.db'}")
+    found = {study.study_name: (study.n_trials, study.user_attrs) for study in studies}
+    assert {name: number for name, (number, _) in found.items()} == {
+        "demo/none": 2, "demo/none/random": 1, "demo/none/s2": 2, "demo/none/s2/random": 1,
+    }  # fmt: skip
+    own, control = found["demo/none/s2"][1], found["demo/none/s2/random"][1]
+    assert own["winner"].startswith("none-s2-000")
+    assert (own["search"], control["control"]) == (2, "random")
+    assert set(own[f"retest_{tables.score}"]) == {"4", "5", "6"}
+    of_control = tables.retests[tables.retests["trial_id"] == control["winner"]].set_index("seed")[tables.score]
+    assert control[f"retest_{tables.score}"] == {str(seed): score for seed, score in of_control.items()}
+    write_tensorboard(tables, tmp_path / "board")
+    roles = {path.name for path in (tmp_path / "board" / "retests" / "none").iterdir()}
+    assert roles == {"default", "random", *(f"seed-{seed}" for seed in range(1, 7))}
 
 
 def exported(folder: Path) -> dict[str, optuna.Study]:
