@@ -26,7 +26,7 @@ _DASHED: dict[str, Any] = {"color": BLACK, "linewidth": 0.9, "linestyle": (0, (4
 
 @dataclass(frozen=True, kw_only=True)
 class Dots:
-    """A group's dots. arms: arm, mean, low, high, n, role, best first; seeds: arm, unit, value; in % or points."""
+    """A group's dots. arms: arm, mean, low, high, n, role, best first; seeds: arm, seed or search, value; %, points."""
 
     title: str
     arms: pd.DataFrame
@@ -39,7 +39,7 @@ class Dots:
 class DotPlot:
     """A dot plot with a panel for each group that has a retested arm. xlabel: what the values are.
 
-    role_labels: the roles that the legend names. unit: what a small dot is.
+    role_labels: the roles that the legend names.
     """
 
     xlabel: str
@@ -48,20 +48,18 @@ class DotPlot:
     value_format: str
     groups: tuple[Dots, ...]
     role_labels: tuple[tuple[str, str], ...] = (("best", "best arm"), ("control", "control"))
-    unit: str = "seed"
 
 
 def scores_data(tables: Tables) -> DotPlot | None:
     scores, of_units = results.arm_scores(tables), results.unit_scores(tables)
     if scores.empty:
         return None
-    seeds = of_units[["arm", "unit"]].assign(value=100 * of_units["score"])
+    seeds = _named(tables, of_units.assign(value=100 * of_units["score"]))
     return DotPlot(
         xlabel=axis_label(tables.score),
         interval_label="mean, 95 % t-interval",
         reference_label=f"mean of {_reference_name(tables)}",
         value_format="{:.1f}",
-        unit=tables.unit,
         groups=_dots(tables, scores, seeds, lambda arms, group: arms.loc[arms["arm"] == group.control, "mean"]),
     )
 
@@ -78,15 +76,19 @@ def differences_data(tables: Tables) -> DotPlot | None:
         f"paired by {tables.unit} (points)",
         interval_label="mean, simultaneous t-interval",
         reference_label="no difference",
-        unit=tables.unit,
         value_format="{:+.1f}",
         groups=_dots(
             tables,
             differences,
-            of_units[["arm", "unit"]].assign(value=values).dropna(),
+            _named(tables, of_units.assign(value=values)).dropna(),
             lambda arms, group: pd.Series([0.0]),
         ),
     )
+
+
+def _named(tables: Tables, of_units: pd.DataFrame) -> pd.DataFrame:
+    """arm, seed or search, value."""
+    return of_units[["arm", "unit", "value"]].rename(columns={"unit": tables.unit})
 
 
 def _reference_name(tables: Tables) -> str:
@@ -122,13 +124,13 @@ def draw_dots(data: DotPlot) -> Canvas:
     for ax, group in zip(axes.flat, data.groups, strict=True):
         _draw_group(ax, group, data.value_format)
     axes.flat[-1].set_xlabel(data.xlabel)
-    arms = pd.concat([group.arms for group in data.groups])
+    arms, unit = pd.concat([group.arms for group in data.groups]), data.groups[0].seeds.columns[1]
     handles = [
         Line2D(
             [], [], color=BLUE, marker="o", markersize=6, linewidth=1.8, markeredgecolor="white",
             label=data.interval_label if arms["low"].notna().any() else "one value: no interval",
         ),
-        Line2D([], [], color=GREY, marker="o", markersize=2.6, linestyle="", label=f"one {data.unit}"),
+        Line2D([], [], color=GREY, marker="o", markersize=2.6, linestyle="", label=f"one {unit}"),
     ]  # fmt: skip
     for role, label in data.role_labels:
         if (arms["role"] == role).any():
