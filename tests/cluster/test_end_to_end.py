@@ -292,8 +292,8 @@ def assert_page_answers(run_dir: Path, dataset: str, arms: tuple[str, ...] = ARM
 
 
 def page_text(run_dir: Path) -> str:
-    """The page without its embedded pictures (base64 may spell anything) and with plain quotes and spaces."""
-    text = re.sub(r"data:[^\"')]*", "", (run_dir / "report.html").read_text())
+    """The page without its script and pictures (base64 may spell anything) and with plain quotes and spaces."""
+    text = re.sub(r"data:[^\"')]*", "", (run_dir / "report.html").read_text().split("<script>")[0])
     return text.replace("&#39;", "'").replace("\xa0", " ")
 
 
