@@ -26,6 +26,7 @@ from study.core.text import listed, plural
 from study.engine.audit import audit, audit_order, choose, waiting_audits
 from study.engine.cluster import connected, num_slots
 from study.engine.console import StudyConsole
+from study.engine.metrics import StageMetrics
 from study.engine.retest import retest
 from study.engine.session import Session
 from study.engine.tuning import require_start, tune_arms
@@ -153,6 +154,7 @@ class StudySession(Session):
         self._study, self._page, self._stages = study, page, stages
         self._dataset, self._data = dataset, data
         self._seconds = {"tune_seconds": 0.0, "retest_seconds": 0.0}
+        self._metrics: StageMetrics | None = None
         self._written = 0.0
         self._write_seconds = 0.0
 
@@ -178,6 +180,7 @@ class StudySession(Session):
         if self._is_settled(stage):
             return self._retest_stage(stage, slots)
         spec = self._spec
+        self._metrics = StageMetrics(self._run_dir.name, stage, self._ledger.book)
         left = None if spec.time_budget is None else spec.time_budget - self._seconds["tune_seconds"]
         with _timed(self._seconds, "tune_seconds"), self._console.tuning(stage, self._ledger.book, slots):
             interrupted = tune_arms(
@@ -299,6 +302,8 @@ class StudySession(Session):
 
     def _trial_changed(self, trial: TrialRecord) -> None:
         self._console.trial_changed(trial)
+        if self._metrics is not None:
+            self._metrics.trial_changed(trial)
         if not trial.is_finished:
             return
         if trial.status != "completed":  # no training continues from there, and large checkpoints fill the disk

@@ -7,13 +7,16 @@ import io
 import re
 import runpy
 import shlex
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import ray
 import torch
 from PIL import Image
 from study_process import (
@@ -29,6 +32,7 @@ from study_process import (
     shared_folder,
     started,
     trials_in_their_middle,
+    wait_until,
     without,
 )
 
@@ -96,6 +100,30 @@ def test_a_study_ends_with_every_winner_retested_and_a_page(task):
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b", text)
     assert not re.search(r"(?:src|href)=\"https?:", text)
     assert not re.search(r"\bINFO\b|WARNING|Warning|Traceback|ray::", stdout)
+
+
+def test_prometheus_reads_from_ray_what_the_tables_say():
+    """Ray hands a worker's metrics on every few seconds."""
+    run_dir, _ = study_of("baseline")
+    trials = pq.read_table(run_dir / "trials.parquet").to_pandas()
+    completed = trials[trials["status"] == "completed"]
+    wanted = {("best_score", arm): score for arm, score in completed.groupby("arm")["objective"].max().items()}
+    wanted |= {("trials", status): number for status, number in trials["status"].value_counts().items()}
+    wanted["images_per_second", ""] = 0.0
+    port = ray.nodes()[0]["MetricsExportPort"]
+
+    def scraped() -> dict[tuple[str, str], float]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            lines = [line for line in answer.read().decode().splitlines() if f'study="{run_dir.name}"' in line]
+        found = {}
+        for line in lines:
+            name = re.match(r"ray_study_(\w+)\{", line)
+            tag = re.search(r'(?:arm|status)="(\w+)"', line)
+            assert name is not None
+            found[name[1], tag[1] if tag else ""] = float(line.rsplit(" ", 1)[1])
+        return {key: value for key, value in found.items() if key in wanted}
+
+    wait_until(lambda: scraped() == pytest.approx(wanted), "never scraped", seconds=60)
 
 
 def test_the_example_from_python_tells_the_verdict_and_reads_digits():
