@@ -180,9 +180,12 @@ class StudySession(Session):
         if self._is_settled(stage):
             return self._retest_stage(stage, slots)
         spec = self._spec
-        self._metrics = StageMetrics(self._run_dir.name, stage, self._ledger.book)
         left = None if spec.time_budget is None else spec.time_budget - self._seconds["tune_seconds"]
-        with _timed(self._seconds, "tune_seconds"), self._console.tuning(stage, self._ledger.book, slots):
+        with (
+            _timed(self._seconds, "tune_seconds"),
+            self._console.tuning(stage, self._ledger.book, slots),
+            StageMetrics(self._run_dir.name, stage, self._ledger.book) as self._metrics,
+        ):
             interrupted = tune_arms(
                 spec=spec,
                 stage=stage,

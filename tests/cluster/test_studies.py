@@ -10,11 +10,11 @@ import shlex
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import ray
 import torch
@@ -39,6 +39,9 @@ from study_process import (
 from study import Run
 from study.cli import parse_study
 from study.core.errors import StudyError
+from study.core.ledger import Book, Ledger
+from study.engine import metrics
+from study.engine.metrics import StageMetrics
 from study.engine.study_session import require_trainable
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import checked, read_spec, resolved
@@ -102,28 +105,41 @@ def test_a_study_ends_with_every_winner_retested_and_a_page(task):
     assert not re.search(r"\bINFO\b|WARNING|Warning|Traceback|ray::", stdout)
 
 
-def test_prometheus_reads_from_ray_what_the_tables_say():
-    """Ray hands a worker's metrics on every few seconds."""
+def test_prometheus_reads_from_ray_what_the_ledger_says(monkeypatch):
+    """Ray hands a process's metrics on every few seconds, and forgets those that were not set meanwhile."""
     run_dir, _ = study_of("baseline")
-    trials = pq.read_table(run_dir / "trials.parquet").to_pandas()
-    completed = trials[trials["status"] == "completed"]
-    wanted = {("best_score", arm): score for arm, score in completed.groupby("arm")["objective"].max().items()}
-    wanted |= {("trials", status): number for status, number in trials["status"].value_counts().items()}
-    wanted["images_per_second", ""] = 0.0
+    study, spec = read_spec(run_dir)
+    _, data, _ = load_data(study, spec)
+    stage = study.stages(spec, data)[-1]
     port = ray.nodes()[0]["MetricsExportPort"]
 
     def scraped() -> dict[tuple[str, str], float]:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-            lines = [line for line in answer.read().decode().splitlines() if f'study="{run_dir.name}"' in line]
-        found = {}
-        for line in lines:
-            name = re.match(r"ray_study_(\w+)\{", line)
-            tag = re.search(r'(?:arm|status)="(\w+)"', line)
-            assert name is not None
-            found[name[1], tag[1] if tag else ""] = float(line.rsplit(" ", 1)[1])
-        return {key: value for key, value in found.items() if key in wanted}
+            lines = [line for line in answer.read().decode().splitlines() if 'study="scraped"' in line]
+        names = [re.match(r"ray_study_(\w+)\{", line)[1] for line in lines]
+        tags = [re.search(r'(?:arm|status)="(\w+)"', line) for line in lines]
+        numbers = [float(line.rsplit(" ", 1)[1]) for line in lines]
+        return {(name, tag[1] if tag else ""): number for name, tag, number in zip(names, tags, numbers, strict=True)}
 
-    wait_until(lambda: scraped() == pytest.approx(wanted), "never scraped", seconds=60)
+    monkeypatch.setattr(metrics, "REFRESH_SECONDS", 0.5)
+    with Ledger(run_dir) as ledger:
+        first, *others = stage.trials(ledger.book)
+        best = {arm: trial.value(stage.task.metric) for arm, trial in stage.winners(ledger.book).items()}
+        statuses = Counter(trial.status for trial in others) + Counter(["running"])
+        running = replace(first, status="running")
+        seconds = first.epochs[-1]["train_seconds"] + first.epochs[-1]["eval_seconds"]
+        with StageMetrics(
+            "scraped", stage, Book(trials={trial.trial_id: trial for trial in (running, *others)})
+        ) as told:
+            wait_until(lambda: ("trials", "running") in scraped(), "never scraped", seconds=60)
+            found = scraped()
+            assert found["images_per_second", ""] == pytest.approx(first.epochs[-1]["images"] / seconds)
+            assert {status: found["trials", status] for status in statuses} == dict(statuses)
+            told.trial_changed(first)
+            wait_until(lambda: scraped()["images_per_second", ""] == 0, "never told of the end", seconds=60)
+            found = scraped()
+        assert found["trials", "running"] == 0
+        assert {arm: found["best_score", arm] for arm in best} == pytest.approx(best)
 
 
 def test_the_example_from_python_tells_the_verdict_and_reads_digits():
