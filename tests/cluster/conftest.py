@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,10 +21,11 @@ def one_ray() -> None:
         start_ray(num_cpus=1)
 
 
-@pytest.fixture(scope="package", autouse=True)
-def no_ray_remains() -> Iterator[None]:
-    yield
-    ray.shutdown()
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Other tests begin without a Ray."""
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        ray.shutdown()
 
 
 @pytest.fixture(scope="module", autouse=True)
