@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from study.analysis.knobs import is_numeric, recorded_axes, spanning_axis
-from study.analysis.tables import Tables
+from study.analysis.tables import Tables, python_value
 
 
 def distributions(
@@ -65,5 +64,5 @@ def _distribution(axis: Mapping[str, Any] | None, values: pd.Series, of_range: p
 
 def plain(value: Any) -> Any:
     """A value of a table as Python's own, a whole number as a float: a column with gaps makes floats of both."""
-    plain = value.item() if isinstance(value, np.generic) else value
+    plain = python_value(value)
     return float(plain) if isinstance(plain, int) and not isinstance(plain, bool) else plain

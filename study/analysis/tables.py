@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -266,6 +267,11 @@ def of_winners(retests: pd.DataFrame) -> pd.DataFrame:
 def row_tuples(frame: pd.DataFrame) -> Iterator[Any]:
     """The rows as named tuples, typed Any because pandas' stubs do not know the columns' types."""
     return iter(frame.itertuples(index=False))
+
+
+def python_value(value: Any) -> Any:
+    """A value of a table as Python's own, where it is NumPy's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def knob(trials: pd.DataFrame, name: str) -> pd.Series:

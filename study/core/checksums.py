@@ -7,10 +7,9 @@ import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from study.core.parsing import parse_json
-from trainables.common.files import write_durably
+from trainables.common.files import json_bytes, write_durably
 
 CHECKSUMS = "checksums.json"
 _WRITING = threading.RLock()  # a study whose Ray is lost is concluded by another thread
@@ -18,10 +17,6 @@ _WRITING = threading.RLock()  # a study whose Ray is lost is concluded by anothe
 
 class DamagedFileError(ValueError):
     """A file is not what was written."""
-
-
-def json_bytes(content: Any) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def write_checked(folder: Path, contents: Mapping[str, bytes]) -> None:

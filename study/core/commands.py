@@ -10,9 +10,6 @@ from study.core.invocation import invocation
 from study.core.parsing import table_of
 from study.core.spec import StudySpec, option_name, options_of
 
-_REPEATED = {"plugin"}
-"""Options that are given once for each of their values: a path may have a comma in it."""
-
 
 def command_line(task: str, values: Mapping[str, Any], verb: str = "study.run") -> str:
     """The command that runs the verb with these settings."""
@@ -22,11 +19,12 @@ def command_line(task: str, values: Mapping[str, Any], verb: str = "study.run") 
 def option_words(values: Mapping[str, Any]) -> list[str]:
     """These settings as options, each with its value; one that is off as --no-NAME, unless it is so by itself."""
     words = []
+    options = options_of(StudySpec)
     for name, value in values.items():
         if value is True:
             words.append(option_name(name))
-        elif name in _REPEATED and not isinstance(value, str):
-            words += [f"{option_name(name)} {shlex.quote(text)}" for text in value or ()]
+        elif isinstance(value, list | tuple) and name in options and options[name].collects:
+            words += [f"{option_name(name)} {shlex.quote(str(text))}" for text in value]  # may have a comma in it
         elif value is False:
             field = StudySpec.model_fields.get(name)
             if field is None or field.default is not False:

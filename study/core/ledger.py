@@ -208,6 +208,7 @@ class Ledger:
         self.notices: list[str] = []  # what was damaged and is put right, in sentences
         self._run_dir = run_dir
         self._lock = threading.Lock()
+        self._writer: int | None = None  # the thread whose events alone are taken
         self._next_backup = time.monotonic() + FIRST_BACKUP_SECONDS
         self._seq = self._backed_up_seq = 0
         self._head = ""
@@ -261,13 +262,20 @@ class Ledger:
         with contextlib.suppress(OSError):  # the events are committed: the next one tries again
             self._count = CountFile(self._run_dir, self._counted)
 
+    def seal(self) -> None:
+        """Take events of this thread alone from now on: it concludes the session while work goes on in another."""
+        with self._lock:
+            self._writer = threading.get_ident()
+
     def append(self, *events: Event) -> None:
         """Commit all events or none; on return they are on disk and in the book.
 
-        Raises ValueError for a second trial of the same id, StorageError if the disk is full, read-only or gone; then
-        nothing is committed.
+        Raises ValueError for a second trial of the same id, StorageError if the disk is full, read-only or gone,
+        RuntimeError if another thread has sealed the ledger; then nothing is committed.
         """
         with self._lock:
+            if self._writer not in {None, threading.get_ident()}:
+                raise RuntimeError("the session is over: its ledger takes no more events of its work")
             for event in events:  # a ledger that holds a trial twice could not be opened again
                 if event.kind == ASKED and event.trial_id in self.book.trials:
                     raise ValueError(f"the ledger has a trial {event.trial_id} already")

@@ -14,14 +14,14 @@ from typing import Any
 
 import filelock
 
-from study.core.checksums import DamagedFileError, is_as_written, json_bytes, read_checked, write_checked
+from study.core.checksums import DamagedFileError, is_as_written, read_checked, write_checked
 from study.core.errors import StudyError, last_line
 from study.core.invocation import invocation
 from study.core.ledger import Book, Ledger, reopened
 from study.core.ledger_files import BACKUP, LEDGER
 from study.core.parsing import parse_json
 from study.core.spec import RunSpec, Spec
-from trainables.common.files import TEMPORARY, write_durably
+from trainables.common.files import TEMPORARY, json_bytes, write_durably
 from trainables.training.checkpoints import forget_epochs_after
 
 SPEC = "spec.json"

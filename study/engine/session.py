@@ -82,6 +82,12 @@ class Session(ABC):
                 self._status = conclude()
             return self._status
 
+    def write_progress(self) -> None:
+        """Write the tables of a session that goes on; not over those of one that another thread has concluded."""
+        with self._concluding:
+            if self._status is None:
+                self.write("running")
+
     def _ended(self, state: State, started: float) -> int:
         try:
             return self._conclude(state, time.monotonic() - started)
@@ -92,6 +98,7 @@ class Session(ABC):
 
     def _end_without(self, part: str, wall_seconds: float) -> int:
         """Conclude, in any thread, when a part of Ray is gone and the work with it. Returns the exit status."""
+        self._ledger.seal()  # what the work still hears of its workers would come after the session's end
         self._console.end_display()
         self._console.say(f"stopped after {duration(wall_seconds)}: {part} is gone, and this machine's Ray with it")
         self._conclude("interrupted", wall_seconds)

@@ -240,7 +240,7 @@ class StudySession(Session):
 
         def on_done(trial: TrialRecord) -> None:
             self._console.audited(book, stage, trial)
-            self.write("running")
+            self.write_progress()
 
         self._seconds["audit_seconds"] = 0.0
         with _timed(self._seconds, "audit_seconds"):
@@ -313,7 +313,7 @@ class StudySession(Session):
             shutil.rmtree(self._run_dir / CHECKPOINTS / trial.trial_id, ignore_errors=True)
         # Once writing takes noticeable time, it may take about a twentieth of the total.
         if self._write_seconds < WRITE_FREELY_SECONDS or (time.monotonic() - self._written > 20 * self._write_seconds):
-            self.write("running")
+            self.write_progress()
 
     def _announce_interrupt(self) -> None:
         self._console.say("stopping when the epochs in flight are done; Ctrl-C again stops at once")
@@ -331,7 +331,7 @@ class StudySession(Session):
 
         def on_done(entrant: Entrant, seed: int) -> None:
             self._console.retested(self._ledger.book, stage, total, entrant, seed)
-            self.write("running")
+            self.write_progress()
 
         thinned = self._study.thinned(self._spec)
         return retest(

@@ -41,12 +41,4 @@ def _is_list(value: object) -> bool:
 
 
 def _text(value: object) -> object:
-    return json.dumps(_listed(value)) if _is_list(value) else value
-
-
-def _listed(value: object) -> object:
-    return [_listed(item) for item in value] if isinstance(value, list | np.ndarray) else _number(value)
-
-
-def _number(value: object) -> object:
-    return value.item() if isinstance(value, np.generic) else value
+    return json.dumps(value, default=lambda array: array.tolist()) if _is_list(value) else value

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from study.analysis import results
 from study.analysis.distributions import distributions, plain
 from study.analysis.knobs import recorded_axes, varied_knobs
-from study.analysis.tables import Tables, by_search
+from study.analysis.tables import Tables, by_search, python_value
 from study.core.search import Search
 from study.core.stage import TUNE, retests_of
 from study.core.text import plural
@@ -117,7 +117,7 @@ def _param(value: Any, distribution: optuna.distributions.BaseDistribution) -> A
 
 def _json(value: Any) -> Any:
     """The value as JSON has it."""
-    item = value.item() if hasattr(value, "item") else value
+    item = python_value(value)
     return item if isinstance(item, bool | int | float | str) else str(item)
 
 

@@ -30,7 +30,7 @@ def write_tensorboard(tables: Tables, path: Path) -> str:
             _write_run(folder, epochs.get(str(trial["trial_id"])), hparams=_hparams(trial), metrics=_objective(trial))
         for retest in tables.retests.to_dict("records"):
             folder = part / str(retest["stage"]).replace("retest", "retests") / str(retest["arm"])
-            if not _is_missing(retest["role"]) and retest["role"] != "winner":
+            if not pd.isna(retest["role"]) and retest["role"] != "winner":
                 folder /= str(retest["role"])
             rows = epochs.get(f"{retest['trial_id']}-seed-{retest['seed']}")
             _write_run(folder / f"seed-{retest['seed']}", rows, hparams={}, metrics=_numbers(retest, prefix="test_"))
@@ -44,13 +44,13 @@ def _name(tables: Tables, stage: str) -> str:
 
 def _hparams(trial: Mapping[Hashable, Any]) -> dict[str, Any]:
     """The hyperparameters and factors of a trial, its arm and its fate."""
-    named = {str(name): value for name, value in trial.items() if not _is_missing(value)}
+    named = {str(name): value for name, value in trial.items() if not pd.isna(value)}
     present = {name.split("/", 1)[1]: value for name, value in named.items() if name.startswith(("config/", "factor/"))}
     return {"arm": trial["arm"], "status": trial["status"], **present}
 
 
 def _objective(trial: Mapping[Hashable, Any]) -> dict[str, float]:
-    return {} if _is_missing(trial["objective"]) else {"objective": float(trial["objective"])}
+    return {} if pd.isna(trial["objective"]) else {"objective": float(trial["objective"])}
 
 
 def _numbers(row: Mapping[Hashable, Any], *, prefix: str) -> dict[str, float]:
@@ -73,13 +73,9 @@ def _write_run(
                 writer.file_writer.add_summary(summary)
         last = 0
         for row in [] if epochs is None else epochs.to_dict("records"):
-            last, time = int(row["epoch"]), None if _is_missing(row.get("time")) else float(row["time"])
+            last, time = int(row["epoch"]), None if pd.isna(row.get("time")) else float(row["time"])
             for name, value in row.items():
                 if name not in _NO_CURVES and isinstance(value, float) and math.isfinite(value):
                     writer.add_scalar(str(name), value, last, walltime=time)
         for name, value in metrics.items():
             writer.add_scalar(name, value, last)
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from study.page.figures import base as figures_base
 from study.page.figures.base import Figure
 from study.page.figures.classes import OF_CLASSES
 from study.page.figures.numbers import figure_numbers
+from study.page.frame import POLICY_MARK, with_contents, with_policy
 from study.page.luck import luck_section
 from study.page.task import TaskPage
 from study.page.text import typeset
@@ -179,46 +179,8 @@ def render_template(name: str, drawn: Sequence[PageFigure], /, **content: Any) -
     for figure in drawn:
         by_section.setdefault(figure.section, []).append(figure)
     script, *_ = loader.get_source(environment, "page.js")
-    html = environment.get_template(name).render(figures=by_section, script=script, policy=_POLICY_MARK, **content)
-    return _with_contents(html).replace(_POLICY_MARK, _policy(html, script))
-
-
-_POLICY_MARK = "the-policy-of-this-page"
-
-
-def _policy(html: str, script: str) -> str:
-    """What the browser is told: nothing is loaded, and only this page's own style and script count."""
-    style = html.split("<style>", 1)[1].split("</style>", 1)[0]
-    return (
-        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8", errors="backslashreplace")).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
-
-
-def _with_contents(html: str) -> str:
-    """The page with a list of its sections below its name, each a link."""
-    titles = re.findall(r"<h2>([^<]+)</h2>", html)
-    names = [re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section" for title in titles]
-    counts = [names[:place].count(name) for place, name in enumerate(names)]
-    anchors = iter(f"{name}-{count + 1}" if count else name for name, count in zip(names, counts, strict=True))
-    links: list[str] = []
-
-    def titled(found: re.Match[str]) -> str:
-        anchor = next(anchors)
-        links.append(f'<li><a href="#{anchor}">{found[1]}</a></li>')
-        return f'<h2 id="{anchor}">{found[1]}</h2>'
-
-    html = re.sub(r"<h2>([^<]+)</h2>", titled, html)
-    contents = f'<nav class="contents" aria-label="Contents"><ol>{"".join(links)}</ol></nav>'
-    return html.replace(_CONTENTS_MARK, contents, 1)
-
-
-_CONTENTS_MARK = "<!-- contents -->"
+    html = environment.get_template(name).render(figures=by_section, script=script, policy=POLICY_MARK, **content)
+    return with_policy(with_contents(html))
 
 
 def command_parts(command: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from study.core.checksums import json_bytes, write_checked
+from study.core.checksums import write_checked
 from study.core.commands import command_line, winner_settings
 from study.core.entrants import entrants, outcomes, retested_anew
 from study.core.ledger import Book, Ledger, TrialRecord
@@ -15,6 +15,7 @@ from study.core.run_dir import resume_command
 from study.core.spec import StudySpec
 from study.core.stage import Stage, ranges_of, ranges_set
 from study.tasks.study import Study
+from trainables.common.files import json_bytes
 from trainables.training.evaluation import TAUS
 
 State = Literal["running", "interrupted", "complete"]

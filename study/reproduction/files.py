@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from study.core.checksums import json_bytes, write_checked
+from study.core.checksums import write_checked
 from study.core.ledger import Book, Ledger
 from study.core.run_dir import resume_command
 from study.records.summary import State
@@ -17,6 +17,7 @@ from study.reproduction.recipes import ABLATIONS, CLAIMS, CURVES
 from study.reproduction.records import RecipeRecord, ReproductionSummary, RunRecord
 from study.reproduction.runs import Run
 from study.reproduction.spec import OWN_DATASET, ReproductionSpec
+from trainables.common.files import json_bytes
 from trainables.data.types import TuningData
 
 

@@ -239,7 +239,7 @@ class ReproductionSession(Session):
         record_outcome(self._ledger, arm=job.name, trial_id=job.name, seed=job.seed, outcome=outcome)
         says = f" failed: {outcome}" if isinstance(outcome, str) else f": {self._gives(self._runs[job.name], *outcome)}"
         self._console.say(f"{self._done()}  {job.name}, seed {job.seed}{says}")
-        self.write("running")
+        self.write_progress()
 
     def _gives(self, run: Run, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> str:
         """'test accuracy 71.3 % after 20 epochs (reported 72.6 %), 45 s'."""

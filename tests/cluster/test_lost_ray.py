@@ -30,8 +30,6 @@ LOSSES = {
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_study_whose_ray_is_gone_is_recorded_has_a_page_and_leaves_nothing(tmp_path, faults: Faults, name):
-    if name != "raylet" and not faults.every:
-        pytest.skip("-m faults makes all of them; each starts Ray")
     lose, status, says = LOSSES[name]
     run_dir = tmp_path / name
     for _ in faults.each([name]):

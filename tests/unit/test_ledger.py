@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -225,3 +226,17 @@ def test_a_trial_is_not_written_twice_and_the_ledger_stays_readable(tmp_path):
             ledger.append(asked("none-0001"), asked("none-0000"))
     with Ledger(tmp_path) as again:
         assert list(again.book.trials) == ["none-0000"]  # all of an append or nothing
+
+
+def test_a_sealed_ledger_takes_events_of_the_thread_that_sealed_it_alone(tmp_path):
+    """One that concludes a session while the work of another thread still hears of its workers."""
+    with Ledger(tmp_path) as ledger, ThreadPoolExecutor(1) as other:
+        ledger.append(Event(kind=SESSION, payload={"command": "first", "ended": None}), asked("none-0000"))
+        other.submit(ledger.append, *epoch_events("none-0000", 1, 0.25)).result()
+        ledger.seal()
+        ledger.append(Event(kind=SESSION_END, payload={"ended": "noon", "state": "interrupted"}))
+        with pytest.raises(RuntimeError, match="the session is over"):
+            other.submit(ledger.append, *epoch_events("none-0000", 2, 0.5)).result()
+        assert ledger.book.trials["none-0000"].num_epochs == 1
+    with Ledger(tmp_path) as ledger:
+        assert [event.kind for event in ledger.events()][-1] == SESSION_END

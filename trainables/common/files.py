@@ -56,9 +56,14 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def json_bytes(content: Any) -> bytes:
+    """Content as indented JSON."""
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write content as indented JSON, durably."""
-    write_durably(path, (json.dumps(content, indent=2) + "\n").encode())
+    write_durably(path, json_bytes(content))
 
 
 def sync_folder(folder: Path) -> None:

@@ -61,7 +61,7 @@ def draw_importance(data: Importances) -> Canvas:
     by_target = {target: data.shares[data.shares["target"] == target].set_index("knob") for target in TARGETS}
     knobs = list(by_target["score"].index)
     canvas = Canvas(figsize=(WIDTH, 0.24 * len(knobs) + 1.4), layout="constrained")
-    axes = canvas.subplots(1, 2, sharey=True)
+    axes = canvas.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.06})
     for ax, target in zip(axes, TARGETS, strict=True):
         rows = by_target[target].loc[knobs]
         colors = [BLUE if is_above else PALE for is_above in rows["is_above_chance"]]

@@ -21,7 +21,7 @@ from matplotlib.tri import Triangulation
 from study.analysis import results
 from study.analysis.fidelity import EqualFidelity, at_equal_fidelity
 from study.analysis.knobs import knob_axis, varied_knobs
-from study.analysis.tables import Tables
+from study.analysis.tables import Tables, python_value
 from study.page.figures.base import BLACK, VERMILLION, WIDTH, Figure, legend, panels, set_title
 from study.page.figures.labels import plain
 from study.page.text import config_value
@@ -208,7 +208,7 @@ def _coordinate(tables: Tables, knob: str, values: pd.Series) -> tuple[Coordinat
     if axis.scale == "category" or (len(choices) <= 4 and (present % 1 == 0).all()):  # such as batch sizes
         step = 1 / max(len(choices) - 1, 1)
         at = {choice: position * step for position, choice in enumerate(choices)}
-        ticks = tuple((place, config_value(_plain(choice))) for choice, place in at.items())
+        ticks = tuple((place, config_value(python_value(choice))) for choice, place in at.items())
         return Coordinate(name=knob, ticks=ticks), values.map(at).to_numpy(dtype=float)
     low = min(float(present.min()), math.inf if axis.low is None else axis.low)
     high = max(float(present.max()), -math.inf if axis.high is None else axis.high)
@@ -219,10 +219,6 @@ def _coordinate(tables: Tables, knob: str, values: pd.Series) -> tuple[Coordinat
 
 
 _SCALES: dict[str, Callable[[Any], Any]] = {"log": np.log, "logit": lambda share: np.log(share / (1 - share))}
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 OFF = -0.16

@@ -57,17 +57,7 @@ def anytime_data(tables: Tables) -> Lines | None:
     curves = [curve for curve in worth.anytime(tables) if np.isfinite(curve.best).any()]
     if tables.control_trials.empty or not curves:
         return None
-    lines = tuple(
-        Line(
-            arm=curve.arm,
-            method=curve.method,
-            images=curve.images,
-            score=100 * curve.best,
-            low=100 * curve.low,
-            high=100 * curve.high,
-        )
-        for curve in curves
-    )
+    lines = tuple(_line(curve, curve.best, curve.low, curve.high) for curve in curves)
     return Lines(ylabel="Best so far (%)", lines=lines, labels=labels_of(tables), is_stepped=True)
 
 
@@ -75,18 +65,20 @@ def expected_data(tables: Tables) -> Lines | None:
     curves = worth.expected(tables)
     if tables.control_trials.empty or not curves:
         return None
-    lines = tuple(
-        Line(
-            arm=curve.arm,
-            method=curve.method,
-            images=curve.images,
-            score=100 * curve.score,
-            low=np.full_like(curve.score, np.nan),
-            high=np.full_like(curve.score, np.nan),
-        )
-        for curve in curves
-    )
+    lines = tuple(_line(curve, curve.score, *[np.full_like(curve.score, np.nan)] * 2) for curve in curves)
     return Lines(ylabel="Expected best (%)", lines=lines, labels=labels_of(tables), is_stepped=False)
+
+
+def _line(curve: worth.Anytime | worth.Expected, score: np.ndarray, low: np.ndarray, high: np.ndarray) -> Line:
+    """score, low, high: 0-1, in % on the figure."""
+    return Line(
+        arm=curve.arm,
+        method=curve.method,
+        images=curve.images,
+        score=100 * score,
+        low=100 * low,
+        high=100 * high,
+    )
 
 
 def draw_lines(data: Lines) -> Canvas:
