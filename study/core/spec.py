@@ -273,6 +273,16 @@ class StudySpec(RunSpec):
         collects=True,
     )
 
+    train_images: Count | None = option(
+        None,
+        "data",
+        "train on so many images at most, drawn by the seed in the proportions of the classes; validation and test "
+        "images are not thinned; default all",
+        unit="images",
+        scope="training",
+        is_repeated=True,
+    )
+
     # What each plugin was when the run began; not an option.
     plugin_sources: tuple[PluginSource, ...] = ()
 

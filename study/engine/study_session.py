@@ -281,6 +281,7 @@ class StudySession(Session):
             say(line)
         counts = data.class_counts
         each = ", ".join(map(str, counts)) if len(counts) <= 10 else f"{counts.min()} to {counts.max()}"
+        each = str(counts[0]) if counts.min() == counts.max() else each
         say(f"      training {data.num_train} images ({each} a class)")
         say(f"      validation {len(data.val_indices)}, final test {len(self._dataset.test_labels)}")
         if coarse := coarse_remark(describe_dataset(self._dataset, data)):
@@ -333,7 +334,7 @@ class StudySession(Session):
             self._console.retested(self._ledger.book, stage, total, entrant, seed)
             self.write_progress()
 
-        thinned = self._study.thinned(self._spec)
+        thinned = self._study.kept(self._spec)
         return retest(
             spec=self._spec,
             stage=stage,

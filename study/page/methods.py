@@ -12,7 +12,7 @@ from study.core.stage import TUNE, range_lines
 from study.core.text import NOTHING, duration, listed, plural, plural_of
 from study.page.task import TaskPage
 from study.page.text import config_value, is_missing
-from study.page.words import metric_name
+from study.page.words import metric_name, num_drawn
 from study.records.validation import split_sentence, step_sentence
 
 
@@ -22,7 +22,7 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
     return [
         *_own_parts(tables),
         *_ranges_set(tables),
-        f"Split. {split_sentence(dataset)} {page.split}",
+        f"Split. {split_sentence(dataset)} {page.split}{_drawn(tables)}",
         f"Tuning. {_trials_an_arm(tables)} of at most {_epochs_a_trial(tables)}, its own searcher "
         f"({budget['searcher']}) and its own early stopping (ASHA, first rung at epoch {budget['grace_epochs']}, "
         f"reduction factor {budget['reduction_factor']}). {page.epoch}",
@@ -30,7 +30,7 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
         f"arm is its best completed trial, ties going to the earlier one.{f' {step}' if step else ''}",
         *_control(budget),
         f"Retest. Each {_whose(tables)}winner{_references(budget)} was retrained on "
-        f"{plural(int(budget['retest_seeds']), 'fresh seed')} on {page.retest}; "
+        f"{plural(int(budget['retest_seeds']), 'fresh seed')} on {page.retest}{_drawn_anew(tables)}; "
         f"the same seeds in all arms, so that differences are paired.{_further_seeds(budget)} {page.test}",
         f"Intervals. Two-sided 95 % Student t-intervals over {plural_of(tables.unit)}, n − 1 degrees of freedom; "
         f"differences are taken {tables.unit} by {tables.unit} ({_shared(page, tables)}), and the intervals of "
@@ -40,6 +40,22 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
         f"(Gupta 1965). {_covered(tables)}",
         *page.notes(tables),
     ]
+
+
+def _drawn(tables: Tables) -> str:
+    """What --train-images left of the training part; nothing where all was taken."""
+    if (drawn := num_drawn(tables.summary)) is None:
+        return ""
+    available = int(tables.summary["dataset"]["num_available"])
+    return (
+        f" Before anything else, {drawn:,} of the {available:,} training images were drawn, in the proportions of the "
+        "classes; the validation and test images stayed whole."
+    )
+
+
+def _drawn_anew(tables: Tables) -> str:
+    drawn = num_drawn(tables.summary)
+    return "" if drawn is None else f" (again {drawn:,} images, drawn by the seed)"
 
 
 def _own_parts(tables: Tables) -> list[str]:

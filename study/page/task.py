@@ -11,7 +11,7 @@ from study.core.stage import Group
 from study.core.text import plural_of
 from study.page.figures.base import Figure
 from study.page.table import Table
-from study.page.words import dataset_title, metric_name
+from study.page.words import images_phrase, metric_name
 
 Summary = Mapping[str, Any]
 
@@ -28,7 +28,7 @@ class Section:
 
 def on_dataset(summary: Summary) -> str:
     """The condition 'On CIFAR-10'."""
-    return f"On {dataset_title(str(summary['dataset']['name']))}"
+    return f"On {images_phrase(summary)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from trainables.data.sources import SOURCES
 
 METRIC_NAMES = {
@@ -27,6 +30,18 @@ def axis_label(metric: str) -> str:
 def dataset_title(name: str) -> str:
     """A data set's title: 'eurosat' -> 'EuroSAT'. A user's own data set has its folder's name."""
     return SOURCES[name].title if name in SOURCES else name
+
+
+def num_drawn(summary: Mapping[str, Any]) -> int | None:
+    """The training images that --train-images drew; None where all there are were taken."""
+    most, available = summary["budget"].get("train_images"), summary["dataset"].get("num_available")
+    return most if most is not None and most < available else None
+
+
+def images_phrase(summary: Mapping[str, Any]) -> str:
+    """What was trained on: 'CIFAR-100', or '10,000 training images of CIFAR-100'."""
+    title, drawn = dataset_title(str(summary["dataset"]["name"])), num_drawn(summary)
+    return title if drawn is None else f"{drawn:,} training images of {title}"
 
 
 def origin_text(name: str, origin: str) -> str:

@@ -172,7 +172,7 @@ def _rebuilt(
     search = trial.search if seed is None else book.retests[trial.trial_id, seed].get("search", 1)
     start_from = require_start(stage, book, run_dir, trial.arm, seed, search=search)
     if seed is not None:
-        data = retest_data(data, thinned=study.thinned(spec), subset_seed=seed)
+        data = retest_data(data, thinned=study.kept(spec), subset_seed=seed)
     setup = recorded_setup(spec, stage, arm=trial.arm, seed=trial.seed if seed is None else seed)
     try:
         return stage.task.learner(trial.hparams, data, setup, start_from=start_from), data

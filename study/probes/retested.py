@@ -46,7 +46,7 @@ def load_retested(run_dir: Path, arm: str, *, device: torch.device) -> Predictor
             f"{folder} holds no intact weights: they were deleted, or the run was made by a version that kept none"
         )
     assert spec.numerics is not None
-    trained_on = retest_data(data, thinned=study.thinned(spec), subset_seed=seed)
+    trained_on = retest_data(data, thinned=study.kept(spec), subset_seed=seed)
     setup = TrialSetup(num_epochs=stage.num_epochs(arm), seed=seed, numerics=spec.numerics, device=device)
     learner = stage.task.learner(winner.hparams, trained_on, setup)
     learner.model.load_state_dict(state["model"])

@@ -37,6 +37,7 @@ def describe_dataset(dataset: ImageDataset, data: TuningData) -> dict[str, Any]:
         "class_names": list(data.class_names),
         "class_counts": data.class_counts.tolist(),
         "num_train": data.num_train,
+        "num_available": len(data.labels) - len(data.val_indices),
         "num_val": len(data.val_indices),
         "val_counts": np.bincount(data.labels[data.val_indices], minlength=data.num_classes).tolist(),
         "val_is_own": dataset.val_indices is not None,

@@ -73,6 +73,7 @@ def write_summary(
             "name": spec.budget,
             "trials_per_arm": spec.trials_per_arm,
             "max_epochs": spec.max_epochs,
+            "train_images": spec.train_images,
             "grace_epochs": spec.grace_epochs,
             "reduction_factor": spec.reduction_factor,
             "searcher": spec.searcher,

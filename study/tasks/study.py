@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from search_spaces.declarations import StartTrial, extreme_values
 from search_spaces.space import Arm, SearchSpace
@@ -15,7 +18,7 @@ from study.core.stage import TUNE, Group, Stage, make_stage
 from study.core.start_points import start_refused
 from trainables.common.plugins import own_parts
 from trainables.data.sources import load_dataset, resolve_dataset
-from trainables.data.splits import Thinned, tuning_data, whole
+from trainables.data.splits import Thinned, proportional_counts, tuning_data, whole
 from trainables.data.types import ImageDataset, TuningData
 
 
@@ -53,7 +56,7 @@ class Study:
     aliases: other names for them. models: the values of --model, if the spec has it. presets: the settings of each
     --budget; amendments: where another option changes them; defaults(spec, dataset): settings that follow from the data
     set. stages(spec, data): the experiments, in order, TUNE last. thinned(spec): class counts -> the counts that the
-    training set is thinned to. setting(spec): the task's own options, for the page. alone(stage, trial, book): arms,
+    task thins them to. setting(spec): the task's own options, for the page. alone(stage, trial, book): arms,
     start and further settings of a study that trains this trial alone, and the trials whose weights it begins with.
     """
 
@@ -74,10 +77,19 @@ class Study:
     setting: Callable[[Any], Mapping[str, Any]] = _no_settings
     alone: Callable[[Stage, TrialRecord, Book], Mapping[str, Any]] = its_own_start
 
+    def kept(self, spec: StudySpec) -> Thinned:
+        """Class counts -> the counts of the images that are trained on: of --train-images at most, then thinned."""
+        thinned = self.thinned(spec)
+        return thinned if spec.train_images is None else partial(_fewer, most=spec.train_images, thinned=thinned)
+
     @property
     def own_arms(self) -> tuple[str, ...]:
         """The arms that plugins added."""
         return tuple(name for name in self.arm_table if name not in self.arm_names)
+
+
+def _fewer(class_counts: np.ndarray, *, most: int, thinned: Thinned) -> np.ndarray:
+    return thinned(proportional_counts(class_counts, most))
 
 
 def preset_of(study: Study, budget: str, spec: StudySpec) -> dict[str, Any]:
@@ -191,9 +203,7 @@ def load_data(study: Study, spec: StudySpec) -> tuple[ImageDataset, TuningData, 
     found = resolve_dataset(spec.dataset, **options)
     dataset = load_dataset(spec.dataset, **options, drop_duplicates=spec.drop_duplicates, cache_dir=spec.cache_dir)
     try:
-        data = tuning_data(
-            dataset, thinned=study.thinned(spec), subset_seed=spec.seed, validation_cut=spec.validation_cut
-        )
+        data = tuning_data(dataset, thinned=study.kept(spec), subset_seed=spec.seed, validation_cut=spec.validation_cut)
     except ValueError as error:
         raise StudyError(f"{dataset.name}: {error}") from None
     return dataset, data, found.name or str(found.path)

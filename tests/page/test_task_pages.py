@@ -119,6 +119,33 @@ def test_condition_of_the_other_tasks(tmp_path: Path, task: str, text: str) -> N
     assert condition(run(tmp_path, task)) == text
 
 
+def test_a_study_on_fewer_images_says_so_wherever_it_names_its_data(tmp_path: Path) -> None:
+    run(tmp_path, "cifar100")
+    edit_summary(tmp_path / "run", **drawn(load_tables(tmp_path / "run"), most=1000, available=4500))
+    tables = load_tables(tmp_path / "run")
+    assert condition(tables) == "On 1,000 training images of pairs of scikit-learn's digits with resnet20"
+    words = " ".join(methods(PAGES["cifar100"], tables))
+    assert "Before anything else, 1,000 of the 4,500 training images were drawn, in the proportions" in words
+    assert "initialisation and order (again 1,000 images, drawn by the seed); the same seeds" in words
+    (note,) = PAGES["cifar100"].notes(tables)
+    assert "on 1,000 training images of pairs of scikit-learn's digits for at most" in note
+
+
+def test_a_study_that_has_no_more_images_than_it_may_take_says_nothing_of_them(tmp_path: Path) -> None:
+    run(tmp_path, "cifar100")
+    edit_summary(tmp_path / "run", **drawn(load_tables(tmp_path / "run"), most=4500, available=4500))
+    tables = load_tables(tmp_path / "run")
+    assert condition(tables) == "On pairs of scikit-learn's digits with resnet20"
+    assert "drawn" not in " ".join(methods(PAGES["cifar100"], tables))
+
+
+def drawn(tables: Tables, *, most: int, available: int) -> dict[str, Any]:
+    return {
+        "budget": {**tables.summary["budget"], "train_images": most},
+        "dataset": {**tables.summary["dataset"], "num_available": available},
+    }
+
+
 def test_metric_names_stand_in_labels(tmp_path: Path) -> None:
     assert axis_label("test_balanced_accuracy") == "Test balanced accuracy (%)"
     words = PAGES["baseline"].words(run(tmp_path, "baseline"))

@@ -33,6 +33,11 @@ NUM_PARAMETERS = {
     # as resnet18 with 6 · (64·64·9 + 128) in stage 1, and in stages 2, 3 and 4 another 4, 8 and 2 convolutions of
     # the stage's width with their BatchNorms: 4 · (128·128·9 + 256), 8 · (256·256·9 + 512), 2 · (512·512·9 + 1024)
     "resnet34": 11_173_962 + 73_984 + 590_848 + 4_722_688 + 4_720_640,  # 21,282,122, as in kuangliu's pytorch-cifar
+    # stem 3·16·9 + 32; stage 1: 2 · (16·16·9 + 32); stage 2: 16·32·9 + 32·32·9 + 2 · 64;
+    # stage 3: 32·64·9 + 64·64·9 + 2 · 128; FC 64·10 + 10
+    "resnet8": 464 + 4_672 + 13_952 + 55_552 + 650,
+    # as resnet8 with 4, 4 and 4 convolutions
+    "resnet14": 464 + 9_344 + 32_512 + 129_536 + 650,
     # stem 3·16·9 + 32; stage 1: 6 · (16·16·9 + 32); stage 2: 16·32·9 + 5 · 32·32·9 + 6 · 64;
     # stage 3: 32·64·9 + 5 · 64·64·9 + 6 · 128; FC 64·10 + 10
     "resnet20": 464 + 14_016 + 51_072 + 203_520 + 650,  # 269,722: the 0.27 million of He et al. 2016, table 6
@@ -56,6 +61,8 @@ OVERFIT_STEPS = {
     "resnet9": 10,
     "resnet18": 6,
     "resnet34": 6,
+    "resnet8": 40,
+    "resnet14": 25,
     "resnet20": 20,
     "resnet32": 20,
     "ultranet18": 6,
@@ -213,7 +220,7 @@ def test_wide_resnets_are_those_of_torchvision_with_a_small_stem(name):
     torch.testing.assert_close(model(images), oracle(images))
 
 
-@pytest.mark.parametrize(("name", "depth"), [("resnet20", 20), ("resnet32", 32)])
+@pytest.mark.parametrize(("name", "depth"), [("resnet8", 8), ("resnet14", 14), ("resnet20", 20), ("resnet32", 32)])
 def test_thin_resnets_halve_the_image_twice(name, depth):
     model = model_of(name, image_size=32).eval()
     assert model.stages(model.stem(torch.randn(1, 3, 32, 32))).shape == (1, 64, 8, 8)

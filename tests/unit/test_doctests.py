@@ -10,6 +10,7 @@ import pytest
 MODULES = (
     "study.analysis.intervals",
     "study.engine.scheduler",
+    "trainables.data.splits",
     "trainables.parts.class_weights",
     "trainables.parts.losses",
     "trainables.parts.schedules",

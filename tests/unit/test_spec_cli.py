@@ -283,9 +283,12 @@ def test_another_name_of_an_arm_is_the_arm():
 
 
 def test_a_preset_may_set_the_model_and_an_option_overrides_it():
-    assert spec_of("", task="cifar100").model == "resnet20"
+    assert spec_of("", task="cifar100").model == "resnet8"
     assert spec_of("", task="cifar100", num_gpus=1).model == "resnet18"
     assert spec_of("--model resnet18", task="cifar100").model == "resnet18"
+    assert spec_of("", task="cifar100").train_images == 10_000
+    assert spec_of("--train-images 50000", task="cifar100").train_images == 50_000
+    assert spec_of("", task="cifar100", num_gpus=1).train_images is None
 
 
 # --- refusals
@@ -386,7 +389,7 @@ REFUSALS_OF_TASKS = [
     (
         "cifar100",
         "--model resnet9",
-        "--model must be one of resnet20, resnet18, got 'resnet9'; did you mean 'resnet20'?",
+        "--model must be one of resnet8, resnet20, resnet18, got 'resnet9'; did you mean 'resnet8'?",
     ),
 ]
 

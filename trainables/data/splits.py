@@ -115,6 +115,36 @@ def thinned_counts(class_counts: np.ndarray, *, imbalance: str, ratio: float, mi
     return np.ascontiguousarray(np.maximum(thinned, 1))
 
 
+def proportional_counts(class_counts: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` images in the proportions of the classes, int64[C]: every class keeps one at least.
+
+    Rounded by largest remainders, so that the sum is `most`, or that of class_counts if it is less. Raises ValueError
+    if there are more classes than images.
+
+    >>> proportional_counts(np.array([50, 30, 20]), 11).tolist()
+    [6, 3, 2]
+    >>> proportional_counts(np.array([900, 1]), 10).tolist()
+    [9, 1]
+    """
+    class_counts = np.asarray(class_counts, dtype=np.int64)
+    if most < len(class_counts):
+        raise ValueError(f"{most} training images are too few for {len(class_counts)} classes")
+    total = int(class_counts.sum())
+    if most >= total:
+        return class_counts
+    counts = np.maximum(class_counts * most // total, 1)
+    # What rounding down has left goes to the largest remainders; what the classes of one image took, comes from the
+    # largest counts.
+    remainders = np.where(counts < class_counts, class_counts * most / total - counts, -np.inf)
+    while counts.sum() < most:
+        label = int(remainders.argmax())
+        counts[label] += 1
+        remainders[label] = -np.inf
+    while counts.sum() > most:
+        counts[counts.argmax()] -= 1
+    return counts
+
+
 def whole(class_counts: np.ndarray) -> np.ndarray:
     """The class counts unchanged, int64[C]: nothing is thinned."""
     return class_counts

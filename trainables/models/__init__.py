@@ -12,7 +12,7 @@ from torch import nn
 from trainables.common.nearest import nearest
 from trainables.models.heads import HEADS
 from trainables.models.lenet import LeNet
-from trainables.models.resnet_cifar import resnet9, resnet18, resnet20, resnet32, resnet34
+from trainables.models.resnet_cifar import resnet8, resnet9, resnet14, resnet18, resnet20, resnet32, resnet34
 from trainables.models.small_cnn import PADDINGS, SmallCnn
 from trainables.models.ultranet import UltraNet18
 
@@ -24,6 +24,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet9": resnet9,
     "resnet18": resnet18,
     "resnet8blocks": resnet18,  # its name in the source `s0_base`
+    "resnet8": resnet8,
+    "resnet14": resnet14,
     "resnet20": resnet20,
     "resnet32": resnet32,
     "resnet34": resnet34,

@@ -142,6 +142,12 @@ resnet34 = partial(_resnet, num_blocks=(3, 4, 6, 3))
 That is after 200 epochs with crop, flip and rotation, SGD at 0.1, the best epoch on test.
 """
 
+resnet8 = partial(_thin_resnet, num_blocks=(1, 1, 1))
+"""He et al. 2016, section 4.2, with n = 1 and option A: not in their table; a third of ResNet-20's work an image."""
+
+resnet14 = partial(_thin_resnet, num_blocks=(2, 2, 2))
+"""He et al. 2016, section 4.2, with n = 2 and option A: not in their table."""
+
 resnet20 = partial(_thin_resnet, num_blocks=(3, 3, 3))
 """ResNet-20 (He et al. 2016, section 4.2, n = 3) with its option A: 91.25 % on CIFAR-10 in table 6."""
 

@@ -12,7 +12,7 @@ from study.page.class_sections import CLASS_SECTIONS
 from study.page.figures.catalogue import ACCURACIES, LOSSES, RESULTS, TUNING, of_classes
 from study.page.task import Section, Summary, TaskPage, on_dataset
 from study.page.text import percent
-from study.page.words import dataset_title
+from study.page.words import images_phrase, num_drawn
 
 # A run with these is comparable with the published CIFAR-100 results of ResNet-18.
 PUBLISHED_DATASET, PUBLISHED_MODEL, PUBLISHED_EPOCHS = "cifar100", "resnet18", 200
@@ -43,15 +43,17 @@ def _published_note(tables: Tables) -> list[str]:
     num_epochs = int(tables.stage(TUNE)["max_epochs"])
     published = "75.6 % with the plain recipe, 77.5 % tuned, after 200 epochs"
     is_comparable = (
-        dataset["name"] == PUBLISHED_DATASET and setting["model"] == PUBLISHED_MODEL and num_epochs >= PUBLISHED_EPOCHS
+        dataset["name"] == PUBLISHED_DATASET
+        and setting["model"] == PUBLISHED_MODEL
+        and num_epochs >= PUBLISHED_EPOCHS
+        and num_drawn(tables.summary) is None
     )
     if is_comparable:
         return [f"Published results. For ResNet-18 on CIFAR-100: {published}; this study ran that setting."]
-    title = dataset_title(str(dataset["name"]))
     models = setting["model"] if "deeper" not in tables.arms else f"{setting['model']} (deeper: {setting['deeper']})"
     return [
         f"Not run here. The published results for ResNet-18 on CIFAR-100 ({published}) were not reproduced: this "
-        f"study trained {models} on {title} for at most {plural(num_epochs, 'epoch')}, "
+        f"study trained {models} on {images_phrase(tables.summary)} for at most {plural(num_epochs, 'epoch')}, "
         "so its accuracies are not comparable with them."
     ]
 

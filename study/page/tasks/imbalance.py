@@ -13,7 +13,7 @@ from study.page.figures.catalogue import RESULTS, TAU, TUNING, of_classes
 from study.page.table import Table
 from study.page.task import Section, Summary, TaskPage
 from study.page.text import distance_text, interval_cell, paired_cell, paired_text, points, score_text
-from study.page.words import dataset_title
+from study.page.words import images_phrase
 
 _COUNTED = "training images after thinning"
 MOST_NAMED = 50
@@ -21,7 +21,7 @@ MOST_NAMED = 50
 
 def _on_thinned_dataset(summary: Summary) -> str:
     """The condition, such as 'On CIFAR-10 with the first five classes cut to 1/10'."""
-    title, setting = dataset_title(str(summary["dataset"]["name"])), summary["setting"]
+    title, setting = images_phrase(summary), summary["setting"]
     ratio, which = float(setting["ratio"]), str(setting["classes"])
     if ratio == 1:
         return f"On {title}, all classes kept whole"

@@ -14,6 +14,7 @@ from trainables.data.splits import (
     ValidationCut,
     index_sha256,
     label_subset,
+    proportional_counts,
     retest_data,
     split_validation,
     test_data,
@@ -214,6 +215,27 @@ def test_fingerprints_are_sha256_as_documented() -> None:
     data = tuning_data(dataset(), thinned=whole, subset_seed=0)
     parts = ["abc", index_sha256(data.train_indices), index_sha256(data.val_indices)]
     assert data.fingerprint == hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("class_counts", "most", "expected"),
+    [
+        ([50, 30, 20], 10, [5, 3, 2]),
+        ([50, 30, 20], 11, [6, 3, 2]),  # 5.5, 3.3, 2.2
+        ([450] * 4, 90, [23, 23, 22, 22]),
+        ([900, 50, 1], 10, [8, 1, 1]),  # 9.5, 0.5, 0.01
+        ([997, 1, 1, 1], 4, [1, 1, 1, 1]),
+        ([5, 4], 9, [5, 4]),
+        ([5, 4], 1000, [5, 4]),
+    ],
+)
+def test_fewer_images_are_drawn_in_the_proportions_of_the_classes(class_counts, most, expected) -> None:
+    assert proportional_counts(np.array(class_counts), most).tolist() == expected
+
+
+def test_fewer_images_than_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 training images are too few for 3 classes"):
+        proportional_counts(np.array([5, 5, 5]), 2)
 
 
 def test_whole_leaves_all_that_is_not_validation() -> None:
