@@ -37,7 +37,7 @@ from study.records.summary import State, write_summary
 from study.records.tables import write_records
 from study.records.validation import coarse_remark
 from study.tasks.resolve import checked, resolved
-from study.tasks.study import Study, load_data
+from study.tasks.study import Study, cut, load_data, load_images
 from trainables.data.splits import retest_data, test_data
 from trainables.data.types import ImageDataset, TuningData
 
@@ -50,10 +50,11 @@ def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: Stud
     Raises StudyError or DataError before it is made.
     """
     spec = checked(study, values)
-    dataset, data, found = load_data(study, spec)
+    dataset, found = load_images(study, spec)
     with connected(spec.address, dashboard=spec.dashboard) as cluster:
         given_name = spec.name
         spec = resolved(study, values, dataset=found, num_gpus=cluster.gpus)
+        data = cut(study, spec, dataset)
         stages = study.stages(spec, data)
         slots = num_slots(spec, cluster)
         require_trainable(stages, data, spec)

@@ -26,7 +26,7 @@ from study.probes.lr_range_figures import draw_lr_range, lr_range_data
 from study.probes.lr_range_files import FIGURE, write_lr_range
 from study.records.provenance import data_lines, describe_dataset, describe_machine, describe_versions, git_commit
 from study.tasks.resolve import checked, resolved
-from study.tasks.study import Study, load_data
+from study.tasks.study import Study, cut, load_images
 from trainables.data.types import ImageDataset, TuningData
 from trainables.probes.lr_range import LrRange, LrRangeSettings, lr_range
 from trainables.training.learner import Learner
@@ -44,8 +44,9 @@ def run_range_test(study: Study, values: Mapping[str, Any], own: Mapping[str, An
     asked = {name: value for name, value in values.items() if name not in {"name", "arms"}} | {"arms": ("all",)}
     require_free(validated(study.spec, values))
     spec = checked(study, asked)
-    dataset, data, found = load_data(study, spec)
+    dataset, found = load_images(study, spec)
     spec = resolved(study, asked, dataset=found, num_gpus=torch.cuda.device_count())
+    data = cut(study, spec, dataset)
     stage, arm = _tested(study, study.stages(spec, data), own.get("arm"))
     searched = _searched(stage.space, arm)
     require_sound_models(data)

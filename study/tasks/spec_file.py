@@ -17,7 +17,7 @@ from study.core.parsing import table_of
 from study.core.spec import StudySpec, group_names, literal_choices, options_of, validated
 from study.core.stage import TUNE, Stage
 from study.tasks.resolve import checked, resolved
-from study.tasks.study import Study, load_data
+from study.tasks.study import Study, cut, load_images
 
 TABLES = ("start", "space")
 """The settings that are tables, which TOML has last."""
@@ -25,9 +25,10 @@ TABLES = ("start", "space")
 
 def spec_file(study: Study, values: Mapping[str, Any]) -> str:
     """The text of the file for these values. Raises StudyError or DataError."""
-    _, data, found = load_data(study, checked(study, values))
+    dataset, found = load_images(study, checked(study, values))
     spec = resolved(study, values, dataset=found, num_gpus=torch.cuda.device_count())
-    return "\n".join(spec_lines(study, spec, study.stages(spec, data), values)) + "\n"
+    stages = study.stages(spec, cut(study, spec, dataset))
+    return "\n".join(spec_lines(study, spec, stages, values)) + "\n"
 
 
 def spec_lines(study: Study, spec: StudySpec, stages: Sequence[Stage], values: Mapping[str, Any]) -> list[str]:

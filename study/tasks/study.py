@@ -191,8 +191,8 @@ def chosen_arms(study: Study, names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def load_data(study: Study, spec: StudySpec) -> tuple[ImageDataset, TuningData, str]:
-    """Returns the data set, its tuning data, and its name or path. Raises StudyError or DataError."""
+def load_images(study: Study, spec: StudySpec) -> tuple[ImageDataset, str]:
+    """Returns the data set, and its name or path. Raises DataError."""
     options: dict[str, Any] = {
         "data_root": spec.data_root,
         "download": spec.download,
@@ -202,8 +202,20 @@ def load_data(study: Study, spec: StudySpec) -> tuple[ImageDataset, TuningData, 
     }
     found = resolve_dataset(spec.dataset, **options)
     dataset = load_dataset(spec.dataset, **options, drop_duplicates=spec.drop_duplicates, cache_dir=spec.cache_dir)
+    return dataset, found.name or str(found.path)
+
+
+def cut(study: Study, spec: StudySpec, dataset: ImageDataset) -> TuningData:
+    """What tuning trains and validates on. spec: the complete one, for a budget may set --train-images. Raises
+    StudyError.
+    """
     try:
-        data = tuning_data(dataset, thinned=study.kept(spec), subset_seed=spec.seed, validation_cut=spec.validation_cut)
+        return tuning_data(dataset, thinned=study.kept(spec), subset_seed=spec.seed, validation_cut=spec.validation_cut)
     except ValueError as error:
         raise StudyError(f"{dataset.name}: {error}") from None
-    return dataset, data, found.name or str(found.path)
+
+
+def load_data(study: Study, spec: StudySpec) -> tuple[ImageDataset, TuningData, str]:
+    """Returns the data set, its tuning data, and its name or path. Raises StudyError or DataError."""
+    dataset, found = load_images(study, spec)
+    return dataset, cut(study, spec, dataset), found

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from study.core.commands import winner_settings
 from study.core.errors import StudyError
+from study.engine.console import StudyConsole
+from study.engine.study_session import StudySession, begin
+from study.page.tasks.registry import PAGES
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import resolved
+from study.tasks.spec_file import spec_file
 from study.tasks.study import load_data
 from trainables.data.splits import retest_data
 from trainables.data.types import TuningData
@@ -32,6 +37,23 @@ def test_they_are_drawn_from_the_training_part_by_the_seed():
     assert some.val_indices.tolist() == everything.val_indices.tolist()
     assert set(some.train_indices) < set(everything.train_indices)
     assert data_of(train_images=100, seed=1).train_indices.tolist() != some.train_indices.tolist()
+
+
+@pytest.mark.parametrize("verb", ["run", "print_spec"])
+def test_a_budget_may_set_them(verb, monkeypatch, tmp_path):
+    """They are known when the spec is complete, and the images are cut after that."""
+    study = STUDIES["cifar100"]
+    quick = {**study.presets["quick"], "train_images": 100}
+    monkeypatch.setitem(study.presets, "quick", quick)
+    seen = []
+    looking = replace(study, stages=lambda spec, data: seen.append(data.num_train) or study.stages(spec, data))
+    if verb == "print_spec":
+        assert "#train_images = 100" in spec_file(looking, {"dataset": "digits"})
+    else:
+        monkeypatch.setattr(StudySession, "conduct", lambda session, **_: seen.append(session._data.num_train) or 0)
+        values = {"dataset": "digits", "output_dir": tmp_path, "name": "it"}
+        begin(looking, PAGES["cifar100"], values, StudyConsole())
+    assert set(seen) == {100}
 
 
 def test_where_there_are_no_more_nothing_changes():
