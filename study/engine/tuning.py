@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -54,13 +55,9 @@ def tune_arms(
     """
     assert spec.numerics is not None
     run_dir = run_dir.resolve()  # workers have other working directories
-    interrupted = announced = False
+    interrupted = False
 
     def should_end() -> bool:
-        nonlocal announced
-        if interrupted and not announced:  # not in the signal handler, which may have interrupted another print
-            announced = True
-            on_interrupt()
         is_over = deadline is not None and time.monotonic() > deadline
         return interrupted or is_over or scheduler.storage_error is not None
 
@@ -85,6 +82,8 @@ def tune_arms(
         if interrupted:
             raise KeyboardInterrupt
         interrupted = True
+        # At once, for the epochs in flight may take minutes; in a thread, for the signal may have come amid a print.
+        threading.Thread(target=on_interrupt, daemon=True).start()
 
     killed_alone: Counter[str] = Counter()
     is_last_try = False

@@ -6,16 +6,20 @@ import io
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from fake_tune import SPEC, STAGE
 from study_cases import asked, make_stage
 
 from study.cli import run_main
-from study.core.ledger import Book
+from study.core.ledger import Book, Ledger
 from study.core.streams import make_unfailing
-from study.engine import signals
+from study.engine import signals, tuning
 from study.engine.console import StudyConsole
+from trainables.hparams import Numerics
 
 
 def status_of(main) -> int:
@@ -205,3 +209,21 @@ def test_signals_are_handled_where_there_is_no_sighup(monkeypatch):
     monkeypatch.setattr(signals, "_HANG_UP", None)
     with signals.hang_ups_ignored(), signals.signals_to(signals.raise_interrupt), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_first_interrupt_is_answered_at_once_though_the_epochs_in_flight_take_long(tmp_path, monkeypatch):
+    """Ray Tune comes back to the study only when one of them is done."""
+    answered = threading.Event()
+
+    def fit() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert answered.wait(10), "nothing was said while Ray Tune waited"
+
+    monkeypatch.setattr(tuning, "_tuner", lambda *_: SimpleNamespace(fit=fit))
+    spec = SPEC.model_copy(update={"numerics": Numerics(precision="float32", num_threads=1)})
+    with Ledger(tmp_path) as ledger:
+        interrupted = tuning.tune_arms(
+            spec=spec, stage=STAGE, data=None, ledger=ledger, run_dir=tmp_path, slots=1, deadline=None,
+            on_event=lambda trial: None, on_interrupt=answered.set,
+        )  # fmt: skip
+    assert interrupted
