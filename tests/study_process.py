@@ -24,6 +24,7 @@ import pytest
 import ray
 
 from study.cli import run_main
+from study.engine import warden
 
 PROJECT = Path(__file__).resolve().parents[1]
 RUN_FILES = ("spec.json", "ledger.db", "summary.json", "report.html")
@@ -106,6 +107,16 @@ class StudyProcess:
     def terminate(self) -> None:
         """SIGTERM to the driver and to all of its group, as when a batch system's time is up."""
         os.killpg(self._process.pid, signal.SIGTERM)
+
+    @property
+    def unmarked(self) -> list[str]:
+        """The commands of Ray's processes by whose environment the warden would not know them."""
+        unmarked = []
+        for pid in set(self._session()) - {self._process.pid}:
+            with contextlib.suppress(OSError):  # it is over
+                if warden.MARK.encode() not in (PROCESSES / str(pid) / "environ").read_bytes():
+                    unmarked.append((PROCESSES / str(pid) / "cmdline").read_text())
+        return unmarked
 
     @property
     def has_strays(self) -> bool:

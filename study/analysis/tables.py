@@ -216,7 +216,7 @@ def load_json(path: Path) -> dict[str, Any]:
 
 def _study_frame(path: Path, schema: pa.Schema, summary: Mapping[str, Any]) -> pd.DataFrame:
     """A table with all columns of the schema. Raises ValueError, saying what wrote it, if it lacks some."""
-    table = _load_table(path)
+    table = load_table(path)
     try:
         frame: pd.DataFrame = records.with_missing_columns(table, schema).to_pandas()
     except ValueError as error:
@@ -230,11 +230,12 @@ def _study_frame(path: Path, schema: pa.Schema, summary: Mapping[str, Any]) -> p
 
 
 def load_frame(path: Path) -> pd.DataFrame:
-    frame: pd.DataFrame = _load_table(path).to_pandas()
+    frame: pd.DataFrame = load_table(path).to_pandas()
     return frame
 
 
-def _load_table(path: Path) -> pa.Table:
+def load_table(path: Path) -> pa.Table:
+    """Raises ValueError, in one sentence, where it is missing or damaged."""
     if not path.is_file():
         raise ValueError(f"{path.parent} is not a run directory: it has no {path.name}")
     try:

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import IO, Any
 
@@ -63,8 +63,7 @@ class Cluster:
         # this machine and need nothing. Ray has read the variable of this name when it was imported.
         ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
         self._warden = warden.start(self._token)
-        os.environ[warden.MARK] = self._token  # Ray's processes, and theirs, inherit it
-        try:
+        with _environment(warden.marks(self._token)):  # Ray's processes, and theirs, inherit it
             # Without "local", Ray would join the cluster that was last started on this machine.
             context = _init(
                 "a Ray cluster on this machine did not start",
@@ -73,8 +72,6 @@ class Cluster:
                 num_gpus=int(self.gpus),
                 include_dashboard=self._wants_dashboard,
             )
-        finally:
-            del os.environ[warden.MARK]
         self.dashboard_url = _url(context)
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
@@ -140,6 +137,21 @@ def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluste
             ray.shutdown()
         if cluster is not None:
             cluster.close()
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set these environment variables while the block lasts."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _require_reachable(address: str, failure: str) -> None:

@@ -36,6 +36,12 @@ def start(token: str) -> IO[bytes]:
     return process.stdin
 
 
+def marks(token: str) -> dict[str, str]:
+    """The environment variables with which Ray is started, so that all its processes bear the mark and keep it."""
+    # setproctitle writes a process's title over its environment, of which /proc/PID/environ then lacks a random part.
+    return {MARK: token, "SPT_NOENV": "1"}
+
+
 def marked(token: str) -> list[int]:
     """The processes that bear the mark, this one left out."""
     entry = f"{MARK}={token}".encode()

@@ -168,7 +168,11 @@ def _group_remarks(page: TaskPage, tables: Tables, group: Group) -> list[str]:
     sentences = [_selection_remark(verdict, name)]
     above = [name(arm) for arm in verdict.above_control if arm != verdict.best]
     if above and verdict.difference is not None:
-        sentences.append(f"Also measurably above {control}{adjusted_text(verdict.difference)}: {listed(above)}.")
+        also, rest = "Also measurably", ""
+        if verdict.best not in verdict.above_control:
+            also = "Measurably"
+            rest = f" The difference of {best} is larger, but spreads more over {plural_of(tables.unit)}."
+        sentences.append(f"{also} above {control}{adjusted_text(verdict.difference)}: {listed(above)}.{rest}")
     sentences.append(not_covered(tables))
     if verdict.score.n < 2:
         sentences.append(f"With one {tables.unit} no arm can be told from {best}.")

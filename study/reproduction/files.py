@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,11 +15,14 @@ from study.records.summary import State
 from study.records.tables import RUN_EPOCHS, RUNS, table_bytes
 from study.reproduction.recipe import Recipe
 from study.reproduction.recipes import ABLATIONS, CLAIMS, CURVES
-from study.reproduction.records import RecipeRecord, ReproductionSummary, RunRecord
+from study.reproduction.records import RecipeRecord, ReproductionSummary, ReusedRecord, RunRecord
 from study.reproduction.runs import Run
 from study.reproduction.spec import OWN_DATASET, ReproductionSpec
 from trainables.common.files import json_bytes
 from trainables.data.types import TuningData
+
+TAKEN_FROM = "taken_from"
+"""In the event of a run that was taken over: where it was trained, as a ReusedRecord without its runs."""
 
 
 def write_reproduction(
@@ -63,11 +67,12 @@ def _summary(
         seeds=spec.seeds,
         dataset_override=None if spec.dataset == OWN_DATASET else spec.dataset,
         recipes=tuple(_recipe_record(recipe, runs) for recipe in recipes.values()),
-        runs={name: _run_record(run, pools, book) for name, run in runs.items()},
+        runs={name: _with_failures(run_record(run, pools), name, book) for name, run in runs.items()},
         ablations=tuple(ablation for ablation in ABLATIONS if set(ablation.runs) & set(runs)),
         curves=tuple(curves for curves in CURVES if {run for _, run in curves.runs} & set(runs)),
         claims=tuple(claim for claim in CLAIMS if {run for _, *pair in claim.pairs for run in pair} & set(runs)),
         tuned=last["tuned"],
+        **({"reused": reused} if (reused := _reused(book)) else {}),
         datasets=last["datasets"],
         sessions=tuple(
             {name: value for name, value in session.items() if name not in {"datasets", "tuned", "trainings"}}
@@ -97,7 +102,8 @@ def _recipe_record(recipe: Recipe, runs: Mapping[str, Run]) -> RecipeRecord:
     )
 
 
-def _run_record(run: Run, pools: Mapping[str, TuningData], book: Book) -> RunRecord:
+def run_record(run: Run, pools: Mapping[str, TuningData]) -> RunRecord:
+    """What is planned of a run; that it failed is not known yet."""
     counts = None
     if run.not_run is None:
         pool = pools[run.dataset]
@@ -117,5 +123,20 @@ def _run_record(run: Run, pools: Mapping[str, TuningData], book: Book) -> RunRec
         begins_with=run.training.begins_with,
         config=dict(run.training.hparams),
         not_run=run.not_run,
-        failures={str(seed): row["message"] for (name, seed), row in book.retest_failures.items() if name == run.name},
+        failures={},
     )
+
+
+def _with_failures(record: RunRecord, run: str, book: Book) -> RunRecord:
+    failures = {str(seed): row["message"] for (name, seed), row in book.retest_failures.items() if name == run}
+    return record.model_copy(update={"failures": failures})
+
+
+def _reused(book: Book) -> tuple[ReusedRecord, ...]:
+    """What was taken over, a record a place where it was trained."""
+    runs: dict[str, list[str]] = {}
+    for row in book.retests.values():
+        if TAKEN_FROM in row:
+            of_origin = runs.setdefault(json.dumps(row[TAKEN_FROM], sort_keys=True), [])
+            of_origin += [row["arm"]] * (row["arm"] not in of_origin)
+    return tuple(ReusedRecord(**json.loads(origin), runs=tuple(names)) for origin, names in runs.items())

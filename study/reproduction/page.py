@@ -15,7 +15,7 @@ from study.reproduction import claims, comparisons, results, tables
 from study.reproduction.comparisons import TOLERANCE, Comparison
 from study.reproduction.figures import figures_of
 from study.reproduction.recipe import LAST_EPOCH
-from study.reproduction.records import RecipeRecord, TunedRecord
+from study.reproduction.records import RecipeRecord, ReusedRecord, TunedRecord
 from study.reproduction.results import Reproduction, Score, load_reproduction
 
 TITLE = "What do the reports' recipes give when they are run as stated, and when their faults are mended?"
@@ -321,8 +321,21 @@ _PRECISIONS = {
 
 def numerics_sentence(reproduction: Reproduction) -> str | None:
     """In which numerics everything was trained; None where that was not recorded."""
-    precision = reproduction.summary.numerics.get("precision")
-    return None if precision is None else f"Everything here ran {_PRECISIONS.get(precision, f'in {precision}')}."
+    summary = reproduction.summary
+    if (precision := summary.numerics.get("precision")) is None:
+        return None
+    others: dict[str, list[str]] = {}
+    for reused in summary.reused:
+        others.setdefault(reused.numerics.get("precision", "numerics not recorded"), []).extend(reused.runs)
+    others.pop(precision, None)
+    if not others:
+        return f"Everything here ran {_in_precision(precision)}."
+    each = "; ".join(f"{listed(runs)} {_in_precision(other)}" for other, runs in others.items())
+    return f"What was trained for this page ran {_in_precision(precision)}. Of what was taken over: {each}."
+
+
+def _in_precision(precision: str) -> str:
+    return _PRECISIONS.get(precision, f"in {precision}")
 
 
 def facts(reproduction: Reproduction) -> list[tuple[str, str]]:
@@ -342,8 +355,19 @@ def facts(reproduction: Reproduction) -> list[tuple[str, str]]:
             for name, dataset in summary.datasets.items()
         ),
         *([("Tuned studies", ", ".join(sorted(studies)))] if studies else []),
+        *(("Taken over", _taken_over(reused)) for reused in summary.reused),
         *methods.ledger_facts(summary.model_dump()),
     ]
+
+
+def _taken_over(reused: ReusedRecord) -> str:
+    """'s1_cnn and s1_step_none, from reports/one: AMD EPYC, PyTorch 2.15.0, bfloat16; commit 0123456789'."""
+    machine, precision = reused.hardware.get("cpu", NOTHING), reused.numerics.get("precision", NOTHING)
+    commits = ", ".join(commit[:10] for commit in reused.commits) or NOTHING
+    return (
+        f"{listed(list(reused.runs))}, from {reused.reproduction}: {machine}, "
+        f"PyTorch {reused.versions.get('torch', NOTHING)}, {precision}; commit {commits}"
+    )
 
 
 def _commit(session: Mapping[str, Any]) -> str:

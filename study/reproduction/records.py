@@ -75,6 +75,20 @@ class NotTunedRecord(Record):
     absent: str
 
 
+class ReusedRecord(Record):
+    """Runs that were taken over from an earlier reproduction, and what they were trained on and with.
+
+    reproduction: its folder, as it was given; commits: of its sessions.
+    """
+
+    reproduction: str
+    commits: tuple[str, ...]
+    hardware: dict[str, Any]
+    versions: dict[str, Any]
+    numerics: dict[str, Any]
+    runs: tuple[str, ...]
+
+
 class DatasetRecord(Record):
     """What study.records.provenance says of a data set; what the page does not show of it is kept as it is."""
 
@@ -109,6 +123,7 @@ class ReproductionSummary(Record):
     curves: tuple[EpochCurves, ...] = ()
     claims: tuple[Claim, ...] = ()
     tuned: dict[str, TunedRecord | NotTunedRecord]
+    reused: tuple[ReusedRecord, ...] = ()
     datasets: dict[str, DatasetRecord]
     sessions: tuple[dict[str, Any], ...] = ()
     hardware: dict[str, Any] = {}

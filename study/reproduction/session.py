@@ -15,7 +15,7 @@ import torch
 from study.core.commands import option_words
 from study.core.errors import StudyError, last_line
 from study.core.invocation import invocation
-from study.core.ledger import Book, Ledger
+from study.core.ledger import RETEST, Book, Event, Ledger
 from study.core.run_dir import (
     CHECKPOINTS,
     new_run,
@@ -26,7 +26,7 @@ from study.core.run_dir import (
     worked_on_again,
 )
 from study.core.spec import validated
-from study.core.text import duration, plural
+from study.core.text import duration, listed, plural
 from study.engine.cluster import connected, num_slots
 from study.engine.console import StudyConsole
 from study.engine.jobs import Job, Outcome, run_jobs
@@ -36,6 +36,7 @@ from study.records.provenance import data_lines, describe_dataset, require_same_
 from study.records.summary import State
 from study.reproduction.files import write_reproduction
 from study.reproduction.page import write_reproduction_page
+from study.reproduction.reuse import load_earlier, taken_over
 from study.reproduction.runs import Run, load_run_data, planned_runs, scaled_test
 from study.reproduction.spec import OWN_DATASET, ReproductionSpec
 from study.reproduction.tuned import load_studies, tuned_beside
@@ -51,6 +52,7 @@ def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
     """Make a run directory and work on it. Returns the exit status. Raises StudyError or DataError before that."""
     spec = validated(ReproductionSpec, values)
     require_place(spec)
+    load_earlier(spec.reuse)  # what is wrong with them is said before data are read
     runs, datasets = _runs_and_data(spec)
     tuned = _tuned(spec, runs)
     with connected(spec.address, dashboard=spec.dashboard) as cluster:
@@ -195,7 +197,18 @@ class ReproductionSession(Session):
             self._console.say(f"lost: {line}")
         return bool(lost)
 
+    def _take_over(self) -> None:
+        """Record what earlier reproductions have trained, once."""
+        book, spec = self._ledger.book, self._spec
+        if not spec.reuse or book.retests or book.retest_failures:
+            return
+        fingerprints = {name: dataset.fingerprint for name, dataset in self._datasets.items()}
+        found = taken_over(load_earlier(spec.reuse), self._runs, self._pools, fingerprints, self._seeds)
+        self._ledger.append(*(Event(kind=RETEST, payload=payload) for payload in found))
+        self._console.say(f"taken over: {plural(len(found), 'run')} of {listed([str(path) for path in spec.reuse])}")
+
     def _train(self, slots: int) -> list[str]:
+        self._take_over()
         book = self._ledger.book
         over = {*book.retests, *book.retest_failures}
         # Every recipe on its first seed, its variants, then the next seed: a run that is cut short has them all.

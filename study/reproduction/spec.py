@@ -39,6 +39,14 @@ class ReproductionSpec(RunSpec):
         (), "budget", "run directories of studies whose tuned arms stand beside the recipes", metavar="RUN,RUN"
     )
 
+    reuse: tuple[UserPath, ...] = option(
+        (),
+        "budget",
+        "run directories of earlier reproductions: what they trained is taken over where training, seed and images are "
+        "the same, and the page says from where",
+        metavar="RUN,RUN",
+    )
+
     @field_validator("scale", mode="before")
     @classmethod
     def _split_scale(cls, value: Any) -> Any:
@@ -57,7 +65,7 @@ class ReproductionSpec(RunSpec):
             raise ValueError(f"must be shares above 0 and up to 1, got {', '.join(map(str, value.values()))}")
         return {"all": 1.0, **value}
 
-    @field_validator("tuned", mode="before")
+    @field_validator("tuned", "reuse", mode="before")
     @classmethod
-    def _split_tuned(cls, value: Any) -> Any:
+    def _split_folders(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value

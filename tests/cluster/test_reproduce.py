@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from learner_cases import setup_of
@@ -25,8 +26,10 @@ from study.core.spec import validated
 from study.engine.console import StudyConsole
 from study.probes.inspection import inspect_trial
 from study.records.tables import RUN_EPOCHS, RUNS
-from study.reproduce import main
+from study.reproduce import main, parse
+from study.reproduction.files import TAKEN_FROM
 from study.reproduction.recipes import RECIPES
+from study.reproduction.reuse import load_earlier, taken_over
 from study.reproduction.runs import planned_runs, scaled_test
 from study.reproduction.session import resume
 from study.reproduction.spec import ReproductionSpec
@@ -130,6 +133,60 @@ def test_the_tables_have_their_schemas_and_what_each_task_measures(cut):
     assert rows["s1_jigsaw_init", 1000]["weights_sha256"] != rows["s1_jigsaw_init", 1001]["weights_sha256"]
 
 
+# --- what was trained before
+
+
+def planned(*more: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    """Runs, pools and fingerprints of the reproduction with these further options."""
+    spec = validated(ReproductionSpec, parse([*ARGUMENTS, *more]))
+    dataset = load_dataset("digits", data_root=Path("data"), download=False, image_size=16)
+    pool = tuning_data(dataset, thinned=whole, subset_seed=0)
+    return {run.name: run for run in planned_runs(spec)}, {"digits": pool}, {"digits": dataset.fingerprint}
+
+
+def test_what_an_earlier_reproduction_trained_is_taken_over_and_trained_no_more(cut, tmp_path):
+    again = [*ARGUMENTS, "--reuse", str(cut.run_dir), "--output-dir", str(tmp_path)]
+    status, said, _ = run_here("study.reproduce", *again)
+    assert status == 0
+    assert f"taken over: 6 runs of {cut.run_dir}" in said
+    run_dir = tmp_path / "cut"
+    for table in ("runs", "epochs"):
+        assert read_rows(run_dir, table) == read_rows(cut.run_dir, table)
+    (reused,) = read_summary(run_dir)["reused"]
+    assert (reused["reproduction"], reused["runs"]) == (str(cut.run_dir), RECIPE_NAMES)
+    assert reused["hardware"] == read_summary(cut.run_dir)["hardware"]
+    assert f"from {cut.run_dir}: " in (run_dir / "report.html").read_text()
+    # What was taken over there was trained where it was trained.
+    (further,) = load_earlier([run_dir])
+    assert further.trained("s2_taskA_adam", 1000)[TAKEN_FROM]["reproduction"] == str(cut.run_dir)
+
+
+def test_another_scale_other_images_and_another_data_set_are_other_trainings(cut):
+    earlier = load_earlier([cut.run_dir])
+    runs, pools, fingerprints = planned()
+    found = taken_over(earlier, runs, pools, fingerprints, SEEDS)
+    assert [(one["arm"], one["seed"]) for one in found] == [(name, seed) for seed in SEEDS for name in RECIPE_NAMES]
+    assert taken_over(earlier, runs, pools, fingerprints, (1002,)) == []
+    assert taken_over(earlier, runs, pools, {"digits": "another"}, SEEDS) == []
+    shifted = replace(pools["digits"], labels=np.roll(pools["digits"].labels, 1))
+    assert taken_over(earlier, runs, {"digits": shifted}, fingerprints, SEEDS) == []
+    rescaled, *_ = planned("--scale", "0.5,s2=0.02")
+    assert {one["arm"] for one in taken_over(earlier, rescaled, pools, fingerprints, SEEDS)} == set(RECIPE_NAMES[:2])
+    changed = replace(runs["s2_taskA_adam"].training, hparams={**runs["s2_taskA_adam"].training.hparams, "epsilon": 1})
+    other = {**runs, "s2_taskA_adam": replace(runs["s2_taskA_adam"], training=changed)}
+    assert {one["arm"] for one in taken_over(earlier, other, pools, fingerprints, SEEDS)} == set(RECIPE_NAMES[:2])
+
+
+def test_what_a_run_begins_with_is_trained_again_for_it(cut):
+    """Weights are not kept."""
+    (earlier,) = load_earlier([cut.run_dir])
+    classifier = RECIPE_NAMES[1]
+    rows = {key: row for key, row in earlier.rows.items() if key != (classifier, 1000)}
+    found = taken_over([replace(earlier, rows=rows)], *planned(), SEEDS)
+    assert {one["arm"] for one in found if one["seed"] == 1000} == {"s2_taskA_adam"}
+    assert {one["arm"] for one in found if one["seed"] == 1001} == set(RECIPE_NAMES)
+
+
 def test_puzzles_that_a_classifier_begins_with_are_kept_until_the_end(cut):
     assert "s1_jigsaw2x2-1000" in cut.notes["folders"]
     assert not (cut.run_dir / "checkpoints").exists()
@@ -177,6 +234,7 @@ def test_a_reproduction_has_no_trial_to_look_into(cut):
         (("--data-root", "nowhere"), "not under the data root nowhere.*--dataset digits"),
         (("--dataset", "digitz"), "unknown data set 'digitz'.*did you mean 'digits'"),
         (("s4", "--dataset", "digits", "--tuned", "nowhere"), "--tuned: nowhere is not a directory"),
+        (("s4", "--dataset", "digits", "--reuse", "nowhere"), "--reuse: nowhere is not a directory"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, message, tmp_path, monkeypatch):

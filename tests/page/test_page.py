@@ -212,6 +212,21 @@ def test_remarks_adjust_for_comparisons_and_name_who_cannot_be_told_apart(tmp_pa
     assert "on another 10,000 a score would come out up to about 0.9 points higher or lower" in text
 
 
+def test_an_arm_is_not_also_above_the_control_where_the_best_one_is_not(tmp_path: Path) -> None:
+    tables = set_scores(
+        write_run(tmp_path / "run"),
+        {"none": [0.66, 0.68, 0.68], "focal": [0.70, 0.80, 0.75], "class_balanced": [0.69, 0.72, 0.72]},
+    )
+    text = " ".join(answers.remarks(find_page(tables.task), tables))
+    # focal - none: .04 .12 .07, half-width 6.2053 * .0404145 / 1.732051 = .144790
+    assert "no measurable difference between the best arm and no remedy" in headline(tables)
+    assert "Also measurably" not in text
+    assert (
+        "Measurably above none, adjusted for 2 comparisons: class_balanced. The difference of focal is larger, "
+        "but spreads more over seeds." in text
+    )
+
+
 def test_a_measurable_difference_that_rounds_to_nothing_is_not_called_level(tmp_path: Path) -> None:
     tables = set_scores(
         write_run(tmp_path / "run"), {"none": [0.6601, 0.6702, 0.6803], "focal": [0.6605, 0.6706, 0.6807]}
