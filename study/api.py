@@ -10,7 +10,7 @@ Run("reports/NAME").resume()
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -191,14 +191,24 @@ class Run:
             raise StudyError(f"{self.run_dir} has no winner that was retested yet")
         return self.winners[ranked[0]]
 
-    def resume(self, *, allow_changed: bool = False) -> Run:
-        """Go on with an interrupted study, as study.resume does. Raises StudyError or DataError.
+    def resume(
+        self,
+        *,
+        allow_changed: bool = False,
+        trials_per_arm: int | None = None,
+        retest_seeds: int | None = None,
+        arms: Sequence[str] | None = None,
+        **others: Any,
+    ) -> Run:
+        """Go on with an interrupted study, or extend one, as study.resume does. Raises StudyError or DataError.
 
-        allow_changed: also with other source of this program than it was last worked on with.
+        allow_changed: also with other source of this program than it was last worked on with. trials_per_arm,
+        retest_seeds: the new totals; arms: further ones. others: any other setting, which must be what it is.
         """
         study, spec = read_spec(self.run_dir)
+        given = {"trials_per_arm": trials_per_arm, "retest_seeds": retest_seeds, "arms": arms, **others}
         with signals_to(raise_interrupt):
-            resume(study, PAGES[study.name], spec, StudyConsole(), allow_changed=allow_changed)
+            resume(study, PAGES[study.name], spec, StudyConsole(), allow_changed=allow_changed, given=given)
         return Run(self.run_dir)
 
     def report(self) -> Path:

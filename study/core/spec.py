@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from search_spaces import overrides
 from study.core.errors import StudyError, nearest
+from study.core.extension import Extension
 from study.core.looks import look_sizes
 from study.core.parsing import shown, table_of
 from study.core.plugins import PluginSource
@@ -286,6 +287,9 @@ class StudySpec(RunSpec):
     # What each plugin was when the run began; not an option.
     plugin_sources: tuple[PluginSource, ...] = ()
 
+    # What the settings above have grown by since the run began, oldest first; not an option.
+    extensions: tuple[Extension, ...] = ()
+
     # Chosen once per run and kept through resume and retest; not an option. Runs that do not say were cut equally.
     validation_cut: ValidationCut = "equally"
 
@@ -414,6 +418,12 @@ class StudySpec(RunSpec):
                 "of the two"
             )
         return self
+
+    @property
+    def first_trials_per_arm(self) -> int | None:
+        """The trials_per_arm with which the study began."""
+        grown = [one.before["trials_per_arm"] for one in self.extensions if "trials_per_arm" in one.before]
+        return grown[0] if grown else self.trials_per_arm
 
     @property
     def control_trials(self) -> int:

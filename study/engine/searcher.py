@@ -206,7 +206,8 @@ class ArmProposer:
         words = self._search.words
         seed = derive_seed(self._stage.seed, "sampler", self._arm.name, number, *words) % 2**32
         of_search = derive_seed(self._stage.seed, "sampler", self._arm.name, *words) % 2**32
-        num_startup = max(3, self._stage.trials_per_arm // 3)
+        # Of what the study began with: a search that models goes on to model when it gets more trials.
+        num_startup = max(3, (self._stage.first_trials_per_arm or self._stage.trials_per_arm) // 3)
         samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
             "tpe": lambda: optuna.samplers.TPESampler(
                 seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=num_startup

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
-from study.core.commands import command_line
-from study.core.entrants import Entrant, retested_anew
+from study.analysis.tables import load_json
+from study.core.commands import command_line, option_words
+from study.core.entrants import Entrant, outcomes, retested_anew
 from study.core.errors import StudyError
 from study.core.invocation import invocation
 from study.core.ledger import Book, Ledger, TrialRecord
@@ -36,6 +39,7 @@ from study.records.provenance import data_lines, describe_dataset, require_same_
 from study.records.summary import State, write_summary
 from study.records.tables import write_records
 from study.records.validation import coarse_remark
+from study.tasks.extend import agreed, extended
 from study.tasks.resolve import checked, resolved
 from study.tasks.study import Study, cut, load_data, load_images
 from trainables.data.splits import retest_data, test_data
@@ -75,22 +79,40 @@ def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: Stud
             return status, spec.run_dir
 
 
-def resume(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole, *, allow_changed: bool = False) -> int:
+def resume(
+    study: Study,
+    page: TaskPage,
+    spec: StudySpec,
+    console: StudyConsole,
+    *,
+    allow_changed: bool = False,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> int:
     """Continue a run from its ledger. Returns the exit status. Raises StudyError or DataError.
 
-    allow_changed: also with other source of this program than it was last worked on with.
+    allow_changed: also with other source of this program than it was last worked on with. given: settings that are to
+    grow (see study.tasks.extend).
     """
     run_dir = spec.run_dir
+    command = " ".join([resume_command(run_dir), *option_words(given)])
     for note in require_unchanged(run_dir, spec.plugin_sources):
         console.say(f"note: {note}")
     with worked_on_again(run_dir) as ledger:
         if (changed := require_same_source(run_dir, ledger.book, allow_changed=allow_changed)) is not None:
             ledger.notices.append(changed)
+        begun = agreed(spec, ledger)
+        spec = extended(study, begun, given, command=command, num_retests=len(ledger.book.retests))
         dataset, data, _ = load_data(study, spec)
         require_same_data(run_dir, data, ledger.book)
         forget_unrecorded(run_dir, ledger.book)
         with connected(spec.address, dashboard=spec.dashboard) as cluster:
             stages = study.stages(spec, data)
+            if spec != begun:
+                require_trainable(stages, data, spec)
+                require_weights(stages, ledger.book, run_dir)
+                if changed is not None:
+                    require_same_arms(stages, run_dir)
+                console.say(f"extended by {listed(spec.extensions[-1].added)}")
             session = StudySession(
                 study=study,
                 page=page,
@@ -102,7 +124,7 @@ def resume(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole,
                 console=console,
             )
             slots = num_slots(spec, cluster)
-            return session.conduct(cluster=cluster, slots=slots, command=resume_command(run_dir))
+            return session.conduct(cluster=cluster, slots=slots, command=command, on_start=lambda: agreed(spec, ledger))
 
 
 def begin_audit(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole, *, num_trials: int) -> int:
@@ -111,6 +133,7 @@ def begin_audit(study: Study, page: TaskPage, spec: StudySpec, console: StudyCon
     with worked_on_again(run_dir) as ledger:
         if not any(session.get("state") == "complete" for session in ledger.book.sessions):
             raise StudyError(f"{run_dir} is not finished: continue it by {resume_command(run_dir)}, then audit it")
+        spec = agreed(spec, ledger)
         dataset, data, _ = load_data(study, spec)
         require_same_data(run_dir, data, ledger.book)
         stages = study.stages(spec, data)
@@ -164,7 +187,7 @@ class StudySession(Session):
             self._run_stage(stage, slots, num_left=len(self._stages) - position)
             for position, stage in enumerate(self._stages)
         )
-        return interrupted or self._audit(slots, self._spec.audit or 0)
+        return interrupted or self._audit(slots, self._spec.audit or len(self._ledger.book.audit_chosen))
 
     def facts(self) -> Mapping[str, Any]:
         return {"dataset": describe_dataset(self._dataset, self._data)}
@@ -402,6 +425,38 @@ def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec
         for arm in stage.arms:
             stage.require_legal_space(arm)
             stage.first_learner(arm, data, numerics=spec.numerics, device=torch.device("cpu"))
+
+
+def require_weights(stages: Sequence[Stage], book: Book, run_dir: Path) -> None:
+    """Raise StudyError if weights are gone that further trials, or retests on the seeds there are, would begin with."""
+    for stage in stages:
+        warm = [arm for arm in stage.arms if arm in stage.warm_arms]
+        if stage.before is None or not warm:
+            continue
+        for lender, row in outcomes(book.retests, retested_anew(stage.before, book)):
+            require_start(stage, book, run_dir, warm[0], search=lender.search)
+            require_start(stage, book, run_dir, warm[0], row["seed"], search=lender.search)
+
+
+def require_same_arms(stages: Sequence[Stage], run_dir: Path) -> None:
+    """Raise StudyError if what an arm of the run means, or the metric, is another one by this program's source."""
+    try:
+        summary = load_json(run_dir / "summary.json")
+    except ValueError as error:
+        raise StudyError(str(error)) from None
+    main, known = stages[-1], summary["knobs"]
+    pairs = [("the metric", summary["objective"], main.task.metric), ("the score", summary["score"], main.task.score)]
+    for stage in stages:
+        for arm in stage.arms:
+            now = json.loads(json.dumps(stage.space.axes(stage.space.arms[arm])))
+            was = known.get(arm, now)
+            pairs += [(f"{knob} of {arm}", was.get(knob), now.get(knob)) for knob in {**was, **now}]
+    for what, was, now in pairs:
+        if was != now:
+            raise StudyError(
+                f"{run_dir} cannot be extended by this program: {what} was {was} and is {now}, so that trials of "
+                "before and after would not be of one study"
+            )
 
 
 def require_same_data(run_dir: Path, data: TuningData, book: Book) -> None:
