@@ -17,7 +17,7 @@ from study.core.checksums import DamagedFileError, read_checked
 from study.core.errors import StudyError, nearest
 from study.core.invocation import invocation
 from study.core.parsing import parse_json, parse_toml, shown
-from study.core.spec import Option, RunSpec, group_names, literal_choices, option_name, options_of
+from study.core.spec import CHOSEN_ONCE, Option, RunSpec, group_names, literal_choices, option_name, options_of
 from study.core.streams import make_unfailing
 from study.engine import signals
 from study.engine.signals import interrupted_status, raise_interrupt, signals_to
@@ -138,7 +138,7 @@ def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
     if path.name == "spec.json":
         values.pop("name", None)
         values.pop("start_from_lr_range", None)
-    for chosen in ("numerics", "validation_cut", "plugin_sources", "extensions"):
+    for chosen in CHOSEN_ONCE:
         values.pop(chosen, None)
     return {name.replace("-", "_"): value for name, value in values.items()}
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from study.core.checksums import DamagedFileError, read_checked
 from study.core.errors import nearest
 from study.core.extension import Extension
+from study.core.fork import Fork
 from study.core.parsing import parse_json, readable
 from study.core.run_dir import resume_command
 from study.core.search import Search
@@ -159,6 +160,12 @@ class Tables:
     def extensions(self) -> list[Extension]:
         """What the study was given more of after it had begun, oldest first."""
         return [Extension.model_validate(one) for one in self.summary.get("extensions") or []]
+
+    @property
+    def fork(self) -> Fork | None:
+        """What the searches began with of another study's trials; None if it was with nothing."""
+        recorded = self.summary.get("fork")
+        return None if recorded is None else Fork.model_validate(recorded)
 
     def factors(self, arm: str) -> dict[str, str]:
         """The arm's factors by name; for runs that did not record them, from its trials' factor/* columns."""

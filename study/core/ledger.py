@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from study.core.errors import StudyError
 from study.core.extension import Extension
+from study.core.fork import Fork
 from study.core.ledger_files import (
     COUNT,
     LEDGER,
@@ -52,6 +53,7 @@ WAL_PAGES = 100  # a log of more is put into the database: what a damaged log ca
 # Kinds of events, and the content of their payloads:
 SESSION = "session"  # versions, hardware, command, ...: a process begins to work on the run
 SESSION_END = "session_end"  # state, tune_seconds, retest_seconds
+FORKED = "forked"  # a Fork: which trials of another study this one begins with
 EXTENDED = "extended"  # an Extension: from here on, trials are of a larger budget
 ASKED = "asked"  # arm, number, seed, params (Optuna's), hparams; search and control where it is not the plain one
 EPOCH = "epoch"  # a row of epochs.parquet
@@ -116,6 +118,7 @@ class Book:
 
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     sessions: list[dict[str, Any]] = field(default_factory=list)
+    fork: Fork | None = None
     extensions: list[Extension] = field(default_factory=list)
     retests: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # by trial and seed, the latest
     retest_failures: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
@@ -149,6 +152,8 @@ class Book:
             self.audits[trial.trial_id] = payload["epochs"]
         elif event.kind == AUDIT_FAILED and trial:
             self.audit_failures[trial.trial_id] = payload["message"]
+        elif event.kind == FORKED:
+            self.fork = Fork.model_validate(payload)
         elif event.kind == EXTENDED:
             self.extensions.append(Extension.model_validate(payload))
         elif event.kind == SESSION:

@@ -34,6 +34,8 @@ MIN_SHARE = 0.0001  # of a CPU or GPU: Ray counts in ten-thousandths
 MAX_SEED = 2**32 - 1  # a retest's seeds are a thousand times as large, and must fit in 64 bits
 REPRODUCE: Literal["reproduce"] = "reproduce"
 Spec = TypeVar("Spec", bound="RunSpec")
+CHOSEN_ONCE = ("numerics", "validation_cut", "plugin_sources", "extensions")
+"""The fields of spec.json that are no settings of another run."""
 
 
 @dataclass(frozen=True, kw_only=True)

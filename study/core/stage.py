@@ -79,6 +79,14 @@ class Stage:
         return sum(map(self.trials_of, self.searches))
 
     @property
+    def num_startup(self) -> int:
+        """The trials of a search after which its sampler begins to model what it has seen.
+
+        It follows from what the study began with: a search that models goes on to model when it gets more trials.
+        """
+        return max(3, (self.first_trials_per_arm or self.trials_per_arm) // 3)
+
+    @property
     def num_searches(self) -> int:
         """The number of an arm's own searches."""
         return sum(search.control is None for search in self.searches)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,16 +20,26 @@ from study.analysis.tables import load_json
 from study.core.commands import command_line, option_words
 from study.core.entrants import Entrant, outcomes, retested_anew
 from study.core.errors import StudyError
+from study.core.fork import Fork
 from study.core.invocation import invocation
-from study.core.ledger import Book, Ledger, TrialRecord
+from study.core.ledger import FORKED, Book, Event, Ledger, TrialRecord
 from study.core.plugins import keep_sources, own_part_names, require_sound_models, require_unchanged
-from study.core.run_dir import CHECKPOINTS, forget_unrecorded, new_run, numbered, resume_command, worked_on_again
+from study.core.run_dir import (
+    CHECKPOINTS,
+    forget_unrecorded,
+    new_run,
+    numbered,
+    resume_command,
+    settings_of,
+    worked_on_again,
+)
 from study.core.spec import StudySpec
 from study.core.stage import Stage, range_lines, ranges_set
 from study.core.text import listed, plural
 from study.engine.audit import audit, audit_order, choose, waiting_audits
 from study.engine.cluster import connected, num_slots
 from study.engine.console import StudyConsole
+from study.engine.fork import forked
 from study.engine.metrics import StageMetrics
 from study.engine.retest import retest
 from study.engine.session import Session
@@ -40,6 +51,7 @@ from study.records.summary import State, write_summary
 from study.records.tables import write_records
 from study.records.validation import coarse_remark
 from study.tasks.extend import agreed, extended
+from study.tasks.fork import fork_values
 from study.tasks.resolve import checked, resolved
 from study.tasks.study import Study, cut, load_data, load_images
 from trainables.data.splits import retest_data, test_data
@@ -48,10 +60,19 @@ from trainables.data.types import ImageDataset, TuningData
 WRITE_FREELY_SECONDS = 0.25
 
 
-def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: StudyConsole) -> tuple[int, Path]:
+def begin(
+    study: Study,
+    page: TaskPage,
+    values: Mapping[str, Any],
+    console: StudyConsole,
+    *,
+    command: str | None = None,
+    warm: Callable[[Stage, TuningData], Fork] | None = None,
+) -> tuple[int, Path]:
     """Make a run directory and work on it. Returns the exit status and the directory.
 
-    Raises StudyError or DataError before it is made.
+    command: what asked for it, if not study.run. warm(main stage, data): what its searches begin with. Raises
+    StudyError or DataError before the directory is made.
     """
     spec = checked(study, values)
     dataset, found = load_images(study, spec)
@@ -62,6 +83,7 @@ def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: Stud
         stages = study.stages(spec, data)
         slots = num_slots(spec, cluster)
         require_trainable(stages, data, spec)
+        fork = warm(stages[-1], data) if warm else None
         assert spec.name is not None
         with new_run(spec, (given_name,) if given_name else numbered(spec.name)) as (spec, ledger):
             keep_sources(spec.run_dir)
@@ -75,8 +97,27 @@ def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: Stud
                 ledger=ledger,
                 console=console,
             )
-            status = session.conduct(cluster=cluster, slots=slots, command=command_line(study.name, values))
+            if fork is not None:
+                for text, arms in fork.alike().items():
+                    console.say(f"from {fork.run}: {listed(arms)}: {text}")
+                ledger.append(Event(kind=FORKED, payload=fork.model_dump(mode="json")))
+            status = session.conduct(cluster=cluster, slots=slots, command=command or command_line(study.name, values))
             return status, spec.run_dir
+
+
+def begin_fork(
+    run_dir: Path, study: Study, page: TaskPage, given: Mapping[str, Any], console: StudyConsole
+) -> tuple[int, Path]:
+    """Begin a study by the settings of the run, replaced by those given, and with its trials. As `begin`."""
+    task = [] if settings_of(run_dir)["task"] == study.name else [f"--task {study.name}"]
+    return begin(
+        study,
+        page,
+        fork_values(run_dir, study, given),
+        console,
+        command=" ".join([invocation("study.fork"), shlex.quote(str(run_dir)), *task, *option_words(given)]),
+        warm=lambda stage, data: forked(run_dir, study.name, stage, data),
+    )
 
 
 def resume(

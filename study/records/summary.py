@@ -86,6 +86,7 @@ def write_summary(
             "control_trials": main.control_trials,
             "retest_default": main.retests_default,
         },
+        "fork": book.fork.model_dump() if book.fork else None,
         "extensions": [extension.model_dump() for extension in book.extensions],
         "sessions": [
             {name: value for name, value in session.items() if name != "dataset"} for session in book.sessions

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from study.core.commands import command_line
+from study.core.commands import option_words
 from study.core.errors import StudyError
 from study.core.extension import Extension
+from study.core.invocation import invocation
 from study.core.ledger import EXTENDED, Event, Ledger
 from study.core.parsing import table_of
-from study.core.run_dir import SPEC, write_spec
+from study.core.run_dir import write_spec
 from study.core.spec import StudySpec, option_name, validated
 from study.tasks.study import Study, chosen_arms
 
@@ -44,7 +44,7 @@ def extended(study: Study, spec: StudySpec, given: Mapping[str, Any], *, command
         if after == before:
             continue
         if name not in GROWING or (reason := _obstacle(spec, name)):
-            raise _refused(study, spec, name, after, reason if name in GROWING else _REASONS.get(name))
+            raise _refused(spec, name, after, reason if name in GROWING else _REASONS.get(name))
         if name != "arms" and after < before:
             raise StudyError(f"{option_name(name)} is {before} in {spec.run_dir} and can only grow, got {after}")
         grown[name] = after
@@ -92,13 +92,13 @@ def _obstacle(spec: StudySpec, name: str) -> str | None:
     return None
 
 
-def _refused(study: Study, spec: StudySpec, name: str, after: Any, reason: str | None) -> StudyError:
+def _refused(spec: StudySpec, name: str, after: Any, reason: str | None) -> StudyError:
     option, before = option_name(name), getattr(spec, name)
     why = reason or "what was trained and judged by one setting is not compared with what is by another"
-    another = command_line(study.name, {"spec": Path(spec.run_dir / SPEC), name: after})
+    another = " ".join([invocation("study.fork"), str(spec.run_dir), *option_words({name: after})])
     return StudyError(
-        f"{option} is {_text(before)} in {spec.run_dir} and cannot become {_text(after)}: {why}; for another study: "
-        f"{another}"
+        f"{option} is {_text(before)} in {spec.run_dir} and cannot become {_text(after)}: {why}; for another study "
+        f"that begins with its trials: {another}"
     )
 
 

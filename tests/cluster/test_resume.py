@@ -239,6 +239,23 @@ def test_an_extended_study_keeps_what_it_had_and_trains_what_it_lacks(extended, 
     assert "the arm focal were added on " in (extended / "report.html").read_text()
 
 
+def test_a_fork_of_the_extended_study_begins_with_its_trials(extended):
+    status, stdout, stderr = run_here(
+        "study.fork", str(extended), "--name", "forked", "--arms", "none,copy", "--trials-per-arm", "2",
+        "--retest-seeds", "1",
+    )  # fmt: skip
+    assert (status, stderr) == (0, ""), stdout + stderr
+    run_dir = extended.parent / "forked"
+    [fork] = of_kind(ledger_events(run_dir), "forked")
+    known = {row["trial_id"]: row["status"] for row in read_rows(extended, "trials") if row["arm"] == "none"}
+    assert {trial["trial_id"]: trial["status"] for trial in fork["arms"]["none"]["observed"]} == known
+    assert fork["arms"]["copy"]["why_not"] == "an arm that the other study lacks"
+    assert len(fork["arms"]["copy"]["tried_first"]) == 1
+    copied = [row for row in read_rows(run_dir, "trials") if row["arm"] == "copy"]
+    assert copied[1]["config/learning_rate"] == fork["arms"]["copy"]["tried_first"][0]["params"]["learning_rate"]
+    assert f"none with {len(known)} observations" in (run_dir / "report.html").read_text()
+
+
 def test_of_two_studies_begun_at_once_under_one_name_one_works(two_slots):
     status, stdout, stderr = two_slots.notes["loser"]
     assert status == 2

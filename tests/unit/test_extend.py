@@ -105,7 +105,7 @@ def test_what_may_not_change_is_refused_with_both_values(
 
 
 def test_a_refusal_gives_the_command_of_another_study() -> None:
-    with pytest.raises(StudyError, match=r"study\.run imbalance --spec nowhere/it/spec\.json --max-epochs 27$"):
+    with pytest.raises(StudyError, match=r"study\.fork nowhere/it --max-epochs 27$"):
         grown(spec_of(), max_epochs=27)
 
 
