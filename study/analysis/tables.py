@@ -15,7 +15,6 @@ import pyarrow as pa
 from study.core.checksums import DamagedFileError, read_checked
 from study.core.errors import nearest
 from study.core.extension import Extension
-from study.core.fork import Fork
 from study.core.parsing import parse_json, readable
 from study.core.run_dir import resume_command
 from study.core.search import Search
@@ -162,10 +161,9 @@ class Tables:
         return [Extension.model_validate(one) for one in self.summary.get("extensions") or []]
 
     @property
-    def fork(self) -> Fork | None:
-        """What the searches began with of another study's trials; None if it was with nothing."""
-        recorded = self.summary.get("fork")
-        return None if recorded is None else Fork.model_validate(recorded)
+    def fork(self) -> Mapping[str, Any] | None:
+        """What the searches began with of another study's trials: its run, num_retests and alike; None: nothing."""
+        return self.summary.get("fork")
 
     def factors(self, arm: str) -> dict[str, str]:
         """The arm's factors by name; for runs that did not record them, from its trials' factor/* columns."""

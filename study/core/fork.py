@@ -55,9 +55,10 @@ class Fork(_Recorded):
     num_retests: int
     arms: dict[str, WarmStart]
 
-    def alike(self) -> dict[str, list[str]]:
-        """What arms begin with, in words -> the arms that begin so."""
+    @property
+    def alike(self) -> list[tuple[list[str], str]]:
+        """(arms that begin with as much, what that is in words)."""
         found: dict[str, list[str]] = {}
         for arm, warm in self.arms.items():
             found.setdefault(str(warm), []).append(arm)
-        return found
+        return [(arms, text) for text, arms in found.items()]

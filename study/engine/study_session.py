@@ -98,9 +98,9 @@ def begin(
                 console=console,
             )
             if fork is not None:
-                for text, arms in fork.alike().items():
+                for arms, text in fork.alike:
                     console.say(f"from {fork.run}: {listed(arms)}: {text}")
-                ledger.append(Event(kind=FORKED, payload=fork.model_dump(mode="json")))
+                ledger.append(Event(kind=FORKED, payload=fork.model_dump()))
             status = session.conduct(cluster=cluster, slots=slots, command=command or command_line(study.name, values))
             return status, spec.run_dir
 

@@ -34,16 +34,16 @@ def _fork_remarks(page: TaskPage, tables: Tables) -> list[str]:
     fork = tables.fork
     if fork is None:
         return []
-    told = [f"{listed([page.arm_phrase(arm) for arm in arms])} with {text}" for text, arms in fork.alike().items()]
+    told = [f"{listed([page.arm_phrase(arm) for arm in arms])} with {text}" for arms, text in fork["alike"]]
     remarks = [
-        f"The searches of this study began with trials of {fork.run}, which are no part of its "
+        f"The searches of this study began with trials of {fork['run']}, which are no part of its "
         f"{plural(int(tables.summary['budget']['trials_per_arm']), 'trial')} an arm: {'; '.join(told)}. An arm that "
         "began with more has more behind it."
     ]
-    if fork.num_retests:
+    if fork["num_retests"]:
         remarks.append(
-            f"{fork.run} had tested its winners on the same test images, so that what was changed here may have been "
-            "chosen by them."
+            f"{fork['run']} had tested its winners on the same test images, so that what was changed here may have "
+            "been chosen by them."
         )
     return remarks
 

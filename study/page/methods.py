@@ -156,7 +156,7 @@ def facts(tables: Tables) -> list[tuple[str, str]]:
     summary = tables.summary
     return [
         ("Run command", str(summary.get("command", NOTHING))),
-        *([("Begun with trials of", tables.fork.run)] if tables.fork else []),
+        *([("Begun with trials of", str(tables.fork["run"]))] if tables.fork else []),
         *(("Extended", f"{extension.time}: {extension.command}") for extension in tables.extensions),
         ("State", str(summary["state"])),
         ("Study seed", config_value(summary.get("seed"))),

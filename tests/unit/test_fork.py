@@ -89,6 +89,16 @@ def test_what_would_have_come_out_the_same_is_an_observation(old: Path) -> None:
     assert (found.tried_first, found.why_not, found.left_out) == ((), None, {"failed or not finished": 1})
 
 
+def test_a_trial_with_another_hyperparameter_is_none_even_where_no_knob_tells(old: Path) -> None:
+    with Ledger(old) as ledger:
+        ledger.append(asked("none-0005", hparams={**hparams("none", learning_rate=0.15), "model": "resnet18"}))
+        ledger.append(*epoch_events("none-0005", 1, 0.5), *epoch_events("none-0005", 2, 0.875))
+        ledger.append(finished("none-0005", "completed"))
+    found = warm(old, stage_of("none"))
+    assert "none-0005" not in ids(found.observed)
+    assert ids(found.tried_first) == ["none-0005"]
+
+
 @pytest.mark.parametrize(
     ("values", "why"),
     [
@@ -155,7 +165,7 @@ def begin_with(folder: Path, fork: Fork | None) -> Ledger:
     folder.mkdir(exist_ok=True)
     ledger = Ledger(folder)
     if fork is not None:
-        ledger.append(Event(kind=FORKED, payload=fork.model_dump(mode="json")))
+        ledger.append(Event(kind=FORKED, payload=fork.model_dump()))
     return ledger
 
 
@@ -163,9 +173,10 @@ def begin_with(folder: Path, fork: Fork | None) -> Ledger:
 def test_observations_are_told_to_the_sampler_and_are_no_trials_of_the_study(
     old: Path, tmp_path: Path, sampler: str
 ) -> None:
-    stage = stage_of("none", searcher=sampler)
+    stage = stage_of("none", searcher=sampler, searches=searches_of(1, "random"), control_trials=6)
     with begin_with(tmp_path / "new", forked(old, "imbalance", stage, DATA)) as ledger:
         searcher = make_searcher(stage, ledger)
+        assert searcher.optuna_study("none", Search(control="random")).trials == []
         told = searcher.optuna_study("none").trials
         assert [(trial.state, trial.value) for trial in told] == [
             (TrialState.COMPLETE, 0.5), (TrialState.COMPLETE, 0.625), (TrialState.COMPLETE, 0.75),
@@ -313,14 +324,14 @@ def test_a_fork_is_a_study_of_its_own_whose_ledger_has_what_it_began_with_and_th
 def test_the_page_says_from_where_how_many_fitted_and_who_has_more_behind_it(old: Path, tmp_path: Path) -> None:
     run = write_run(tmp_path / "it")
     fork = forked(old, "imbalance", stage_of("none", "focal", "copy"), DATA)
-    edit_summary(run, fork={**fork.model_dump(mode="json"), "num_retests": 3})
+    edit_summary(run, fork={"run": fork.run, "num_retests": 3, "alike": fork.alike})
     tables = load_tables(run)
     began, tested = (remark for remark in cautions(find_page(tables.task), tables) if str(old) in remark)
     assert began == (
         f"The searches of this study began with trials of {old}, which are no part of its 6 trials an arm: none with 4 "
         "observations and 1 trial left out (failed or not finished 1); focal and copy with 0 observations, 2 "
         "configurations tried first and 3 trials left out (stopped early 1, failed or not finished 1, the "
-        "configuration of another one 1); no observation, because of an arm that the other study lacks. An arm that began with more "
-        "has more behind it."
+        "configuration of another one 1); no observation, because of an arm that the other study lacks. An arm that "
+        "began with more has more behind it."
     )
     assert tested.endswith("on the same test images, so that what was changed here may have been chosen by them.")
