@@ -25,11 +25,11 @@ class OldTrial(_Recorded):
     values: tuple[float, ...]
 
 
-class WarmStart(_Recorded):
-    """What an arm begins with. observed: trials that its sampler is told as if they were its own; why_not: why none is.
+class Inherited(_Recorded):
+    """What an arm begins with of the other study's trials.
 
-    tried_first: those whose configurations are trained before any that is proposed. left_out: the number of the others,
-    by reason.
+    observed: those that its sampler is told as if they were its own; why_not: why none is. tried_first: those whose
+    configurations are trained before any that is proposed. left_out: the number of the others, by reason.
     """
 
     observed: tuple[OldTrial, ...] = ()
@@ -53,12 +53,12 @@ class Fork(_Recorded):
 
     run: str
     num_retests: int
-    arms: dict[str, WarmStart]
+    arms: dict[str, Inherited]
 
     @property
     def alike(self) -> list[tuple[list[str], str]]:
         """(arms that begin with as much, what that is in words)."""
         found: dict[str, list[str]] = {}
-        for arm, warm in self.arms.items():
-            found.setdefault(str(warm), []).append(arm)
+        for arm, inherited in self.arms.items():
+            found.setdefault(str(inherited), []).append(arm)
         return [(arms, text) for text, arms in found.items()]

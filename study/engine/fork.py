@@ -12,7 +12,7 @@ from typing import Any
 from search_spaces.declarations import StartTrial
 from study.analysis.tables import load_json
 from study.core.errors import StudyError
-from study.core.fork import Fork, OldTrial, WarmStart
+from study.core.fork import Fork, Inherited, OldTrial
 from study.core.ledger import Ledger, TrialRecord
 from study.core.run_dir import settings_of
 from study.core.stage import TUNE, Stage
@@ -49,7 +49,7 @@ def forked(run_dir: Path, task: str, stage: Stage, data: TuningData) -> Fork:
     arms = {}
     for arm in stage.arms:
         own = [trial for trial in old.trials if trial.arm == arm] or old.trials
-        arms[arm] = _warm_start(old, own, stage, arm, _why_not(old, task, stage, arm, is_same_data=is_same_data))
+        arms[arm] = _inherited(old, own, stage, arm, _why_not(old, task, stage, arm, is_same_data=is_same_data))
     return Fork(run=str(run_dir), num_retests=old.num_retests if is_same_data else 0, arms=arms)
 
 
@@ -81,7 +81,7 @@ def _why_not(old: _Old, task: str, stage: Stage, arm: str, *, is_same_data: bool
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def _warm_start(old: _Old, trials: Sequence[TrialRecord], stage: Stage, name: str, why_not: str | None) -> WarmStart:
+def _inherited(old: _Old, trials: Sequence[TrialRecord], stage: Stage, name: str, why_not: str | None) -> Inherited:
     arm = stage.space.arms[name]
     held = {override.knob for override in arm.overrides if override.is_fixed}
     observed: list[OldTrial] = []
@@ -116,4 +116,4 @@ def _warm_start(old: _Old, trials: Sequence[TrialRecord], stage: Stage, name: st
             tried_first.append(candidate)
         else:
             left_out["not among the best"] += 1
-    return WarmStart(observed=tuple(observed), why_not=why_not, tried_first=tuple(tried_first), left_out=dict(left_out))
+    return Inherited(observed=tuple(observed), why_not=why_not, tried_first=tuple(tried_first), left_out=dict(left_out))

@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 
 from search_spaces.declarations import StartTrial, middle
 from search_spaces.space import Arm, SearchSpace
-from study.core.fork import OldTrial, WarmStart
+from study.core.fork import Inherited, OldTrial
 from study.core.ledger import ASKED, FINISHED, Event, Ledger, TrialRecord, finished
 from study.core.search import PLAIN, Search
 from study.core.stage import Stage
@@ -27,6 +27,8 @@ from trainables.common.seeds import derive_seed
 KEEP_STATE = frozenset({"qmc", "cmaes"})
 # Samplers that model only what all trials have, or the first one had: to them, a trial has the knobs of every branch.
 WANT_ALL_KNOBS = frozenset({"qmc", "cmaes", "gp"})
+
+NOTHING = Inherited()
 
 MakeConfig = Callable[[TrialRecord], dict[str, Any]]
 
@@ -51,11 +53,11 @@ class ArmSearcher(Searcher):
         self._stage, self._ledger = stage, ledger
         self._make_config = make_config
         self._should_end = should_end
-        fork = ledger.book.fork
+        inherited = ledger.book.fork.arms if ledger.book.fork else {}
         self._turns = [(name, search) for search in stage.searches for name in stage.arms]
         self._proposers = {
             (name, search): ArmProposer(
-                stage=stage, arm=stage.space.arms[name], search=search, warm=fork.arms.get(name) if fork else None
+                stage=stage, arm=stage.space.arms[name], search=search, inherited=inherited.get(name, NOTHING)
             )
             for name, search in self._turns
         }
@@ -140,9 +142,9 @@ class ArmSearcher(Searcher):
 
 
 class ArmProposer:
-    """The Optuna study of one search of an arm. warm: what it begins with, unless it is a control."""
+    """The Optuna study of one search of an arm. inherited: what it begins with, unless it is a control."""
 
-    def __init__(self, *, stage: Stage, arm: Arm, search: Search = PLAIN, warm: WarmStart | None = None) -> None:
+    def __init__(self, *, stage: Stage, arm: Arm, search: Search = PLAIN, inherited: Inherited = NOTHING) -> None:
         self._search = search
         self._searcher = search.control or stage.searcher
         self._stage, self._task, self._space, self._arm = stage, stage.task, stage.space, arm
@@ -156,10 +158,13 @@ class ArmProposer:
             else (
                 grid_points(stage.space, arm, stage.trials_per_arm)
                 if stage.searcher == "grid"
-                else [*stage.space.start_points(arm), *(trial.params for trial in (warm or WarmStart()).tried_first)]
+                else [
+                    *stage.space.start_points(arm),
+                    *(trial.params for trial in inherited.tried_first),
+                ]
             )
         )
-        for trial in warm.observed if warm and not search.control else ():
+        for trial in () if search.control else inherited.observed:
             self._observe(trial)
 
     def _observe(self, trial: OldTrial) -> None:

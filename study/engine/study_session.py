@@ -67,11 +67,11 @@ def begin(
     console: StudyConsole,
     *,
     command: str | None = None,
-    warm: Callable[[Stage, TuningData], Fork] | None = None,
+    inherit: Callable[[Stage, TuningData], Fork] | None = None,
 ) -> tuple[int, Path]:
     """Make a run directory and work on it. Returns the exit status and the directory.
 
-    command: what asked for it, if not study.run. warm(main stage, data): what its searches begin with. Raises
+    command: what asked for it, if not study.run. inherit(main stage, data): what its searches begin with. Raises
     StudyError or DataError before the directory is made.
     """
     spec = checked(study, values)
@@ -83,7 +83,7 @@ def begin(
         stages = study.stages(spec, data)
         slots = num_slots(spec, cluster)
         require_trainable(stages, data, spec)
-        fork = warm(stages[-1], data) if warm else None
+        fork = inherit(stages[-1], data) if inherit else None
         assert spec.name is not None
         with new_run(spec, (given_name,) if given_name else numbered(spec.name)) as (spec, ledger):
             keep_sources(spec.run_dir)
@@ -116,7 +116,7 @@ def begin_fork(
         fork_values(run_dir, study, given),
         console,
         command=" ".join([invocation("study.fork"), shlex.quote(str(run_dir)), *task, *option_words(given)]),
-        warm=lambda stage, data: forked(run_dir, study.name, stage, data),
+        inherit=lambda stage, data: forked(run_dir, study.name, stage, data),
     )
 
 

@@ -21,7 +21,7 @@ from search_spaces.baseline import search_space as baseline_space
 from search_spaces.declarations import StartTrial
 from study.analysis.tables import load_tables
 from study.core.errors import StudyError
-from study.core.fork import Fork, WarmStart
+from study.core.fork import Fork, Inherited
 from study.core.ledger import FORKED, SESSION, Event, Ledger, finished
 from study.core.run_dir import SPEC, new_run
 from study.core.search import Search, searches_of
@@ -75,7 +75,7 @@ def ids(trials: Sequence[Any]) -> list[str]:
     return [trial.trial_id for trial in trials]
 
 
-def warm(old: Path, stage: Stage, arm: str = "none", *, task: str = "imbalance", data: Any = DATA) -> WarmStart:
+def inherited(old: Path, stage: Stage, arm: str = "none", *, task: str = "imbalance", data: Any = DATA) -> Inherited:
     return forked(old, task, stage, data).arms[arm]
 
 
@@ -83,7 +83,7 @@ def warm(old: Path, stage: Stage, arm: str = "none", *, task: str = "imbalance",
 
 
 def test_what_would_have_come_out_the_same_is_an_observation(old: Path) -> None:
-    found = warm(old, stage_of("none"))
+    found = inherited(old, stage_of("none"))
     assert ids(found.observed) == ["none-0000", "none-0001", "none-0002", "none-0003"]
     assert [trial.values for trial in found.observed] == [(0.25, 0.5), (0.3125, 0.625), (0.375, 0.75), (0.125,)]
     assert (found.tried_first, found.why_not, found.left_out) == ((), None, {"failed or not finished": 1})
@@ -94,7 +94,7 @@ def test_a_trial_with_another_hyperparameter_is_none_even_where_no_knob_tells(ol
         ledger.append(asked("none-0005", hparams={**hparams("none", learning_rate=0.15), "model": "resnet18"}))
         ledger.append(*epoch_events("none-0005", 1, 0.5), *epoch_events("none-0005", 2, 0.875))
         ledger.append(finished("none-0005", "completed"))
-    found = warm(old, stage_of("none"))
+    found = inherited(old, stage_of("none"))
     assert "none-0005" not in ids(found.observed)
     assert ids(found.tried_first) == ["none-0005"]
 
@@ -113,7 +113,7 @@ def test_else_the_best_that_ran_to_their_end_are_tried_first(old: Path, values: 
     """As many as would be drawn at random beside the start, of which there are three with 6 trials an arm."""
     own = {name: values.pop(name) for name in ("data", "task") if name in values}
     stage = make_stage(arms=("none",), **{"max_epochs": 2, **values})
-    found = warm(old, stage, **own)
+    found = inherited(old, stage, **own)
     assert found.why_not == why
     assert found.observed == ()
     assert ids(found.tried_first) == ["none-0002", "none-0001"]
@@ -124,26 +124,26 @@ def test_else_the_best_that_ran_to_their_end_are_tried_first(old: Path, values: 
 
 
 def test_more_than_there_is_room_for_is_left_out(old: Path) -> None:
-    found = warm(old, stage_of("none", trials_per_arm=2), data=SimpleNamespace(fingerprint="others"))
+    found = inherited(old, stage_of("none", trials_per_arm=2), data=SimpleNamespace(fingerprint="others"))
     assert ids(found.tried_first) == ["none-0002"]
     assert found.left_out["not among the best"] == 1
 
 
 def test_a_trial_outside_a_range_is_left_out_by_the_knob_s_name(old: Path) -> None:
-    found = warm(old, stage_of("none", entries={"learning_rate": "0.04..0.15"}))
+    found = inherited(old, stage_of("none", entries={"learning_rate": "0.04..0.15"}))
     assert ids(found.observed) == ["none-0000", "none-0002"]
     assert found.left_out == {"learning_rate outside its range": 2, "failed or not finished": 1}
-    fixed = warm(old, stage_of("none", entries={"learning_rate": "0.05"}))
+    fixed = inherited(old, stage_of("none", entries={"learning_rate": "0.05"}))
     assert ids(fixed.observed) == ["none-0000"]
     assert fixed.left_out == {"learning_rate outside its range": 3, "failed or not finished": 1}
 
 
 def test_a_wider_range_leaves_out_nothing(old: Path) -> None:
-    assert len(warm(old, stage_of("none", entries={"learning_rate": "0.001..1"})).observed) == 4
+    assert len(inherited(old, stage_of("none", entries={"learning_rate": "0.001..1"})).observed) == 4
 
 
 def test_an_arm_that_the_other_study_lacks_begins_with_what_its_arms_have_in_common_with_it(old: Path) -> None:
-    found = warm(old, stage_of("none", "focal"), "focal")
+    found = inherited(old, stage_of("none", "focal"), "focal")
     assert found.why_not == "an arm that the other study lacks"
     assert ids(found.tried_first) == ["none-0002", "none-0001"]
     best = found.tried_first[0].params
@@ -152,7 +152,7 @@ def test_an_arm_that_the_other_study_lacks_begins_with_what_its_arms_have_in_com
 
 def test_another_task_tries_the_knobs_that_it_shares(old: Path) -> None:
     space = baseline_space(num_train=601, image_size=16, padding="same", flip=False)
-    found = warm(old, make_stage(arms=("lenet",), space=space, max_epochs=2), "lenet", task="baseline")
+    found = inherited(old, make_stage(arms=("lenet",), space=space, max_epochs=2), "lenet", task="baseline")
     assert found.why_not == "another task"
     assert {trial.params["learning_rate"] for trial in found.tried_first} <= set(RATES)
     assert found.tried_first
@@ -305,7 +305,7 @@ def test_a_fork_is_a_study_of_its_own_whose_ledger_has_what_it_began_with_and_th
     assert commands[0].startswith(f"python -m study.fork {old} --name new --image-size 16 --arms none,focal")
     with Ledger(run_dir) as ledger:
         assert ledger.book.fork is not None
-        assert {arm: warm.why_not for arm, warm in ledger.book.fork.arms.items()} == {
+        assert {arm: found.why_not for arm, found in ledger.book.fork.arms.items()} == {
             "none": "other data", "focal": "other data",
         }  # fmt: skip
         assert [event.kind for event in ledger.events()] == [FORKED, SESSION]
