@@ -33,6 +33,7 @@ def _parser(spec: type[RunSpec]) -> Parser:
         description="Runs another study by the settings of RUN, changed as said. Its searches begin with the trials "
         "of RUN that fit its space: the samplers are told those that would have come out the same here, and of the "
         "others the best are tried first.",
+        epilog=f"A task's own options are understood, too: {invocation('study.run')} TASK --help shows them.",
         argument_default=SUPPRESS,
         allow_abbrev=False,
     )

@@ -108,7 +108,7 @@ def write_summary(
 def _fork(book: Book) -> dict[str, Any] | None:
     """What the searches began with, in words; the trials themselves are in the ledger, and may be many."""
     fork = book.fork
-    return fork and {"run": fork.run, "num_retests": fork.num_retests, "alike": fork.alike}
+    return None if fork is None else {"run": fork.run, "num_retests": fork.num_retests, "alike": fork.alike}
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
