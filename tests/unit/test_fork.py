@@ -29,13 +29,14 @@ from study.core.stage import Stage
 from study.engine import study_session
 from study.engine.console import StudyConsole
 from study.engine.fork import forked
-from study.engine.study_session import StudySession, begin_fork, resume
+from study.engine.study_session import StudySession, begin_fork, resume, write_derived
 from study.page.cautions import cautions
 from study.page.tasks.registry import PAGES, find_page
 from study.tasks.fork import fork_values, task_to_fork
 from study.tasks.imbalance import ImbalanceSpec
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import read_spec
+from study.tasks.study import load_data
 
 DATA: Any = SimpleNamespace(fingerprint="these data")
 RATES = (0.05, 0.02, 0.1, 0.2, 0.3)
@@ -284,7 +285,8 @@ def conducted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def conduct(self: Any, *, command: str, on_start: Any = lambda: None, **_: Any) -> int:
         on_start()
-        self._ledger.append(Event(kind=SESSION, payload={"command": command}))
+        facts = {"dataset": {"fingerprint": ""}, "hardware": {}, "versions": {}, "commit": None}
+        self._ledger.append(Event(kind=SESSION, payload={"command": command, **facts}))
         commands.append(command)
         return 0
 
@@ -316,6 +318,13 @@ def test_a_fork_is_a_study_of_its_own_whose_ledger_has_what_it_began_with_and_th
     assert (spec.trials_per_arm, spec.arms, len(spec.extensions)) == (7, ("none", "focal", "copy"), 1)
     with Ledger(run_dir) as ledger:
         assert [event.kind for event in ledger.events()] == [FORKED, SESSION, "extended", SESSION]
+        stages = study.stages(spec, load_data(study, spec)[1])
+        write_derived(run_dir, study=study, spec=spec, stages=stages, ledger=ledger, state="complete")
+        found = load_tables(run_dir)
+        assert found.extensions == list(spec.extensions)
+        assert found.fork == {
+            "run": str(old), "num_retests": 0, "alike": [list(alike) for alike in ledger.book.fork.alike],
+        }  # fmt: skip
 
 
 # --- the page
