@@ -11,7 +11,8 @@ from study.core.invocation import SCRIPT
 
 VERBS = {
     "run": "run a study and write its report",
-    "resume": "continue an interrupted study or reproduction",
+    "resume": "continue a study or reproduction, or extend a study",
+    "fork": "run a changed study that begins with the trials of a run",
     "report": "rebuild a run's page from its tables",
     "compare": "hold runs of a task against each other",
     "reproduce": "train five reports' recipes as stated, and corrected",

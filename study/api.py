@@ -10,7 +10,7 @@ Run("reports/NAME").resume()
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -28,12 +28,13 @@ from study.core.run_dir import settings_of
 from study.core.spec import StudySpec, error_sentence, options_of
 from study.engine.console import StudyConsole
 from study.engine.signals import raise_interrupt, signals_to
-from study.engine.study_session import begin, resume
+from study.engine.study_session import begin, begin_fork, resume
 from study.page.answers import headlines
 from study.page.tasks.registry import PAGES, find_page, write_page_of
 from study.probes.retested import load_retested
 from study.tasks.baseline import BaselineSpec
 from study.tasks.cifar100 import Cifar100Spec
+from study.tasks.fork import task_to_fork
 from study.tasks.imbalance import ImbalanceSpec
 from study.tasks.jigsaw import JigsawSpec
 from study.tasks.registry import STUDIES
@@ -191,15 +192,35 @@ class Run:
             raise StudyError(f"{self.run_dir} has no winner that was retested yet")
         return self.winners[ranked[0]]
 
-    def resume(self, *, allow_changed: bool = False) -> Run:
-        """Go on with an interrupted study, as study.resume does. Raises StudyError or DataError.
+    def resume(
+        self,
+        *,
+        allow_changed: bool = False,
+        trials_per_arm: int | None = None,
+        retest_seeds: int | None = None,
+        arms: Sequence[str] | None = None,
+        **others: Any,
+    ) -> Run:
+        """Go on with an interrupted study, or extend one, as study.resume does. Raises StudyError or DataError.
 
-        allow_changed: also with other source of this program than it was last worked on with.
+        allow_changed: also with other source of this program than it was last worked on with. trials_per_arm,
+        retest_seeds: the new totals; arms: further ones. others: any other setting, which must be what it is.
         """
         study, spec = read_spec(self.run_dir)
+        given = {"trials_per_arm": trials_per_arm, "retest_seeds": retest_seeds, "arms": arms, **others}
         with signals_to(raise_interrupt):
-            resume(study, PAGES[study.name], spec, StudyConsole(), allow_changed=allow_changed)
+            resume(study, PAGES[study.name], spec, StudyConsole(), allow_changed=allow_changed, given=given)
         return Run(self.run_dir)
+
+    def fork(self, task: str | None = None, **settings: Any) -> Run:
+        """Run another study, by this run's settings replaced by those given, with its trials, as study.fork does.
+
+        task: another one than the run's. Raises StudyError or DataError before a run directory is made.
+        """
+        study = task_to_fork(self.run_dir, task)
+        with signals_to(raise_interrupt):
+            _, run_dir = begin_fork(self.run_dir, study, PAGES[study.name], settings, StudyConsole())
+        return Run(run_dir)
 
     def report(self) -> Path:
         """Rebuild the page from the tables, as study.report does. Returns its path. Raises StudyError."""

@@ -8,7 +8,7 @@ import re
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Union, get_args, get_origin
@@ -17,7 +17,7 @@ from study.core.checksums import DamagedFileError, read_checked
 from study.core.errors import StudyError, nearest
 from study.core.invocation import invocation
 from study.core.parsing import parse_json, parse_toml, shown
-from study.core.spec import Option, RunSpec, group_names, literal_choices, option_name, options_of
+from study.core.spec import CHOSEN_ONCE, Option, RunSpec, group_names, literal_choices, option_name, options_of
 from study.core.streams import make_unfailing
 from study.engine import signals
 from study.engine.signals import interrupted_status, raise_interrupt, signals_to
@@ -138,24 +138,19 @@ def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
     if path.name == "spec.json":
         values.pop("name", None)
         values.pop("start_from_lr_range", None)
-    for chosen in ("numerics", "validation_cut", "plugin_sources"):
+    for chosen in CHOSEN_ONCE:
         values.pop(chosen, None)
     return {name.replace("-", "_"): value for name, value in values.items()}
 
 
-def run_directory(verb: str, argv: Sequence[str], flags: Mapping[str, str] | None = None) -> Path:
-    """Parse the one argument of a verb that works on a run directory. flags: its own, for --help. Raises StudyError."""
+def run_directory(verb: str, argv: Sequence[str]) -> Path:
+    """Parse the one argument of a verb that works on a run directory. Raises StudyError."""
     if argv and argv[0] in {"-h", "--help"}:
-        usage = " ".join([f"usage: {invocation(verb)} RUN", *(f"[{flag}]" for flag in flags or {})])
-        print("\n".join([f"{usage}\n\nRUN: a run directory, such as reports/NAME", *_listed(flags or {})]))
+        print(f"usage: {invocation(verb)} RUN\n\nRUN: a run directory, such as reports/NAME")
         sys.exit(0)
     if len(argv) != 1:
         raise StudyError(f"{verb} takes one argument, a run directory such as reports/NAME")
     return given_path("RUN", argv[0])
-
-
-def _listed(flags: Mapping[str, str]) -> list[str]:
-    return [f"{flag}: {text}" for flag, text in flags.items()]
 
 
 def given_path(name: str, text: str) -> Path:
@@ -203,14 +198,19 @@ def add_options(
     *,
     scopes: frozenset[str] = frozenset({"training", "study"}),
     notes: Callable[[str], tuple[tuple[str, ...], str]] = lambda name: ((), ""),
+    shown: Collection[str] | None = None,
 ) -> None:
-    """Add an option for each field of these scopes, by group. notes(name): its choices, and what sets its default."""
+    """Add an option for each field of these scopes, by group. notes(name): its choices, and what sets its default.
+
+    shown: the fields that --help has; None: all.
+    """
     groups = {name: parser.add_argument_group(name) for name in group_names(spec)}
     for name, option in options_of(spec).items():
         if option.scope not in scopes:
             continue
         field = spec.model_fields[name]
-        arguments: dict[str, Any] = {"dest": name, "help": _help(field, option, *notes(name))}
+        text = _help(field, option, *notes(name)) if shown is None or name in shown else argparse.SUPPRESS
+        arguments: dict[str, Any] = {"dest": name, "help": text}
         if field.annotation in (bool, bool | None):
             arguments["action"] = argparse.BooleanOptionalAction
         elif option.collects:

@@ -1,33 +1,60 @@
-"""python -m study.resume RUN [--allow-changed]: continue an interrupted study or reproduction from its ledger."""
+"""python -m study.resume RUN: continue a study or reproduction from its ledger, or extend a study."""
 
 from __future__ import annotations
 
+from argparse import SUPPRESS
 from collections.abc import Sequence
 
-from study.cli import run_directory, run_main
+from study.cli import Parser, add_options, given_path, require_known, run_main
+from study.core.errors import StudyError
+from study.core.invocation import invocation
 from study.core.run_dir import task_of
-from study.core.spec import REPRODUCE
+from study.core.spec import REPRODUCE, RunSpec, StudySpec
 from study.records.provenance import ALLOW_CHANGED
-
-HELP = {ALLOW_CHANGED: "go on although the program's own source is not that of the session before"}
+from study.tasks.extend import GROWING
+from study.tasks.resolve import read_spec
 
 
 def main(argv: Sequence[str]) -> int:
-    allow_changed = ALLOW_CHANGED in argv
-    run_dir = run_directory("study.resume", [word for word in argv if word != ALLOW_CHANGED], HELP)
-    from study.engine.console import StudyConsole
-
-    console = StudyConsole()
+    given, unknown = _parser(StudySpec).parse_known_args(argv)
+    run_dir, allow_changed = given_path("RUN", given.run), given.allow_changed
     if task_of(run_dir) == REPRODUCE:
+        if unknown or len(vars(given)) > 2:
+            raise StudyError(f"{run_dir} is a reproduction, whose settings stay as they are: study.resume takes none")
+        from study.engine.console import StudyConsole
         from study.reproduction.session import resume as resume_reproduction
 
-        return resume_reproduction(run_dir, console, allow_changed=allow_changed)
+        return resume_reproduction(run_dir, StudyConsole(), allow_changed=allow_changed)
+    study, spec = read_spec(run_dir)
+    parser = _parser(study.spec)  # which knows the task's own options too
+    settings, unknown = parser.parse_known_args(argv)
+    require_known(parser, unknown)
+    from study.engine.console import StudyConsole
     from study.engine.study_session import resume
     from study.page.tasks.registry import PAGES
-    from study.tasks.resolve import read_spec
 
-    study, spec = read_spec(run_dir)
-    return resume(study, PAGES[study.name], spec, console, allow_changed=allow_changed)
+    values = {name: value for name, value in vars(settings).items() if name not in {"run", "allow_changed"}}
+    return resume(study, PAGES[study.name], spec, StudyConsole(), allow_changed=allow_changed, given=values)
+
+
+def _parser(spec: type[RunSpec]) -> Parser:
+    parser = Parser(
+        prog=invocation("study.resume"),
+        description="Continues a study or a reproduction from its ledger. A study may get more trials, retest seeds or "
+        "arms: give the new totals, and the further arms. All other settings stay as they are.",
+        argument_default=SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="a run directory, such as reports/NAME")
+    parser.add_argument(
+        ALLOW_CHANGED,
+        dest="allow_changed",
+        action="store_true",
+        default=False,
+        help="go on although the program's own source is not that of the session before",
+    )
+    add_options(parser, spec, shown=GROWING)
+    return parser
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from study.analysis import intervals, results
-from study.analysis.tables import Tables, knob
+from study.analysis.tables import Tables, knob, of_winners
 from study.core.stage import retests_of
 from study.tasks.jigsaw import PRETEXT
 
@@ -59,7 +59,8 @@ def puzzle_metrics(tables: Tables, arm: str) -> pd.DataFrame:
     winners = results.winners(tables.trials, PRETEXT)
     epochs = tables.epochs[tables.epochs["trial_id"].isin(winners.loc[winners["arm"] == arm, "trial_id"])]
     last = epochs.sort_values("epoch").tail(1)
-    retests = tables.retests[(tables.retests["stage"] == retests_of(PRETEXT)) & (tables.retests["arm"] == arm)]
+    retests = of_winners(tables.retests)
+    retests = retests[(retests["stage"] == retests_of(PRETEXT)) & (retests["arm"] == arm)]
     found = []
     for metric in PUZZLE_METRICS:
         test = retests[f"test_{metric.name}"].dropna()

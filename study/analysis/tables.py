@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from study.core.checksums import DamagedFileError, read_checked
 from study.core.errors import nearest
+from study.core.extension import Extension
 from study.core.parsing import parse_json, readable
 from study.core.run_dir import resume_command
 from study.core.search import Search
@@ -153,6 +154,16 @@ class Tables:
         retests = self.retests[self.retests["stage"] == retests_of(TUNE)]
         others = retests.drop(self.main_retests.index)
         return epochs[~epochs["trial_id"].isin(others["trial_id"] + "-seed-" + others["seed"].astype(str))]
+
+    @property
+    def extensions(self) -> list[Extension]:
+        """What the study was given more of after it had begun, oldest first."""
+        return [Extension.model_validate(one) for one in self.summary.get("extensions") or []]
+
+    @property
+    def fork(self) -> Mapping[str, Any] | None:
+        """What the searches began with of another study's trials: its run, num_retests and alike; None: nothing."""
+        return self.summary.get("fork")
 
     def factors(self, arm: str) -> dict[str, str]:
         """The arm's factors by name; for runs that did not record them, from its trials' factor/* columns."""

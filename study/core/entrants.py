@@ -12,6 +12,8 @@ from study.core.stage import Stage
 
 Role = Literal["winner", "default", "random"]
 """The winner of a search, the configuration that its arm starts from, or the winner of its control."""
+FORMER = "former"
+"""In the tables, the role of what was retested and is no entrant any more."""
 Row = Mapping[str, Any]
 
 
@@ -62,10 +64,20 @@ def retested_anew(stage: Stage, book: Book) -> list[Entrant]:
     return [entrant for entrant in entrants(stage, book) if entrant.same_as is None]
 
 
+def former_retests(stage: Stage, book: Book) -> list[Row]:
+    """The retests of what is no entrant any more, as of a winner before the study was extended, by arm and seed."""
+    among = retested_anew(stage, book)
+    current = {(entrant.trial.trial_id, entrant.search) for entrant in among}
+    former = [row for row in book.retests.values() if (row["trial_id"], row.get("search", 1)) not in current]
+    return sorted(
+        (row for row in former if row["arm"] in stage.arms), key=lambda row: (stage.arms.index(row["arm"]), row["seed"])
+    )
+
+
 def outcomes(rows: Mapping[tuple[str, int], Row], among: Sequence[Entrant]) -> list[tuple[Entrant, Row]]:
     """The entrants' rows of book.retests or book.retest_failures, by entrant and seed.
 
-    Those of an earlier winner are left out; a study resumed after its time budget may have some.
+    Those of an earlier winner are left out; a study that was extended may have some (see former_retests).
     """
     by_trial: dict[tuple[str, int], list[Row]] = {}
     for row in rows.values():

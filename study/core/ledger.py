@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from study.core.errors import StudyError
+from study.core.extension import Extension
+from study.core.fork import Fork
 from study.core.ledger_files import (
     COUNT,
     LEDGER,
@@ -51,6 +53,8 @@ WAL_PAGES = 100  # a log of more is put into the database: what a damaged log ca
 # Kinds of events, and the content of their payloads:
 SESSION = "session"  # versions, hardware, command, ...: a process begins to work on the run
 SESSION_END = "session_end"  # state, tune_seconds, retest_seconds
+FORKED = "forked"  # a Fork: which trials of another study this one begins with
+EXTENDED = "extended"  # an Extension: from here on, trials are of a larger budget
 ASKED = "asked"  # arm, number, seed, params (Optuna's), hparams; search and control where it is not the plain one
 EPOCH = "epoch"  # a row of epochs.parquet
 CHECKPOINT = "checkpoint"  # epoch, file, sha256
@@ -72,7 +76,10 @@ class Event:
 
 @dataclass(kw_only=True)
 class TrialRecord:
-    """A trial as recorded in the ledger. search, control: see Search."""
+    """A trial as recorded in the ledger. search, control: see Search.
+
+    extension: how often the study had been extended when the trial was asked for.
+    """
 
     trial_id: str
     arm: str
@@ -82,6 +89,7 @@ class TrialRecord:
     hparams: dict[str, Any]
     search: int = 1
     control: Control | None = None
+    extension: int = 0
     status: Status = "running"
     message: str | None = None
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -110,6 +118,8 @@ class Book:
 
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     sessions: list[dict[str, Any]] = field(default_factory=list)
+    fork: Fork | None = None
+    extensions: list[Extension] = field(default_factory=list)
     retests: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # by trial and seed, the latest
     retest_failures: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     audit_chosen: list[str] = field(default_factory=list)  # stopped trials, in the order in which they were drawn
@@ -122,7 +132,9 @@ class Book:
         if event.kind == ASKED:
             assert event.trial_id
             assert trial is None
-            self.trials[event.trial_id] = TrialRecord(trial_id=event.trial_id, **payload)
+            self.trials[event.trial_id] = TrialRecord(
+                trial_id=event.trial_id, extension=len(self.extensions), **payload
+            )
         elif event.kind == EPOCH and trial:
             trial.epochs.append(payload)
         elif event.kind == RUNG and trial:
@@ -140,6 +152,10 @@ class Book:
             self.audits[trial.trial_id] = payload["epochs"]
         elif event.kind == AUDIT_FAILED and trial:
             self.audit_failures[trial.trial_id] = payload["message"]
+        elif event.kind == FORKED:
+            self.fork = Fork.model_validate(payload)
+        elif event.kind == EXTENDED:
+            self.extensions.append(Extension.model_validate(payload))
         elif event.kind == SESSION:
             self.sessions.append(payload)
         elif event.kind == SESSION_END:
@@ -169,7 +185,7 @@ class Book:
     def retested(self, winners: Mapping[str, TrialRecord]) -> list[dict[str, Any]]:
         """The retests of these winners, by arm and seed.
 
-        Retests of an earlier winner are left out; a study resumed after its time budget may have some.
+        Retests of an earlier winner are left out; a study that was extended may have some.
         """
         return _of_winners(self.retests, winners)
 

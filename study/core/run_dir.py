@@ -110,16 +110,27 @@ def new_run(spec: Spec, names: Iterable[str]) -> Iterator[tuple[Spec, Ledger]]:
         spec = spec.model_copy(update={"name": run_dir.name})
         on_error.callback(shutil.rmtree, run_dir, ignore_errors=True)
         with locked(run_dir), Ledger(run_dir) as ledger:
-            content = json_bytes(spec.model_dump(mode="json"))
-            (run_dir / BACKUP).mkdir()
-            write_durably(run_dir / BACKUP / SPEC, content)
-            write_checked(run_dir, {SPEC: content})
+            write_spec(spec)
             try:
                 yield spec, ledger
             finally:
                 if ledger.book.sessions:
                     on_error.pop_all()
         on_error.pop_all()
+
+
+def write_spec(spec: RunSpec) -> None:
+    """Write spec.json, and after it the copy from which it is put right, unless both say this already.
+
+    Until the copy is written, checksums.json knows both what it was and what it is.
+    """
+    content = json_bytes(spec.model_dump(mode="json"))
+    path, copy = spec.run_dir / SPEC, spec.run_dir / BACKUP / SPEC
+    if all(file.is_file() and file.read_bytes() == content for file in (path, copy)):
+        return
+    write_checked(spec.run_dir, {SPEC: content})
+    copy.parent.mkdir(exist_ok=True)
+    write_durably(copy, content)
 
 
 def numbered(name: str) -> Iterator[str]:

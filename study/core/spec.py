@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from search_spaces import overrides
 from study.core.errors import StudyError, nearest
+from study.core.extension import Extension
 from study.core.looks import look_sizes
 from study.core.parsing import shown, table_of
 from study.core.plugins import PluginSource
@@ -33,6 +34,8 @@ MIN_SHARE = 0.0001  # of a CPU or GPU: Ray counts in ten-thousandths
 MAX_SEED = 2**32 - 1  # a retest's seeds are a thousand times as large, and must fit in 64 bits
 REPRODUCE: Literal["reproduce"] = "reproduce"
 Spec = TypeVar("Spec", bound="RunSpec")
+CHOSEN_ONCE = ("numerics", "validation_cut", "plugin_sources", "extensions")
+"""The fields of spec.json that are no settings of another run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,6 +289,9 @@ class StudySpec(RunSpec):
     # What each plugin was when the run began; not an option.
     plugin_sources: tuple[PluginSource, ...] = ()
 
+    # What the settings above have grown by since the run began, oldest first; not an option.
+    extensions: tuple[Extension, ...] = ()
+
     # Chosen once per run and kept through resume and retest; not an option. Runs that do not say were cut equally.
     validation_cut: ValidationCut = "equally"
 
@@ -414,6 +420,12 @@ class StudySpec(RunSpec):
                 "of the two"
             )
         return self
+
+    @property
+    def first_trials_per_arm(self) -> int | None:
+        """The trials_per_arm with which the study began."""
+        grown = [one.before["trials_per_arm"] for one in self.extensions if "trials_per_arm" in one.before]
+        return grown[0] if grown else self.trials_per_arm
 
     @property
     def control_trials(self) -> int:

@@ -44,8 +44,9 @@ class Stage:
 
     extra_epochs: epochs of an arm's full trial beyond max_epochs. Trials of warm_arms begin with the weights of the
     winner of the stage before, or with those in start_from, a checkpoint folder that the user gave. searches: those of
-    each arm; trials_per_arm: the trials of each but the controls, which have control_trials. retests_default: whether
-    the configuration from which an arm starts is retested too.
+    each arm; trials_per_arm: the trials of each but the controls, which have control_trials; first_trials_per_arm: how
+    many the study began with, None if these. retests_default: whether the configuration from which an arm starts is
+    retested too.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Stage:
     start_from: str | None = None
     searches: tuple[Search, ...] = (PLAIN,)
     control_trials: int = 0
+    first_trials_per_arm: int | None = None
     retests_default: bool = False
 
     @property
@@ -75,6 +77,14 @@ class Stage:
     def all_trials_per_arm(self) -> int:
         """The trials of all searches of an arm, those of its controls included."""
         return sum(map(self.trials_of, self.searches))
+
+    @property
+    def num_startup(self) -> int:
+        """The trials of a search after which its sampler begins to model what it has seen.
+
+        It follows from what the study began with: a search that models goes on to model when it gets more trials.
+        """
+        return max(3, (self.first_trials_per_arm or self.trials_per_arm) // 3)
 
     @property
     def num_searches(self) -> int:
@@ -182,6 +192,7 @@ def make_stage(spec: StudySpec, **own: object) -> Stage:
         "reduction_factor": spec.reduction_factor,
         "searches": searches_of(spec.searches, None if lends_weights else spec.control),
         "control_trials": 0 if lends_weights else spec.control_trials,
+        "first_trials_per_arm": None if lends_weights else spec.first_trials_per_arm,
         "retests_default": not lends_weights and bool(spec.retest_default),
     }
     stage = Stage(**{**common, **own})  # type: ignore[arg-type]

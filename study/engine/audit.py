@@ -34,10 +34,15 @@ def audit_order(stage: Stage, book: Book, seed: int) -> list[TrialRecord]:
 
 
 def choose(stage: Stage, ledger: Ledger, *, seed: int, num_trials: int) -> None:
-    """Commit which trials are to be audited: the first num_trials in random order, those chosen before included."""
+    """Commit which trials are to be audited: the first num_trials in random order, those chosen before included.
+
+    Where trials were stopped since then, those that come before the last chosen one are audited too: only what an order
+    begins with is a random sample of all.
+    """
     order = audit_order(stage, ledger.book, seed)
     known = set(ledger.book.audit_chosen)
-    new = [trial.trial_id for trial in order[:num_trials] if trial.trial_id not in known]
+    last = max((place for place, trial in enumerate(order, start=1) if trial.trial_id in known), default=0)
+    new = [trial.trial_id for trial in order[: max(num_trials, last)] if trial.trial_id not in known]
     if new:
         ledger.append(Event(kind=AUDIT_CHOSEN, payload={"trials": new, "num_stopped": len(order)}))
 

@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 
 from search_spaces.declarations import StartTrial, middle
 from search_spaces.space import Arm, SearchSpace
+from study.core.fork import Inherited, OldTrial
 from study.core.ledger import ASKED, FINISHED, Event, Ledger, TrialRecord, finished
 from study.core.search import PLAIN, Search
 from study.core.stage import Stage
@@ -26,6 +27,8 @@ from trainables.common.seeds import derive_seed
 KEEP_STATE = frozenset({"qmc", "cmaes"})
 # Samplers that model only what all trials have, or the first one had: to them, a trial has the knobs of every branch.
 WANT_ALL_KNOBS = frozenset({"qmc", "cmaes", "gp"})
+
+NOTHING = Inherited()
 
 MakeConfig = Callable[[TrialRecord], dict[str, Any]]
 
@@ -50,9 +53,12 @@ class ArmSearcher(Searcher):
         self._stage, self._ledger = stage, ledger
         self._make_config = make_config
         self._should_end = should_end
+        inherited = ledger.book.fork.arms if ledger.book.fork else {}
         self._turns = [(name, search) for search in stage.searches for name in stage.arms]
         self._proposers = {
-            (name, search): ArmProposer(stage=stage, arm=stage.space.arms[name], search=search)
+            (name, search): ArmProposer(
+                stage=stage, arm=stage.space.arms[name], search=search, inherited=inherited.get(name, NOTHING)
+            )
             for name, search in self._turns
         }
         self._record_of_ray_id: dict[str, TrialRecord] = {}
@@ -136,9 +142,9 @@ class ArmSearcher(Searcher):
 
 
 class ArmProposer:
-    """The Optuna study of one search of an arm."""
+    """The Optuna study of one search of an arm. inherited: what it begins with, unless it is a control."""
 
-    def __init__(self, *, stage: Stage, arm: Arm, search: Search = PLAIN) -> None:
+    def __init__(self, *, stage: Stage, arm: Arm, search: Search = PLAIN, inherited: Inherited = NOTHING) -> None:
         self._search = search
         self._searcher = search.control or stage.searcher
         self._stage, self._task, self._space, self._arm = stage, stage.task, stage.space, arm
@@ -152,7 +158,27 @@ class ArmProposer:
             else (
                 grid_points(stage.space, arm, stage.trials_per_arm)
                 if stage.searcher == "grid"
-                else stage.space.start_points(arm)
+                else [
+                    *stage.space.start_points(arm),
+                    *(trial.params for trial in inherited.tried_first),
+                ]
+            )
+        )
+        for trial in () if search.control else inherited.observed:
+            self._observe(trial)
+
+    def _observe(self, trial: OldTrial) -> None:
+        """Tell Optuna a trial of another study."""
+        params = self._inner_params(trial.params, complete=True)
+        self.study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.COMPLETE if trial.status == "completed" else TrialState.PRUNED,
+                params=params,
+                distributions={name: self._names.distributions[name] for name in params},
+                value=trial.values[-1],
+                intermediate_values={
+                    epoch: value for epoch, value in enumerate(trial.values, start=1) if math.isfinite(value)
+                },
             )
         )
 
@@ -206,7 +232,7 @@ class ArmProposer:
         words = self._search.words
         seed = derive_seed(self._stage.seed, "sampler", self._arm.name, number, *words) % 2**32
         of_search = derive_seed(self._stage.seed, "sampler", self._arm.name, *words) % 2**32
-        num_startup = max(3, self._stage.trials_per_arm // 3)
+        num_startup = self._stage.num_startup
         samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
             "tpe": lambda: optuna.samplers.TPESampler(
                 seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=num_startup

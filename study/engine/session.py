@@ -44,9 +44,12 @@ class Session(ABC):
         self._concluding = threading.RLock()
         self._status: int | None = None
 
-    def conduct(self, *, cluster: Cluster, slots: int, command: str) -> int:
+    def conduct(
+        self, *, cluster: Cluster, slots: int, command: str, on_start: Callable[[], object] = lambda: None
+    ) -> int:
         """Do the whole session. Returns the exit status. An exception of work is raised again after the conclusion.
 
+        on_start is called when nothing stands in the session's way any more, before it is recorded.
         Raises StudyError, and records no session, if the cluster does not start.
         """
         for notice in self._ledger.notices:
@@ -55,6 +58,7 @@ class Session(ABC):
         cluster.start()
         with signals_to(raise_interrupt):  # Ray has put a handler of its own into the place of the command's
             self._say_where(cluster)
+            on_start()
             started = time.monotonic()
             self._open(cluster, command)
             cluster.on_loss = lambda part: self._once(lambda: self._end_without(part, time.monotonic() - started))

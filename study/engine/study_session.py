@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
-from study.core.commands import command_line
-from study.core.entrants import Entrant, retested_anew
+from study.analysis.tables import load_json
+from study.core.commands import command_line, option_words
+from study.core.entrants import Entrant, outcomes, retested_anew
 from study.core.errors import StudyError
+from study.core.fork import Fork
 from study.core.invocation import invocation
-from study.core.ledger import Book, Ledger, TrialRecord
+from study.core.ledger import FORKED, Book, Event, Ledger, TrialRecord
 from study.core.plugins import keep_sources, own_part_names, require_sound_models, require_unchanged
-from study.core.run_dir import CHECKPOINTS, forget_unrecorded, new_run, numbered, resume_command, worked_on_again
+from study.core.run_dir import (
+    CHECKPOINTS,
+    forget_unrecorded,
+    new_run,
+    numbered,
+    resume_command,
+    settings_of,
+    worked_on_again,
+)
 from study.core.spec import StudySpec
 from study.core.stage import Stage, range_lines, ranges_set
 from study.core.text import listed, plural
 from study.engine.audit import audit, audit_order, choose, waiting_audits
 from study.engine.cluster import connected, num_slots
 from study.engine.console import StudyConsole
+from study.engine.fork import forked
 from study.engine.metrics import StageMetrics
 from study.engine.retest import retest
 from study.engine.session import Session
@@ -36,6 +50,8 @@ from study.records.provenance import data_lines, describe_dataset, require_same_
 from study.records.summary import State, write_summary
 from study.records.tables import write_records
 from study.records.validation import coarse_remark
+from study.tasks.extend import agreed, extended
+from study.tasks.fork import fork_values
 from study.tasks.resolve import checked, resolved
 from study.tasks.study import Study, cut, load_data, load_images
 from trainables.data.splits import retest_data, test_data
@@ -44,10 +60,19 @@ from trainables.data.types import ImageDataset, TuningData
 WRITE_FREELY_SECONDS = 0.25
 
 
-def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: StudyConsole) -> tuple[int, Path]:
+def begin(
+    study: Study,
+    page: TaskPage,
+    values: Mapping[str, Any],
+    console: StudyConsole,
+    *,
+    command: str | None = None,
+    inherit: Callable[[Stage, TuningData], Fork] | None = None,
+) -> tuple[int, Path]:
     """Make a run directory and work on it. Returns the exit status and the directory.
 
-    Raises StudyError or DataError before it is made.
+    command: what asked for it, if not study.run. inherit(main stage, data): what its searches begin with. Raises
+    StudyError or DataError before the directory is made.
     """
     spec = checked(study, values)
     dataset, found = load_images(study, spec)
@@ -58,6 +83,7 @@ def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: Stud
         stages = study.stages(spec, data)
         slots = num_slots(spec, cluster)
         require_trainable(stages, data, spec)
+        fork = inherit(stages[-1], data) if inherit else None
         assert spec.name is not None
         with new_run(spec, (given_name,) if given_name else numbered(spec.name)) as (spec, ledger):
             keep_sources(spec.run_dir)
@@ -71,26 +97,63 @@ def begin(study: Study, page: TaskPage, values: Mapping[str, Any], console: Stud
                 ledger=ledger,
                 console=console,
             )
-            status = session.conduct(cluster=cluster, slots=slots, command=command_line(study.name, values))
+            if fork is not None:
+                for arms, text in fork.alike:
+                    console.say(f"from {fork.run}: {listed(arms)}: {text}")
+                ledger.append(Event(kind=FORKED, payload=fork.model_dump()))
+            status = session.conduct(cluster=cluster, slots=slots, command=command or command_line(study.name, values))
             return status, spec.run_dir
 
 
-def resume(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole, *, allow_changed: bool = False) -> int:
+def begin_fork(
+    run_dir: Path, study: Study, page: TaskPage, given: Mapping[str, Any], console: StudyConsole
+) -> tuple[int, Path]:
+    """Begin a study by the settings of the run, replaced by those given, and with its trials. As `begin`."""
+    task = [] if settings_of(run_dir)["task"] == study.name else [f"--task {study.name}"]
+    return begin(
+        study,
+        page,
+        fork_values(run_dir, study, given),
+        console,
+        command=" ".join([invocation("study.fork"), shlex.quote(str(run_dir)), *task, *option_words(given)]),
+        inherit=lambda stage, data: forked(run_dir, study.name, stage, data),
+    )
+
+
+def resume(
+    study: Study,
+    page: TaskPage,
+    spec: StudySpec,
+    console: StudyConsole,
+    *,
+    allow_changed: bool = False,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> int:
     """Continue a run from its ledger. Returns the exit status. Raises StudyError or DataError.
 
-    allow_changed: also with other source of this program than it was last worked on with.
+    allow_changed: also with other source of this program than it was last worked on with. given: settings that are to
+    grow (see study.tasks.extend).
     """
     run_dir = spec.run_dir
+    command = " ".join([resume_command(run_dir), *option_words(given)])
     for note in require_unchanged(run_dir, spec.plugin_sources):
         console.say(f"note: {note}")
     with worked_on_again(run_dir) as ledger:
         if (changed := require_same_source(run_dir, ledger.book, allow_changed=allow_changed)) is not None:
             ledger.notices.append(changed)
+        begun = agreed(spec, ledger)
+        spec = extended(study, begun, given, command=command, num_retests=len(ledger.book.retests))
         dataset, data, _ = load_data(study, spec)
         require_same_data(run_dir, data, ledger.book)
         forget_unrecorded(run_dir, ledger.book)
         with connected(spec.address, dashboard=spec.dashboard) as cluster:
             stages = study.stages(spec, data)
+            if spec != begun:
+                require_trainable(stages, data, spec)
+                require_weights(stages, ledger.book, run_dir)
+                if changed is not None:
+                    require_same_arms(stages, run_dir)
+                console.say(f"extended by {listed(spec.extensions[-1].added)}")
             session = StudySession(
                 study=study,
                 page=page,
@@ -102,7 +165,7 @@ def resume(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole,
                 console=console,
             )
             slots = num_slots(spec, cluster)
-            return session.conduct(cluster=cluster, slots=slots, command=resume_command(run_dir))
+            return session.conduct(cluster=cluster, slots=slots, command=command, on_start=lambda: agreed(spec, ledger))
 
 
 def begin_audit(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole, *, num_trials: int) -> int:
@@ -111,6 +174,7 @@ def begin_audit(study: Study, page: TaskPage, spec: StudySpec, console: StudyCon
     with worked_on_again(run_dir) as ledger:
         if not any(session.get("state") == "complete" for session in ledger.book.sessions):
             raise StudyError(f"{run_dir} is not finished: continue it by {resume_command(run_dir)}, then audit it")
+        spec = agreed(spec, ledger)
         dataset, data, _ = load_data(study, spec)
         require_same_data(run_dir, data, ledger.book)
         stages = study.stages(spec, data)
@@ -164,7 +228,7 @@ class StudySession(Session):
             self._run_stage(stage, slots, num_left=len(self._stages) - position)
             for position, stage in enumerate(self._stages)
         )
-        return interrupted or self._audit(slots, self._spec.audit or 0)
+        return interrupted or self._audit(slots, self._spec.audit or len(self._ledger.book.audit_chosen))
 
     def facts(self) -> Mapping[str, Any]:
         return {"dataset": describe_dataset(self._dataset, self._data)}
@@ -402,6 +466,38 @@ def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec
         for arm in stage.arms:
             stage.require_legal_space(arm)
             stage.first_learner(arm, data, numerics=spec.numerics, device=torch.device("cpu"))
+
+
+def require_weights(stages: Sequence[Stage], book: Book, run_dir: Path) -> None:
+    """Raise StudyError if weights are gone that further trials, or retests on the seeds there are, would begin with."""
+    for stage in stages:
+        warm = [arm for arm in stage.arms if arm in stage.warm_arms]
+        if stage.before is None or not warm:
+            continue
+        for lender, row in outcomes(book.retests, retested_anew(stage.before, book)):
+            require_start(stage, book, run_dir, warm[0], search=lender.search)
+            require_start(stage, book, run_dir, warm[0], row["seed"], search=lender.search)
+
+
+def require_same_arms(stages: Sequence[Stage], run_dir: Path) -> None:
+    """Raise StudyError if what an arm of the run means, or the metric, is another one by this program's source."""
+    try:
+        summary = load_json(run_dir / "summary.json")
+    except ValueError as error:
+        raise StudyError(str(error)) from None
+    main, known = stages[-1], summary["knobs"]
+    pairs = [("the metric", summary["objective"], main.task.metric), ("the score", summary["score"], main.task.score)]
+    for stage in stages:
+        for arm in stage.arms:
+            now = json.loads(json.dumps(stage.space.axes(stage.space.arms[arm])))
+            was = known.get(arm, now)
+            pairs += [(f"{knob} of {arm}", was.get(knob), now.get(knob)) for knob in {**was, **now}]
+    for what, was, now in pairs:
+        if was != now:
+            raise StudyError(
+                f"{run_dir} cannot be extended by this program: {what} was {was} and is {now}, so that trials of "
+                "before and after would not be of one study"
+            )
 
 
 def require_same_data(run_dir: Path, data: TuningData, book: Book) -> None:

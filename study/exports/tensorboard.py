@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from study.analysis.tables import Tables
+from study.core.entrants import FORMER
 from study.core.text import plural
 from study.exports.places import made_whole
 
@@ -18,7 +19,8 @@ _NO_CURVES = {"epoch", "time", "images"}
 
 def write_tensorboard(tables: Tables, path: Path) -> str:
     """Write a folder of event files, and say how to open it: ARM/TRIAL for trials, retests/ARM/seed-SEED for those of
-    winners, retests/ARM/default/seed-SEED for those of what they are held against.
+    winners, retests/ARM/default/seed-SEED for those of what they are held against, retests/ARM/former/TRIAL/seed-SEED
+    for those of earlier winners.
 
     Every number that an epoch recorded is a curve over epochs. The hyperparameters of a trial stand beside its last
     objective. Raises StudyError if there is something at the path.
@@ -32,6 +34,8 @@ def write_tensorboard(tables: Tables, path: Path) -> str:
             folder = part / str(retest["stage"]).replace("retest", "retests") / str(retest["arm"])
             if not pd.isna(retest["role"]) and retest["role"] != "winner":
                 folder /= str(retest["role"])
+            if retest["role"] == FORMER:  # there may be several
+                folder /= str(retest["trial_id"])
             rows = epochs.get(f"{retest['trial_id']}-seed-{retest['seed']}")
             _write_run(folder / f"seed-{retest['seed']}", rows, hparams={}, metrics=_numbers(retest, prefix="test_"))
     counted = f"{plural(len(tables.trials), 'trial')}, {plural(len(tables.retests), 'retest')}"

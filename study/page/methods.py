@@ -156,6 +156,8 @@ def facts(tables: Tables) -> list[tuple[str, str]]:
     summary = tables.summary
     return [
         ("Run command", str(summary.get("command", NOTHING))),
+        *([("Begun with trials of", str(tables.fork["run"]))] if tables.fork else []),
+        *(("Extended", f"{extension.time}: {extension.command}") for extension in tables.extensions),
         ("State", str(summary["state"])),
         ("Study seed", config_value(summary.get("seed"))),
         *machine_facts(summary),

@@ -13,7 +13,7 @@ from study.analysis.budgets import MAX_IMAGE_SPREAD, arm_budgets, image_spread, 
 from study.analysis.fidelity import at_equal_fidelity
 from study.analysis.importance import ALL_ARMS, importances
 from study.analysis.pareto import scores_and_costs
-from study.analysis.tables import Tables
+from study.analysis.tables import Tables, of_winners
 from study.analysis.worth import control_images
 from study.core.stage import TUNE
 from study.core.text import NOTHING, duration, listed, plural, plural_of
@@ -123,7 +123,7 @@ def _trials(row: Mapping[Any, Any]) -> str:
 def not_retested(tables: Tables) -> list[tuple[str, str]]:
     """The arms that were not retested on all seeds, with reasons."""
     reasons = dict(tables.summary.get("not_retested") or {})
-    retested = set(tables.retests["arm"])
+    retested = set(of_winners(tables.retests)["arm"])
     default = "the study is not finished" if tables.summary["state"] != "complete" else "no reason was recorded"
     return [
         (arm, str(reasons.get(arm, default)))

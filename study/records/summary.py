@@ -86,6 +86,8 @@ def write_summary(
             "control_trials": main.control_trials,
             "retest_default": main.retests_default,
         },
+        "fork": _fork(book),
+        "extensions": [extension.model_dump() for extension in book.extensions],
         "sessions": [
             {name: value for name, value in session.items() if name != "dataset"} for session in book.sessions
         ],
@@ -101,6 +103,12 @@ def write_summary(
         "taus": list(TAUS) if main.task.at_end is not None else None,
     }
     write_checked(run_dir, {"summary.json": json_bytes(content)})
+
+
+def _fork(book: Book) -> dict[str, Any] | None:
+    """What the searches began with, in words; the trials themselves are in the ledger, and may be many."""
+    fork = book.fork
+    return None if fork is None else {"run": fork.run, "num_retests": fork.num_retests, "alike": fork.alike}
 
 
 def _stage(stage: Stage) -> dict[str, Any]:

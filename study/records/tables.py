@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.core.checksums import read_checked, write_checked
-from study.core.entrants import outcomes, retested_anew
+from study.core.entrants import FORMER, former_retests, outcomes, retested_anew
 from study.core.ledger import Book, TrialRecord
 from study.core.stage import Stage
 from study.records.audits import audit_rows
@@ -48,6 +48,7 @@ TRIALS = pa.schema(
         _field("search", pa.int64(), "number of the arm's search, from 1", nullable=True),
         _field("control", pa.string(), nullable=True),  # random, of a trial of that control; null: the arm's own search
         _field("number", pa.int64(), "position in its search, from 0"),
+        _field("extension", pa.int64(), "how often the study had been extended when it was asked for", nullable=True),
         _field("status", pa.string()),  # completed | stopped | failed | running | interrupted
         _field("message", pa.string(), nullable=True),  # why it failed
         _field("epochs", pa.int64(), "epochs done"),
@@ -103,7 +104,7 @@ RETESTS = pa.schema(
     [
         _field("stage", pa.string()),  # retest, or NAME_retest of a stage before the main one
         _field("arm", pa.string()),
-        _field("role", pa.string(), nullable=True),  # winner | default | random: see study.core.entrants
+        _field("role", pa.string(), nullable=True),  # winner | default | random | former: see study.core.entrants
         _field("search", pa.int64(), "number of the search whose seed this is", nullable=True),
         _field("trial_id", pa.string()),
         _field("seed", pa.int64()),
@@ -284,6 +285,10 @@ def write_records(run_dir: Path, book: Book, *, stages: Sequence[Stage], active:
         {"stage": stage.retest_name, "role": entrant.role, **row, "search": entrant.search}
         for stage in stages
         for entrant, row in outcomes(book.retests, retested_anew(stage, book))
+    ] + [
+        {"stage": stage.retest_name, "role": FORMER, **row, "search": row.get("search", 1)}
+        for stage in stages
+        for row in former_retests(stage, book)
     ]
     for row in retests:
         place = {"trial_id": f"{row['trial_id']}-seed-{row['seed']}", "stage": row["stage"], "arm": row["arm"]}
@@ -323,6 +328,7 @@ def _trial_row(stage: Stage, trial: TrialRecord, active: bool) -> dict[str, Any]
         "search": trial.search,
         "control": trial.control,
         "number": trial.number,
+        "extension": trial.extension,
         "status": trial.status if trial.is_finished or active else "interrupted",
         "message": trial.message,
         "epochs": trial.num_epochs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -204,6 +205,55 @@ def test_resuming_a_complete_study_trains_nothing_and_leaves_the_tables_equal(ki
     assert {event["kind"] for event in added} <= {"session", "session_end"}
     assert {table: (run_dir / f"{table}.parquet").read_bytes() for table in TABLES} == before
     assert read_summary(run_dir)["state"] == "complete"
+
+
+@pytest.fixture(scope="module")
+def extended(whole, one_ray, tmp_path_factory) -> Path:
+    """A copy of the whole one that got a further trial an arm, a further retest seed and a further arm."""
+    run_dir = Path(shutil.copytree(whole, tmp_path_factory.mktemp("extended") / "more"))
+    more = ("--trials-per-arm", str(TRIALS_PER_ARM + 1), "--retest-seeds", str(RETEST_SEEDS + 1), "--arms", "focal")
+    status, stdout, stderr = run_here("study.resume", str(run_dir), *more)
+    assert (status, stderr) == (0, ""), stdout + stderr
+    assert "extended by 1 trial an arm, 1 retest seed and the arm focal" in stdout
+    return run_dir
+
+
+def test_an_extended_study_keeps_what_it_had_and_trains_what_it_lacks(extended, whole):
+    events, before = ledger_events(extended), ledger_events(whole)
+    assert events[: len(before)] == before
+    added = events[len(before) :]
+    assert [event["kind"] for event in added[:2]] == ["extended", "session"]
+    assert Counter(event["arm"] for event in of_kind(added, "asked")) == {
+        "focal": TRIALS_PER_ARM + 1, "none": 1, "weighted_sampler": 1, "ldam_drw": 1,
+    }  # fmt: skip
+    summary = read_summary(extended)
+    winners = {arm: winner["trial_id"] for arm, winner in summary["winners"].items()}
+    retests = [row for row in read_rows(extended, "retests") if row["role"] == "winner"]
+    seeds = range(1000, 1000 + RETEST_SEEDS + 1)
+    assert {(row["arm"], row["trial_id"], row["seed"]) for row in retests} == {
+        (arm, winners[arm], seed) for arm in (*ARMS, "focal") for seed in seeds
+    }  # fmt: skip
+    known = {(event["trial_id"], event["seed"]) for event in of_kind(before, "retest")}
+    assert not known & {(event["trial_id"], event["seed"]) for event in of_kind(added, "retest")}
+    assert summary["state"] == "complete"
+    assert "the arm focal were added on " in (extended / "report.html").read_text()
+
+
+def test_a_fork_of_the_extended_study_begins_with_its_trials(extended):
+    status, stdout, stderr = run_here(
+        "study.fork", str(extended), "--name", "forked", "--arms", "none,copy", "--trials-per-arm", "2",
+        "--retest-seeds", "1",
+    )  # fmt: skip
+    assert (status, stderr) == (0, ""), stdout + stderr
+    run_dir = extended.parent / "forked"
+    [fork] = of_kind(ledger_events(run_dir), "forked")
+    known = {row["trial_id"]: row["status"] for row in read_rows(extended, "trials") if row["arm"] == "none"}
+    assert {trial["trial_id"]: trial["status"] for trial in fork["arms"]["none"]["observed"]} == known
+    assert fork["arms"]["copy"]["why_not"] == "an arm that the other study lacks"
+    assert len(fork["arms"]["copy"]["tried_first"]) == 1
+    copied = [row for row in read_rows(run_dir, "trials") if row["arm"] == "copy"]
+    assert copied[1]["config/learning_rate"] == fork["arms"]["copy"]["tried_first"][0]["params"]["learning_rate"]
+    assert f"none with {len(known)} observations" in (run_dir / "report.html").read_text()
 
 
 def test_of_two_studies_begun_at_once_under_one_name_one_works(two_slots):

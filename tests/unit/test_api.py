@@ -142,8 +142,8 @@ def test_the_script_runs_every_verb_and_names_itself_in_what_it_says(monkeypatch
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("rnu",), "error: verb must be one of run, resume, report, compare, reproduce, lr-range, inspect, replay, "
-         "audit, export, cache, got 'rnu'; did you mean 'run'?\n"),
+        (("rnu",), "error: verb must be one of run, resume, fork, report, compare, reproduce, lr-range, inspect, "
+         "replay, audit, export, cache, got 'rnu'; did you mean 'run'?\n"),
         (("run", "imbalance", "--max-epochs", "0"), "error: --max-epochs must be greater than or equal to 1, got 0\n"),
         (("lr_range", "imbalanse"), "error: task must be one of"),
     ],

@@ -195,7 +195,13 @@ def test_the_last_stage_is_the_main_one_and_its_controls_are_among_the_quick_pre
 def test_every_setting_says_what_it_is(task):
     spec = STUDIES[task].spec
     options = options_of(spec)
-    assert set(spec.model_fields) - set(options) == {"task", "numerics", "validation_cut", "plugin_sources"}
+    assert set(spec.model_fields) - set(options) == {
+        "task",
+        "numerics",
+        "validation_cut",
+        "plugin_sources",
+        "extensions",
+    }
     for name, option in options.items():
         assert spec.model_fields[name].description
         assert option.group in group_names(spec)

@@ -7,7 +7,7 @@ import pytest
 from study_cases import METRIC, asked, epoch_events, make_stage
 
 from study.core.checksums import read_checked
-from study.core.ledger import RETEST, RUNG, Book, Event, finished
+from study.core.ledger import EXTENDED, RETEST, RUNG, Book, Event, finished
 from study.records import tables as records
 from study.records.tables import RETESTS, column_type, read_table, write_records, write_table
 
@@ -139,6 +139,31 @@ def test_an_epoch_is_a_row_those_of_the_retest_too(tmp_path, book):
         ("none-0000-seed-1000", "retest", 1, None),
         ("none-0000-seed-1001", "retest", 1, None),
     ]
+
+
+def test_the_retests_of_what_won_before_are_marked_and_come_last(tmp_path, book):
+    for event in (asked("none-0002"), *epoch_events("none-0002", 1, 0.875), finished("none-0002", "completed")):
+        book.apply(event)
+    payload = {**retested(1000).payload, "trial_id": "none-0002"}
+    book.apply(Event(kind=RETEST, payload=payload))
+    write(tmp_path, book)
+    assert [(row["trial_id"], row["seed"], row["role"]) for row in rows_of(tmp_path, "retests")] == [
+        ("none-0002", 1000, "winner"),
+        ("none-0000", 1000, "former"),
+        ("none-0000", 1001, "former"),
+    ]
+    assert [row["trial_id"] for row in rows_of(tmp_path, "epochs") if row["stage"] == "retest"] == [
+        "none-0002-seed-1000", "none-0000-seed-1000", "none-0000-seed-1001",
+    ]  # fmt: skip
+
+
+def test_a_trial_says_how_often_the_study_had_been_extended_before(tmp_path, book):
+    grown = {"before": {"trials_per_arm": 2}, "after": {"trials_per_arm": 3}}
+    extended = Event(kind=EXTENDED, payload={"time": "2026-11-30", "command": "it", "num_retests": 2, **grown})
+    for event in (extended, asked("none-0002"), extended, asked("none-0003")):
+        book.apply(event)
+    write(tmp_path, book)
+    assert [row["extension"] for row in rows_of(tmp_path, "trials")] == [0, 0, 0, 0, 1, 2]
 
 
 def test_a_decision_is_a_row(tmp_path, book):

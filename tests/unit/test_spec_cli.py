@@ -486,7 +486,7 @@ def test_a_command_line_gives_the_values_that_it_was_made_of(line):
 def test_a_command_line_of_a_whole_spec_gives_that_spec():
     spec = spec_of("--name it --seed 3 --start momentum=0.8,schedule=linear --time-budget 90 --precision float32")
     values = spec.model_dump(
-        mode="json", exclude_none=True, exclude={"task", "numerics", "validation_cut", "plugin_sources"}
+        mode="json", exclude_none=True, exclude={"task", "numerics", "validation_cut", "plugin_sources", "extensions"}
     )
     words = shlex.split(command_line(STUDY.name, values))
     assert resolved(STUDY, parse_study(words[3:])[1], dataset="digits", num_gpus=0) == spec
@@ -511,6 +511,7 @@ def test_help_names_every_setting_of_the_task_and_no_other(capsys, task):
         "--numerics",
         "--validation-cut",
         "--plugin-sources",
+        "--extensions",
     }
     others = {option_name(field) for study in STUDIES.values() for field in study.spec.model_fields} - own
     assert own <= named

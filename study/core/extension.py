@@ -1,0 +1,35 @@
+"""Extension: what a study was given more of after it had begun; its settings and its ledger have every one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from study.core.text import listed, plural
+
+
+class Extension(BaseModel):
+    """Settings that grew, by name, before and after. time: when, ISO 8601; command: what asked for it.
+
+    num_retests: the retests that were recorded by then, which who asked may have seen.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    time: str
+    command: str
+    num_retests: int
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+    @property
+    def added(self) -> list[str]:
+        """What was added: '4 trials an arm', '2 retest seeds', 'the arms focal and copy'."""
+        more = {name: self.after[name] - self.before[name] for name in self.after if name != "arms"}
+        arms = [arm for arm in self.after.get("arms", []) if arm not in self.before["arms"]]
+        return [
+            *([f"{plural(more['trials_per_arm'], 'trial')} an arm"] if "trials_per_arm" in more else []),
+            *([plural(more["retest_seeds"], "retest seed")] if "retest_seeds" in more else []),
+            *([f"the arm{'s' * (len(arms) > 1)} {listed(arms)}"] if arms else []),
+        ]
