@@ -26,11 +26,14 @@ from study.analysis.tables import Tables, load_tables
 from study.core.errors import StudyError, nearest
 from study.core.run_dir import settings_of
 from study.core.spec import StudySpec, error_sentence, options_of
+from study.core.streams import Loudness
 from study.engine.console import StudyConsole
 from study.engine.signals import raise_interrupt, signals_to
 from study.engine.study_session import begin, resume
 from study.page.answers import headlines
 from study.page.tasks.registry import PAGES, find_page, write_page_of
+from study.probes.preflight import Preflight as Preflight
+from study.probes.preflight import preflight
 from study.probes.retested import load_retested
 from study.tasks.baseline import BaselineSpec
 from study.tasks.cifar100 import Cifar100Spec
@@ -61,15 +64,26 @@ class Settings(StudySpec):
             except ValidationError as error:
                 raise StudyError(error_sentence(type(self), error)) from None
 
-    def run(self) -> Run:
-        """Run the study, as study.run does with these options, and write its page.
+    def preflight(self) -> Preflight:
+        """Try the extremes of every arm's space, and reckon memory, time and disk; see study.run --dry-run.
+
+        No run directory is made; print the result, or look at its fields. Raises StudyError or DataError.
+        """
+        return preflight(STUDIES[self.task], self._given)
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", include=self.model_fields_set)
+
+    def run(self, *, loudness: Loudness = "usual") -> Run:
+        """Run the study, as study.run does with these options, and write its page. loudness: of its progress.
 
         An interruption (Ctrl-C, or the notebook's stop button) ends it cleanly: the run that is returned says so in its
         state, and its resume() goes on. Raises StudyError or DataError before a run directory is made.
         """
-        given = self.model_dump(mode="json", include=self.model_fields_set)
+        console = StudyConsole(loudness=loudness)
         with signals_to(raise_interrupt):
-            _, run_dir = begin(STUDIES[self.task], PAGES[self.task], given, StudyConsole())
+            _, run_dir = begin(STUDIES[self.task], PAGES[self.task], self._given, console)
         return Run(run_dir)
 
 
@@ -191,14 +205,15 @@ class Run:
             raise StudyError(f"{self.run_dir} has no winner that was retested yet")
         return self.winners[ranked[0]]
 
-    def resume(self, *, allow_changed: bool = False) -> Run:
+    def resume(self, *, allow_changed: bool = False, loudness: Loudness = "usual") -> Run:
         """Go on with an interrupted study, as study.resume does. Raises StudyError or DataError.
 
         allow_changed: also with other source of this program than it was last worked on with.
         """
         study, spec = read_spec(self.run_dir)
+        console = StudyConsole(loudness=loudness)
         with signals_to(raise_interrupt):
-            resume(study, PAGES[study.name], spec, StudyConsole(), allow_changed=allow_changed)
+            resume(study, PAGES[study.name], spec, console, allow_changed=allow_changed)
         return Run(self.run_dir)
 
     def report(self) -> Path:

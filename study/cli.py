@@ -18,7 +18,7 @@ from study.core.errors import StudyError, nearest
 from study.core.invocation import invocation
 from study.core.parsing import parse_json, parse_toml, shown
 from study.core.spec import Option, RunSpec, group_names, literal_choices, option_name, options_of
-from study.core.streams import make_unfailing
+from study.core.streams import Loudness, make_unfailing
 from study.engine import signals
 from study.engine.signals import interrupted_status, raise_interrupt, signals_to
 from study.tasks.registry import STUDIES, find_study
@@ -143,19 +143,14 @@ def read_spec_file(path: Path, study: Study) -> dict[str, Any]:
     return {name.replace("-", "_"): value for name, value in values.items()}
 
 
-def run_directory(verb: str, argv: Sequence[str], flags: Mapping[str, str] | None = None) -> Path:
-    """Parse the one argument of a verb that works on a run directory. flags: its own, for --help. Raises StudyError."""
+def run_directory(verb: str, argv: Sequence[str]) -> Path:
+    """Parse the one argument of a verb that works on a run directory. Raises StudyError."""
     if argv and argv[0] in {"-h", "--help"}:
-        usage = " ".join([f"usage: {invocation(verb)} RUN", *(f"[{flag}]" for flag in flags or {})])
-        print("\n".join([f"{usage}\n\nRUN: a run directory, such as reports/NAME", *_listed(flags or {})]))
+        print(f"usage: {invocation(verb)} RUN\n\nRUN: a run directory, such as reports/NAME")
         sys.exit(0)
     if len(argv) != 1:
         raise StudyError(f"{verb} takes one argument, a run directory such as reports/NAME")
     return given_path("RUN", argv[0])
-
-
-def _listed(flags: Mapping[str, str]) -> list[str]:
-    return [f"{flag}: {text}" for flag, text in flags.items()]
 
 
 def given_path(name: str, text: str) -> Path:
@@ -302,10 +297,33 @@ def _reader(annotation: Any) -> Callable[[str], Any]:
     return read
 
 
+LOUDNESS: Mapping[str, tuple[type, str]] = {
+    "quiet": (bool, "say nothing but warnings, errors, the result and where the page is"),
+    "verbose": (bool, "also say every proposal, every epoch and every decision of early stopping"),
+}
+"""Options of the verbs that work on a run, which are no settings of it."""
+
+
+def loudness_of(own: Mapping[str, Any]) -> Loudness:
+    """How loud a verb is asked to be, by its own options. Raises StudyError."""
+    if own.get("quiet") and own.get("verbose"):
+        raise StudyError("--quiet and --verbose exclude each other")
+    return "quiet" if own.get("quiet") else "verbose" if own.get("verbose") else "usual"
+
+
 PRINT_SPEC = "print_spec"
+DRY_RUN = "dry_run"
 RUN = Verb(
     name="study.run",
     scopes=frozenset({"training", "study"}),
-    options={PRINT_SPEC: (bool, "print a spec file to begin with, for --spec: every setting, and what is searched")},
+    options={
+        PRINT_SPEC: (bool, "print a spec file to begin with, for --spec: every setting, and what is searched"),
+        DRY_RUN: (
+            bool,
+            "train nothing: try the extremes of every arm's space for a step or two, and print the memory, time and "
+            "disk that the study will take; exit status 1 if one of them does not train",
+        ),
+        **LOUDNESS,
+    },
     epilog=_presets,
 )

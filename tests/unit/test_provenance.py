@@ -177,4 +177,7 @@ def test_a_resume_says_so_before_anything_is_loaded(tmp_path):
     assert "the program has changed" not in stderr
     assert "no-such-data" in stderr
     status, stdout, _ = run_here("study.resume", "--help")
-    assert (status, stdout.splitlines()[0]) == (0, "usage: python -m study.resume RUN [--allow-changed]")
+    assert (status, stdout.splitlines()[0]) == (
+        0,
+        "usage: python -m study.resume [-h] [--allow-changed] [--quiet] [--verbose] RUN",
+    )
