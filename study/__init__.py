@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from study.api import Baseline, Cifar100, Imbalance, Jigsaw, Run, Winner
+    from study.api import Baseline, Cifar100, Imbalance, Jigsaw, Preflight, Run, Winner
     from study.core.errors import StudyError
     from trainables.data.types import DataError
 
-__all__ = ["Baseline", "Cifar100", "DataError", "Imbalance", "Jigsaw", "Run", "StudyError", "Winner"]
+__all__ = ["Baseline", "Cifar100", "DataError", "Imbalance", "Jigsaw", "Preflight", "Run", "StudyError", "Winner"]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,11 +26,14 @@ from study.analysis.tables import Tables, load_tables
 from study.core.errors import StudyError, nearest
 from study.core.run_dir import settings_of
 from study.core.spec import StudySpec, error_sentence, options_of
+from study.core.streams import Loudness
 from study.engine.console import StudyConsole
 from study.engine.signals import raise_interrupt, signals_to
 from study.engine.study_session import begin, begin_fork, resume
 from study.page.answers import headlines
 from study.page.tasks.registry import PAGES, find_page, write_page_of
+from study.probes.preflight import Preflight as Preflight
+from study.probes.preflight import preflight
 from study.probes.retested import load_retested
 from study.tasks.baseline import BaselineSpec
 from study.tasks.cifar100 import Cifar100Spec
@@ -62,15 +65,26 @@ class Settings(StudySpec):
             except ValidationError as error:
                 raise StudyError(error_sentence(type(self), error)) from None
 
-    def run(self) -> Run:
-        """Run the study, as study.run does with these options, and write its page.
+    def preflight(self) -> Preflight:
+        """Try the extremes of every arm's space, and reckon memory, time and disk; see study.run --dry-run.
+
+        No run directory is made; print the result, or look at its fields. Raises StudyError or DataError.
+        """
+        return preflight(STUDIES[self.task], self._given)
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", include=self.model_fields_set)
+
+    def run(self, *, loudness: Loudness = "usual") -> Run:
+        """Run the study, as study.run does with these options, and write its page. loudness: of its progress.
 
         An interruption (Ctrl-C, or the notebook's stop button) ends it cleanly: the run that is returned says so in its
         state, and its resume() goes on. Raises StudyError or DataError before a run directory is made.
         """
-        given = self.model_dump(mode="json", include=self.model_fields_set)
+        console = StudyConsole(loudness=loudness)
         with signals_to(raise_interrupt):
-            _, run_dir = begin(STUDIES[self.task], PAGES[self.task], given, StudyConsole())
+            _, run_dir = begin(STUDIES[self.task], PAGES[self.task], self._given, console)
         return Run(run_dir)
 
 
@@ -199,6 +213,7 @@ class Run:
         trials_per_arm: int | None = None,
         retest_seeds: int | None = None,
         arms: Sequence[str] | None = None,
+        loudness: Loudness = "usual",
         **others: Any,
     ) -> Run:
         """Go on with an interrupted study, or extend one, as study.resume does. Raises StudyError or DataError.
@@ -208,8 +223,9 @@ class Run:
         """
         study, spec = read_spec(self.run_dir)
         given = {"trials_per_arm": trials_per_arm, "retest_seeds": retest_seeds, "arms": arms, **others}
+        console = StudyConsole(loudness=loudness)
         with signals_to(raise_interrupt):
-            resume(study, PAGES[study.name], spec, StudyConsole(), allow_changed=allow_changed, given=given)
+            resume(study, PAGES[study.name], spec, console, allow_changed=allow_changed, given=given)
         return Run(self.run_dir)
 
     def fork(self, task: str | None = None, **settings: Any) -> Run:

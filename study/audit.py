@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 
-from study.cli import Parser, given_path, require_known, run_main
+from study.cli import LOUDNESS, Parser, add_own_options, given_path, loudness_of, require_known, run_main
 from study.core.errors import StudyError
 from study.core.invocation import invocation
 
@@ -21,7 +21,9 @@ def main(argv: Sequence[str]) -> int:
     from study.tasks.resolve import read_spec
 
     study, spec = read_spec(run_dir)
-    return begin_audit(study, PAGES[study.name], spec, StudyConsole(), num_trials=given.trials)
+    return begin_audit(
+        study, PAGES[study.name], spec, StudyConsole(loudness=loudness_of(vars(given))), num_trials=given.trials
+    )
 
 
 def parse(argv: Sequence[str]) -> Namespace:
@@ -40,6 +42,7 @@ def parse(argv: Sequence[str]) -> Namespace:
         default=str(NUM_TRIALS),
         help=f"at most so many trials in all, those of earlier audits included [default {NUM_TRIALS}]",
     )
+    add_own_options(parser, "study.audit", LOUDNESS)
     given, unknown = parser.parse_known_args(argv)
     require_known(parser, unknown)
     if not given.trials.isdecimal() or not int(given.trials):

@@ -18,7 +18,7 @@ from study.core.errors import StudyError, nearest
 from study.core.invocation import invocation
 from study.core.parsing import parse_json, parse_toml, shown
 from study.core.spec import CHOSEN_ONCE, Option, RunSpec, group_names, literal_choices, option_name, options_of
-from study.core.streams import make_unfailing
+from study.core.streams import Loudness, make_unfailing
 from study.engine import signals
 from study.engine.signals import interrupted_status, raise_interrupt, signals_to
 from study.tasks.registry import STUDIES, find_study
@@ -302,10 +302,33 @@ def _reader(annotation: Any) -> Callable[[str], Any]:
     return read
 
 
+LOUDNESS: Mapping[str, tuple[type, str]] = {
+    "quiet": (bool, "say nothing but warnings, errors, the result and where the page is"),
+    "verbose": (bool, "also say every proposal, every epoch and every decision of early stopping"),
+}
+"""Options of the verbs that work on a run, which are no settings of it."""
+
+
+def loudness_of(own: Mapping[str, Any]) -> Loudness:
+    """How loud a verb is asked to be, by its own options. Raises StudyError."""
+    if own.get("quiet") and own.get("verbose"):
+        raise StudyError("--quiet and --verbose exclude each other")
+    return "quiet" if own.get("quiet") else "verbose" if own.get("verbose") else "usual"
+
+
 PRINT_SPEC = "print_spec"
+DRY_RUN = "dry_run"
 RUN = Verb(
     name="study.run",
     scopes=frozenset({"training", "study"}),
-    options={PRINT_SPEC: (bool, "print a spec file to begin with, for --spec: every setting, and what is searched")},
+    options={
+        PRINT_SPEC: (bool, "print a spec file to begin with, for --spec: every setting, and what is searched"),
+        DRY_RUN: (
+            bool,
+            "train nothing: try the extremes of every arm's space for a step or two, and print the memory, time and "
+            "disk that the study will take; exit status 1 if one of them does not train",
+        ),
+        **LOUDNESS,
+    },
     epilog=_presets,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import SUPPRESS
 from collections.abc import Sequence
 
-from study.cli import Parser, add_options, given_path, require_known, run_main
+from study.cli import LOUDNESS, Parser, add_options, add_own_options, given_path, loudness_of, require_known, run_main
 from study.core.invocation import invocation
 from study.core.spec import RunSpec, StudySpec
 from study.tasks.fork import task_to_fork
@@ -18,12 +18,14 @@ def main(argv: Sequence[str]) -> int:
     parser = _parser(study.spec)  # which knows the task's own options too
     settings, unknown = parser.parse_known_args(argv)
     require_known(parser, unknown)
-    values = {name: value for name, value in vars(settings).items() if name not in {"run", "task"}}
+    values = {name: value for name, value in vars(settings).items() if name not in {"run", "task", *LOUDNESS}}
     from study.engine.console import StudyConsole
     from study.engine.study_session import begin_fork
     from study.page.tasks.registry import PAGES
 
-    status, _ = begin_fork(run_dir, study, PAGES[study.name], values, StudyConsole())
+    status, _ = begin_fork(
+        run_dir, study, PAGES[study.name], values, StudyConsole(loudness=loudness_of(vars(settings)))
+    )
     return status
 
 
@@ -39,6 +41,7 @@ def _parser(spec: type[RunSpec]) -> Parser:
     )
     parser.add_argument("run", metavar="RUN", help="a run directory, such as reports/NAME")
     parser.add_argument("--task", metavar="TASK", default=None, help="another task than that of RUN")
+    add_own_options(parser, "study.fork", LOUDNESS)
     add_options(parser, spec)
     return parser
 

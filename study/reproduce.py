@@ -6,22 +6,23 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from study.cli import Help, Parser, add_options, require_known, run_main
+from study.cli import LOUDNESS, Help, Parser, add_options, add_own_options, loudness_of, require_known, run_main
 from study.core.invocation import invocation
 from study.reproduction.spec import ReproductionSpec
 
 
 def main(argv: Sequence[str]) -> int:
-    values = parse(argv)
+    values, own = parse(argv)
+    loudness = loudness_of(own)
     # Imported after parsing: --help and a misspelt option need neither Ray nor the data.
     from study.engine.console import StudyConsole
     from study.reproduction.session import begin
 
-    return begin(values, StudyConsole())
+    return begin(values, StudyConsole(loudness=loudness))
 
 
-def parse(argv: Sequence[str]) -> dict[str, Any]:
-    """Returns the given values by the names of ReproductionSpec's fields. Raises StudyError."""
+def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the given values of ReproductionSpec's fields, and those of LOUDNESS. Raises StudyError."""
     parser = Parser(
         prog=invocation("study.reproduce"),
         description="Trains the recipes of five student reports exactly as stated, and with their faults mended, and "
@@ -32,11 +33,13 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
         allow_abbrev=False,
     )
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="a recipe, a source (s0 to s4) or all [all]")
+    add_own_options(parser, "study.reproduce", LOUDNESS)
     add_options(parser, ReproductionSpec)
     given, unknown = parser.parse_known_intermixed_args(argv)
     require_known(parser, unknown)
-    values = vars(given)
-    return {**values, "recipes": tuple(values.get("recipes") or ())}
+    own = {name: value for name, value in vars(given).items() if name in LOUDNESS}
+    values = {name: value for name, value in vars(given).items() if name not in own}
+    return {**values, "recipes": tuple(values.get("recipes") or ())}, own
 
 
 def _recipes() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import SUPPRESS
 from collections.abc import Sequence
 
-from study.cli import Parser, add_options, given_path, require_known, run_main
+from study.cli import LOUDNESS, Parser, add_options, add_own_options, given_path, loudness_of, require_known, run_main
 from study.core.errors import StudyError
 from study.core.invocation import invocation
 from study.core.run_dir import task_of
@@ -14,17 +14,19 @@ from study.records.provenance import ALLOW_CHANGED
 from study.tasks.extend import GROWING
 from study.tasks.resolve import read_spec
 
+_OWN = {"run", "allow_changed", *LOUDNESS}
+
 
 def main(argv: Sequence[str]) -> int:
     given, unknown = _parser(StudySpec).parse_known_args(argv)
-    run_dir, allow_changed = given_path("RUN", given.run), given.allow_changed
+    run_dir, allow_changed, loudness = given_path("RUN", given.run), given.allow_changed, loudness_of(vars(given))
     if task_of(run_dir) == REPRODUCE:
-        if unknown or len(vars(given)) > 2:
+        if unknown or vars(given).keys() - _OWN:
             raise StudyError(f"{run_dir} is a reproduction, whose settings stay as they are: study.resume takes none")
         from study.engine.console import StudyConsole
         from study.reproduction.session import resume as resume_reproduction
 
-        return resume_reproduction(run_dir, StudyConsole(), allow_changed=allow_changed)
+        return resume_reproduction(run_dir, StudyConsole(loudness=loudness), allow_changed=allow_changed)
     study, spec = read_spec(run_dir)
     parser = _parser(study.spec)  # which knows the task's own options too
     settings, unknown = parser.parse_known_args(argv)
@@ -33,8 +35,9 @@ def main(argv: Sequence[str]) -> int:
     from study.engine.study_session import resume
     from study.page.tasks.registry import PAGES
 
-    values = {name: value for name, value in vars(settings).items() if name not in {"run", "allow_changed"}}
-    return resume(study, PAGES[study.name], spec, StudyConsole(), allow_changed=allow_changed, given=values)
+    values = {name: value for name, value in vars(settings).items() if name not in _OWN}
+    console = StudyConsole(loudness=loudness)
+    return resume(study, PAGES[study.name], spec, console, allow_changed=allow_changed, given=values)
 
 
 def _parser(spec: type[RunSpec]) -> Parser:
@@ -53,6 +56,7 @@ def _parser(spec: type[RunSpec]) -> Parser:
         default=False,
         help="go on although the program's own source is not that of the session before",
     )
+    add_own_options(parser, "study.resume", LOUDNESS)
     add_options(parser, spec, shown=GROWING)
     return parser
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from study.cli import PRINT_SPEC, RUN, parse_verb, run_main
+from study.cli import DRY_RUN, PRINT_SPEC, RUN, loudness_of, parse_verb, run_main
 
 
 def main(argv: Sequence[str]) -> int:
     study, values, own = parse_verb(RUN, argv)
+    loudness = loudness_of(own)
     if own.get(PRINT_SPEC):
         from study.tasks.spec_file import spec_file
 
         print(spec_file(study, values), end="")
         return 0
     # Imported after parsing: --help and a misspelt option need neither Ray nor the data.
+    if own.get(DRY_RUN):
+        from study.probes.preflight import run_preflight
+
+        return run_preflight(study, values, loudness)
     from study.engine.console import StudyConsole
     from study.engine.study_session import begin
     from study.page.tasks.registry import PAGES
 
-    status, _ = begin(study, PAGES[study.name], values, StudyConsole())
+    status, _ = begin(study, PAGES[study.name], values, StudyConsole(loudness=loudness))
     return status
 
 

@@ -14,7 +14,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -222,6 +222,7 @@ class Ledger:
         self.num_events = 0
         self.write_seconds = 0.0
         self.notices: list[str] = []  # what was damaged and is put right, in sentences
+        self.on_event: Callable[[Event], None] = lambda event: None  # told of each that is committed
         self._run_dir = run_dir
         self._lock = threading.Lock()
         self._writer: int | None = None  # the thread whose events alone are taken
@@ -313,6 +314,8 @@ class Ledger:
             self.write_seconds += time.perf_counter() - started
             if time.monotonic() > self._next_backup:
                 self._back_up()
+            for event in events:
+                self.on_event(event)
 
     def _commit(self, rows: Sequence[tuple[Row, str]]) -> None:
         try:

@@ -74,10 +74,15 @@ def require_place(spec: RunSpec) -> None:
     _require_writable(spec.output_dir)
 
 
+def existing_parent(folder: Path) -> Path:
+    """The folder, or what there is of its path."""
+    while not _lies_there(folder) and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
 def _require_writable(folder: Path) -> None:
-    existing = folder
-    while not _lies_there(existing) and existing != existing.parent:
-        existing = existing.parent
+    existing = existing_parent(folder)
     if not existing.is_dir():
         raise StudyError(f"--output-dir {folder} cannot be made: {existing} is not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):

@@ -7,7 +7,10 @@ import contextlib
 import io
 import os
 import sys
-from typing import Any
+from typing import Any, Literal, TextIO
+
+Loudness = Literal["quiet", "usual", "verbose"]
+"""What the console says: errors, warnings and the result; progress too; every proposal, epoch and decision too."""
 
 READABLE = "study.readable"
 """The error handler of the console's encoding."""
@@ -46,7 +49,6 @@ class _Forgiving(io.RawIOBase):
 
 def make_unfailing() -> None:
     """Let no write to sys.stdout or sys.stderr raise, whatever their encoding and wherever they lead."""
-    codecs.register_error(READABLE, _readable)
     # A descriptor that the shell closed would be given to the next file that is opened, such as the ledger.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
@@ -55,11 +57,15 @@ def make_unfailing() -> None:
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):
-            setattr(sys, name, _unfailing(stream))
+        else:
+            setattr(sys, name, unfailing(stream))
 
 
-def _unfailing(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+def unfailing(stream: TextIO) -> TextIO:
+    """A stream to where this one leads, to which no write raises; this one if it is in memory, or is such a one."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    codecs.register_error(READABLE, _readable)
     raw = getattr(stream.buffer, "raw", stream.buffer)  # there is no buffer between under PYTHONUNBUFFERED
     if not isinstance(raw, io.RawIOBase) or isinstance(raw, _Forgiving):  # in memory, or done already
         return stream

@@ -1,8 +1,9 @@
-"""Progress for people to read: a live table on a terminal, plain lines in a pipe."""
+"""Progress for people to read: a live table on a terminal, plain lines in a pipe, as much of it as they want."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 
@@ -12,27 +13,44 @@ from rich.table import Table
 from rich.text import Text
 
 from study.core.entrants import Entrant, outcomes, retested_anew
-from study.core.ledger import Book, TrialRecord
+from study.core.ledger import Book, Event, TrialRecord
 from study.core.stage import Stage
+from study.core.streams import Loudness, unfailing
 from study.core.text import duration, plural
+from study.engine.event_lines import event_line
 from study.records.differences import first_difference
 
 HEARTBEAT_SECONDS = 60.0
 
 
 class StudyConsole:
-    """Reports progress: what is done, each arm's best so far, trials stopped early, and the time left."""
+    """Reports progress: what is done, each arm's best so far, trials stopped early, and the time left.
 
-    def __init__(self, console: Console | None = None) -> None:
-        # In a notebook, rich would make a block of HTML of every line.
-        self._console = console or Console(highlight=False, force_jupyter=False)
+    loudness: how much of it; what is insisted on is always said.
+    """
+
+    def __init__(self, console: Console | None = None, *, loudness: Loudness = "usual") -> None:
+        # In a notebook, rich would make a block of HTML of every line. From Python, stdout may refuse what is said.
+        self._console = console or Console(highlight=False, force_jupyter=False, file=unfailing(sys.stdout))
         # FORCE_COLOR makes rich take anything for a terminal, on which it would draw the live table over and over.
-        self._is_terminal = self._console.file.isatty()
+        self._is_terminal = self._console.file.isatty() and not self._console.is_dumb_terminal
+        self._loudness = loudness
         if self._console.width < 1:  # as COLUMNS=0 says, in which nothing would be shown
             self._console.width = 80
         self._live: Live | None = None
 
     def say(self, line: str) -> None:
+        """Say how it goes."""
+        if self._loudness != "quiet":
+            self.insist(line)
+
+    def recorded(self, event: Event) -> None:
+        """Say what the ledger has just recorded, if all is to be said."""
+        if self._loudness == "verbose" and (line := event_line(event)):
+            self.insist(line)
+
+    def insist(self, line: str) -> None:
+        """Say what must be known: warnings, and the result."""
         # Lines are wrapped between words on a terminal, and not wrapped in a pipe.
         self._console.print(Text(line), soft_wrap=not self._is_terminal)
 
@@ -54,7 +72,8 @@ class StudyConsole:
         if self._live is not None:
             self._live.update(self._table())
         if trial.is_finished:
-            self.say(f"{self._done()}  {self._ended(trial)}")
+            say = self.insist if trial.status == "failed" else self.say
+            say(f"{self._done()}  {self._ended(trial)}")
             self._spoke = time.monotonic()
         elif self._live is None and time.monotonic() - self._spoke > HEARTBEAT_SECONDS:
             num_epochs = self._stage.num_epochs(trial.arm)
@@ -67,14 +86,14 @@ class StudyConsole:
         done = f"retest {num_done}/{total}  {entrant.label}, seed {seed}:"
         key = entrant.trial.trial_id, seed
         if key in book.retest_failures:
-            self.say(f"{done} failed, {book.retest_failures[key]['message']}")
+            self.insist(f"{done} failed, {book.retest_failures[key]['message']}")
         else:
             self.say(f"{done} {score.replace('_', ' ')} {_percent(book.retests[key][score])}")
 
     def audited(self, book: Book, stage: Stage, trial: TrialRecord) -> None:
         done = f"audit {len(book.audits) + len(book.audit_failures)}/{len(book.audit_chosen)}  {trial.trial_id}"
         if trial.trial_id in book.audit_failures:
-            self.say(f"{done} failed: {book.audit_failures[trial.trial_id]}")
+            self.insist(f"{done} failed: {book.audit_failures[trial.trial_id]}")
             return
         epochs = book.audits[trial.trial_id]
         winner = stage.winners(book, trial.of_search)[trial.arm].value(stage.task.metric)
@@ -84,7 +103,7 @@ class StudyConsole:
 
     @contextlib.contextmanager
     def _live_display(self) -> Iterator[None]:
-        if not self._is_terminal:
+        if not self._is_terminal or self._loudness == "quiet":
             yield
             return
         with Live(self._table(), console=self._console, refresh_per_second=4, transient=True) as self._live:

@@ -8,7 +8,7 @@ import errno
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from study.engine import signals
 from study.engine.cluster import Cluster
 from study.engine.console import StudyConsole
 from study.engine.signals import TERMINATED, interrupted_status, raise_interrupt, signals_to
-from study.records.provenance import describe_machine, describe_versions, git_commit
+from study.records.provenance import data_lines, describe_machine, describe_versions, git_commit
 from study.records.summary import State
 from trainables.common.files import StorageError
+from trainables.data.types import ImageDataset
 
 STOPPED = 1  # the exit status where a disk took no more
 RAY_LOST = 3  # ... where Ray was lost
@@ -52,8 +53,9 @@ class Session(ABC):
         on_start is called when nothing stands in the session's way any more, before it is recorded.
         Raises StudyError, and records no session, if the cluster does not start.
         """
+        self._ledger.on_event = self._console.recorded
         for notice in self._ledger.notices:
-            self._console.say(f"note: {notice}")
+            self._console.insist(f"note: {notice}")
         self.introduce(slots)
         cluster.start()
         with signals_to(raise_interrupt):  # Ray has put a handler of its own into the place of the command's
@@ -104,22 +106,22 @@ class Session(ABC):
         """Conclude, in any thread, when a part of Ray is gone and the work with it. Returns the exit status."""
         self._ledger.seal()  # what the work still hears of its workers would come after the session's end
         self._console.end_display()
-        self._console.say(f"stopped after {duration(wall_seconds)}: {part} is gone, and this machine's Ray with it")
+        self._console.insist(f"stopped after {duration(wall_seconds)}: {part} is gone, and this machine's Ray with it")
         self._conclude("interrupted", wall_seconds)
         self._ledger.back_up()
         return TERMINATED if signals.was_terminated else RAY_LOST  # SIGTERM to all processes of the group
 
     def _stop_for(self, refusal: OSError, wall_seconds: float) -> int:
         """Conclude as far as the disk allows, and say what it lacks. Returns the exit status."""
-        self._console.say(
+        self._console.insist(
             f"stopped after {duration(wall_seconds)}: {refusal.filename} cannot be written: {refusal.strerror}; "
             f"{self.kept}"
         )
         with contextlib.suppress(OSError):
             self._end("interrupted", wall_seconds)
             self.write("interrupted")
-            self._console.say(f"report so far: {self.write_page()}")
-        self._console.say(f"continue, when it can be written: {resume_command(self._run_dir)}")
+            self._console.insist(f"report so far: {self.write_page()}")
+        self._console.insist(f"continue, when it can be written: {resume_command(self._run_dir)}")
         return STOPPED
 
     @abstractmethod
@@ -145,9 +147,19 @@ class Session(ABC):
     def outcome(self) -> int:
         """Say and clean up what remains after completed work. Returns the exit status."""
 
+    def result(self) -> Sequence[str]:
+        """What came out of completed work, in a sentence or more, for the console."""
+        return ()
+
     def seconds(self) -> Mapping[str, float]:
         """The durations of the parts of the work, by name."""
         return {}
+
+    def say_data(self, dataset: ImageDataset) -> None:
+        first, *notes = data_lines(dataset)
+        self._console.say(first)
+        for note in notes:
+            self._console.insist(note)
 
     def _say_where(self, cluster: Cluster) -> None:
         self._console.say(f"run:  {self._run_dir}")
@@ -175,13 +187,15 @@ class Session(ABC):
         self._end(state, wall_seconds)
         self.write(state)
         page = self.write_page()
-        say = self._console.say
+        say = self._console.insist
         if state == "interrupted":
             say(f"interrupted after {duration(wall_seconds)}; {self.kept}")
             say(f"continue: {resume_command(self._run_dir)}")
             say(f"report so far: {page}")
             return interrupted_status()
         say(f"done in {duration(wall_seconds)}")
+        for line in self.result():
+            say(line)
         say(f"report: {page}")
         return self.outcome()
 

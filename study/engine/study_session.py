@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from study.analysis.tables import load_json
+from study.analysis.tables import load_json, load_tables
 from study.core.commands import command_line, option_words
 from study.core.entrants import Entrant, outcomes, retested_anew
 from study.core.errors import StudyError
@@ -44,9 +44,10 @@ from study.engine.metrics import StageMetrics
 from study.engine.retest import retest
 from study.engine.session import Session
 from study.engine.tuning import require_start, tune_arms
+from study.page.answers import headlines
 from study.page.render import write_page
 from study.page.task import TaskPage
-from study.records.provenance import data_lines, describe_dataset, require_same_source
+from study.records.provenance import describe_dataset, require_same_source
 from study.records.summary import State, write_summary
 from study.records.tables import write_records
 from study.records.validation import coarse_remark
@@ -137,7 +138,7 @@ def resume(
     run_dir = spec.run_dir
     command = " ".join([resume_command(run_dir), *option_words(given)])
     for note in require_unchanged(run_dir, spec.plugin_sources):
-        console.say(f"note: {note}")
+        console.insist(f"note: {note}")
     with worked_on_again(run_dir) as ledger:
         if (changed := require_same_source(run_dir, ledger.book, allow_changed=allow_changed)) is not None:
             ledger.notices.append(changed)
@@ -261,7 +262,7 @@ class StudySession(Session):
                 deadline=None if left is None else time.monotonic() + left / num_left,
                 on_event=self._trial_changed,
                 on_interrupt=self._announce_interrupt,
-                say=self._console.say,
+                say=self._console.insist,
             )
         self._ledger.back_up()
         return interrupted or self._retest_stage(stage, slots)
@@ -274,7 +275,7 @@ class StudySession(Session):
             lost = self._retest(stage, slots, looks[:1] if stage.lends_weights else looks)
         self._ledger.back_up()
         for line in lost:
-            self._console.say(f"retest lost: {line}")
+            self._console.insist(f"retest lost: {line}")
         return bool(lost)
 
     def _entrants_text(self, stage: Stage) -> str:
@@ -317,10 +318,10 @@ class StudySession(Session):
                 run_dir=self._run_dir,
                 num_slots=slots,
                 on_done=on_done,
-                say=self._console.say,
+                say=self._console.insist,
             )
         for line in lost:
-            self._console.say(f"audit lost: {line}")
+            self._console.insist(f"audit lost: {line}")
         return bool(lost)
 
     def _is_settled(self, stage: Stage) -> bool:
@@ -337,20 +338,19 @@ class StudySession(Session):
         if before is None or all(before.winners(book, search) for search in before.searches):
             return stage
         missing = ", ".join(arm for arm in stage.arms if arm in stage.warm_arms)
-        self._console.say(f"no trial of {', '.join(before.arms)} ran to its end: {missing} cannot begin")
+        self._console.insist(f"no trial of {', '.join(before.arms)} ran to its end: {missing} cannot begin")
         return replace(stage, arms=tuple(arm for arm in stage.arms if arm not in stage.warm_arms))
 
     def introduce(self, slots: int) -> None:
         spec, data, say = self._spec, self._data, self._console.say
-        for line in data_lines(self._dataset):
-            say(line)
+        self.say_data(self._dataset)
         counts = data.class_counts
         each = ", ".join(map(str, counts)) if len(counts) <= 10 else f"{counts.min()} to {counts.max()}"
         each = str(counts[0]) if counts.min() == counts.max() else each
         say(f"      training {data.num_train} images ({each} a class)")
         say(f"      validation {len(data.val_indices)}, final test {len(self._dataset.test_labels)}")
         if coarse := coarse_remark(describe_dataset(self._dataset, data)):
-            say(f"note: {coarse}")
+            self._console.insist(f"note: {coarse}")
         for plugin in own_part_names():
             say(f"plugin: {plugin['file']} (SHA-256 {plugin['sha256'][:12]}): {listed(plugin['parts']) or 'no part'}")
         for line in range_lines(ranges_set(self._stages), self._stages[-1].arms):
@@ -382,7 +382,7 @@ class StudySession(Session):
             self.write_progress()
 
     def _announce_interrupt(self) -> None:
-        self._console.say("stopping when the epochs in flight are done; Ctrl-C again stops at once")
+        self._console.insist("stopping when the epochs in flight are done; Ctrl-C again stops at once")
 
     def _retest(self, stage: Stage, slots: int, looks: Sequence[int]) -> list[str]:
         total = len(retested_anew(stage, self._ledger.book)) * looks[0]
@@ -412,16 +412,19 @@ class StudySession(Session):
             run_dir=self._run_dir,
             num_slots=slots,
             on_done=on_done,
-            say=self._console.say,
+            say=self._console.insist,
         )
 
     def write_page(self) -> Path:
         return write_page(self._run_dir, self._page)
 
+    def result(self) -> Sequence[str]:
+        return headlines(self._page, load_tables(self._run_dir))
+
     def outcome(self) -> int:
         if self._ledger.book.retested(self._stages[-1].winners(self._ledger.book)):
             return 0
-        self._console.say("no arm has a tested winner: see the report for what failed")
+        self._console.insist("no arm has a tested winner: see the report for what failed")
         return 1
 
     def write(self, state: State) -> None:
@@ -437,8 +440,7 @@ class AuditSession(StudySession):
     """A process's work on the audit of a finished study."""
 
     def introduce(self, slots: int) -> None:
-        for line in data_lines(self._dataset):
-            self._console.say(line)
+        self.say_data(self._dataset)
 
     def work(self, slots: int) -> bool:
         return self._audit(slots, self._spec.audit or 0)

@@ -1,1 +1,1 @@
-"""Probes of single trainings: the learning-rate range test, and the inspection of a completed trial."""
+"""Probes of single trainings: the learning-rate range test, inspection, replay; and the preflight of a study."""

@@ -32,7 +32,7 @@ from study.engine.console import StudyConsole
 from study.engine.jobs import Job, Outcome, run_jobs
 from study.engine.retest import fresh_seeds, record_outcome
 from study.engine.session import Session
-from study.records.provenance import data_lines, describe_dataset, require_same_source
+from study.records.provenance import describe_dataset, require_same_source
 from study.records.summary import State
 from study.reproduction.files import write_reproduction
 from study.reproduction.page import write_reproduction_page
@@ -194,7 +194,7 @@ class ReproductionSession(Session):
     def work(self, slots: int) -> bool:
         lost = self._train(slots)
         for line in lost:
-            self._console.say(f"lost: {line}")
+            self._console.insist(f"lost: {line}")
         return bool(lost)
 
     def _take_over(self) -> None:
@@ -228,7 +228,7 @@ class ReproductionSession(Session):
             failed={key: row["message"] for key, row in book.retest_failures.items()},
             on_outcome=self._record,
             on_wait=self._say_progress,
-            say=self._console.say,
+            say=self._console.insist,
         )
 
     def _job(self, run: Run, seed: int, pool: ray.ObjectRef, test: ray.ObjectRef) -> Job:
@@ -251,7 +251,8 @@ class ReproductionSession(Session):
     def _record(self, job: Job, outcome: Outcome) -> None:
         record_outcome(self._ledger, arm=job.name, trial_id=job.name, seed=job.seed, outcome=outcome)
         says = f" failed: {outcome}" if isinstance(outcome, str) else f": {self._gives(self._runs[job.name], *outcome)}"
-        self._console.say(f"{self._done()}  {job.name}, seed {job.seed}{says}")
+        say = self._console.insist if isinstance(outcome, str) else self._console.say
+        say(f"{self._done()}  {job.name}, seed {job.seed}{says}")
         self.write_progress()
 
     def _gives(self, run: Run, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> str:
@@ -291,8 +292,7 @@ class ReproductionSession(Session):
     def introduce(self, slots: int) -> None:
         say = self._console.say
         for dataset in self._datasets.values():
-            for line in data_lines(dataset):
-                say(line)
+            self.say_data(dataset)
         runs = [run for run in self._runs.values() if run.not_run is None]
         recipes = sum(run.kind == "recipe" for run in runs)
         say(
@@ -301,7 +301,7 @@ class ReproductionSession(Session):
         )
         for reason in dict.fromkeys(run.not_run for run in self._runs.values() if run.not_run):
             names = [run.name for run in self._runs.values() if run.not_run == reason]
-            say(f"      not run, because {reason}: {', '.join(names)}")
+            self._console.insist(f"      not run, because {reason}: {', '.join(names)}")
         scales = {run.scale for run in runs} - {1.0}
         if scales or self._spec.dataset != OWN_DATASET:
             say("      scaled down or on other data: such numbers do not compare with the reports'")

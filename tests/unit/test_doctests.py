@@ -9,7 +9,9 @@ import pytest
 
 MODULES = (
     "study.analysis.intervals",
+    "study.engine.forecast",
     "study.engine.scheduler",
+    "study.probes.preflight",
     "trainables.data.splits",
     "trainables.parts.class_weights",
     "trainables.parts.losses",

@@ -1,12 +1,14 @@
-"""How much memory there is, and the error where a data set does not fit into it."""
+"""How much memory there is, how much this process took, and the error where a data set does not fit into it."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from trainables.data.types import DataError
 
 MEMINFO = Path("/proc/meminfo")
+OWN = Path("/proc/self")
 # (the limit, what is used of it with its caches, the share of the caches that is given up on demand), version 2 and 1.
 CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
@@ -22,6 +24,18 @@ def available_memory() -> int | None:
     """The bytes that this process may still use: of the machine, and of its container; None if nothing says."""
     found = [_of_machine(), *(_of_cgroup(*(Path(file) for file in files)) for files in CGROUPS)]
     return min((num_bytes for num_bytes in found if num_bytes is not None), default=None)
+
+
+def forget_peak_memory() -> None:
+    """Let peak_memory begin anew, where the system can (Linux)."""
+    with contextlib.suppress(OSError):
+        (OWN / "clear_refs").write_text("5")
+
+
+def peak_memory() -> int | None:
+    """The most bytes that this process has had in memory, since forget_peak_memory or ever; None if nothing says."""
+    kibibytes = _entry(OWN / "status", "VmHWM:")
+    return None if kibibytes is None else 1024 * kibibytes
 
 
 def require_memory(num_images: int, image_size: int, num_channels: int) -> None:
