@@ -1,7 +1,8 @@
-"""python -m study.export RUN --to PATH: a run's records for Optuna's dashboard, TensorBoard, or as CSV."""
+"""python -m study.export RUN --to PATH: a run's records for Optuna's dashboard, TensorBoard and others, or as CSV."""
 
 from __future__ import annotations
 
+import importlib
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,13 @@ from study.core.invocation import invocation
 from study.core.run_dir import task_of
 from study.core.spec import REPRODUCE
 
+FORMATS = {
+    "optuna": ("study.exports.optuna", "write_optuna"),
+    "tensorboard": ("study.exports.tensorboard", "write_tensorboard"),
+    "csv": ("study.exports.csv", "write_csv"),
+    "mlflow": ("study.exports.logs", "write_mlflow"),
+    "wandb": ("study.exports.logs", "write_wandb"),
+}
 BY_SUFFIX = {".db": "optuna", ".sqlite": "optuna", ".sqlite3": "optuna"}
 
 
@@ -21,28 +29,17 @@ def main(argv: Sequence[str]) -> int:
     try:
         if task_of(given.run) == REPRODUCE:
             raise StudyError(f"{given.run} is a reproduction, which has no trials to export: give a study's run")
-        print(_write(given.format)(load_tables(given.run), given.to))
+        print(_writer(given.format)(load_tables(given.run), given.to))
     except (ValueError, OSError) as error:
         raise StudyError(str(error)) from None
     return 0
 
 
-def _write(kind: str) -> Callable[[Tables, Path], str]:
+def _writer(name: str) -> Callable[[Tables, Path], str]:
     """The function that writes the format, imported when it is asked for."""
-    if kind == "optuna":
-        from study.exports.optuna import write_optuna
-
-        return write_optuna
-    if kind == "tensorboard":
-        from study.exports.tensorboard import write_tensorboard
-
-        return write_tensorboard
-    from study.exports.csv import write_csv
-
-    return write_csv
-
-
-FORMATS = ("optuna", "tensorboard", "csv")
+    module, function = FORMATS[name]
+    writer: Callable[[Tables, Path], str] = getattr(importlib.import_module(module), function)
+    return writer
 
 
 def parse(argv: Sequence[str]) -> Namespace:
@@ -50,11 +47,14 @@ def parse(argv: Sequence[str]) -> Namespace:
     parser = Parser(
         prog=invocation("study.export"),
         description="Writes a run's records in the format of another tool: an Optuna storage (trials that early "
-        "stopping ended are PRUNED), TensorBoard's event files with its plugin for hyperparameters, or CSV.",
+        "stopping ended are PRUNED), TensorBoard's event files with its plugin for hyperparameters, CSV, a database of "
+        "MLflow, or offline runs of Weights & Biases.",
         allow_abbrev=False,
     )
     parser.add_argument("run", metavar="RUN", help="a run directory, such as reports/NAME")
-    parser.add_argument("--to", metavar="PATH", help="the file (optuna) or folder (tensorboard, csv) to write")
+    parser.add_argument(
+        "--to", metavar="PATH", help="the file (optuna, mlflow) or folder (tensorboard, csv, wandb) to write"
+    )
     parser.add_argument(
         "--format", metavar="FORMAT", help=f"{', '.join(FORMATS)} [default: optuna for a PATH that ends in .db]"
     )

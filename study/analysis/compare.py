@@ -22,7 +22,7 @@ from study.core.spec import REPRODUCE
 ABSENT = "absent"
 """The value of what a run does not have: an arm, a knob, a setting of another version."""
 NOT_SETTINGS = frozenset(
-    {"task", "name", "output_dir", "numerics", "validation_cut", "seed", "plugin", "plugin_sources"}
+    {"task", "name", "output_dir", "numerics", "validation_cut", "seed", "plugin", "plugin_sources", "logger"}
 )
 """What spec.json holds besides settings, or what is compared with the data or the machine."""
 SHORT_HASH = 12

@@ -27,6 +27,7 @@ from trainables.hparams import Numerics
 
 Searcher = Literal["tpe", "random", "gp", "cmaes", "qmc", "grid"]
 Budget = Literal["quick", "standard", "full"]
+LoggerName = Literal["mlflow", "wandb"]
 MAX_NAME_LENGTH = 100
 MAX_NAME_BYTES = 200  # file systems take 255, and a range test's folder adds to it
 MOST_RETEST_SEEDS = 20
@@ -338,12 +339,29 @@ class StudySpec(RunSpec):
         metavar="DIR",
     )
 
+    logger: tuple[LoggerName, ...] | None = option(
+        None,
+        "output",
+        "log each trial and retest while the study runs, as a run of MLflow or of Weights & Biases; may be given "
+        "repeatedly",
+        metavar="NAME",
+        collects=True,
+    )
+
     @field_validator("arms", mode="before")
     @classmethod
     def _split_arms(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(","))
         return value
+
+    @field_validator("logger", mode="before")
+    @classmethod
+    def _split_loggers(cls, value: Any) -> Any:
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+            return value
+        return tuple(dict.fromkeys(name.strip() for text in texts for name in text.split(",")))
 
     @field_validator("plugin", mode="before")
     @classmethod

@@ -37,13 +37,15 @@ from study.core.spec import StudySpec
 from study.core.stage import Stage, range_lines, ranges_set
 from study.core.text import listed, plural
 from study.engine.audit import audit, audit_order, choose, waiting_audits
-from study.engine.cluster import connected, num_slots
+from study.engine.cluster import Cluster, connected, num_slots
 from study.engine.console import StudyConsole
 from study.engine.fork import forked
+from study.engine.loggers import Loggers
 from study.engine.metrics import StageMetrics
 from study.engine.retest import retest
 from study.engine.session import Session
 from study.engine.tuning import require_start, tune_arms
+from study.exports.installed import require_installed
 from study.page.answers import headlines
 from study.page.render import write_page
 from study.page.task import TaskPage
@@ -76,6 +78,7 @@ def begin(
     StudyError or DataError before the directory is made.
     """
     spec = checked(study, values)
+    require_installed("--logger", *(spec.logger or ()))
     dataset, found = load_images(study, spec)
     with connected(spec.address, dashboard=spec.dashboard) as cluster:
         given_name = spec.name
@@ -221,10 +224,22 @@ class StudySession(Session):
         self._dataset, self._data = dataset, data
         self._seconds = {"tune_seconds": 0.0, "retest_seconds": 0.0}
         self._metrics: StageMetrics | None = None
+        self._loggers = Loggers(
+            spec.logger or (), study=self._run_dir.name, run_dir=self._run_dir, stages=stages, say=console.say
+        )
         self._written = 0.0
         self._write_seconds = 0.0
 
+    def conduct(
+        self, *, cluster: Cluster, slots: int, command: str, on_start: Callable[[], object] = lambda: None
+    ) -> int:
+        try:
+            return super().conduct(cluster=cluster, slots=slots, command=command, on_start=on_start)
+        finally:
+            self._loggers.close()
+
     def work(self, slots: int) -> bool:
+        self._loggers.catch_up(self._ledger.book)
         interrupted = any(
             self._run_stage(stage, slots, num_left=len(self._stages) - position)
             for position, stage in enumerate(self._stages)
@@ -373,6 +388,7 @@ class StudySession(Session):
         self._console.trial_changed(trial)
         if self._metrics is not None:
             self._metrics.trial_changed(trial)
+        self._loggers.trial_changed(trial)
         if not trial.is_finished:
             return
         if trial.status != "completed":  # no training continues from there, and large checkpoints fill the disk
@@ -397,6 +413,7 @@ class StudySession(Session):
 
         def on_done(entrant: Entrant, seed: int) -> None:
             self._console.retested(self._ledger.book, stage, total, entrant, seed)
+            self._loggers.retested(self._ledger.book, stage, entrant, seed)
             self.write_progress()
 
         thinned = self._study.kept(self._spec)

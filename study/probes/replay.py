@@ -18,6 +18,7 @@ from study.engine.tuning import require_start
 from study.probes.trials import recorded_setup
 from study.records.differences import Difference, compared, epoch_differences
 from study.records.provenance import describe_machine, describe_versions
+from study.records.tables import retest_id
 from study.tasks.resolve import read_spec
 from study.tasks.study import Study, load_data
 from trainables.data.splits import index_sha256, retest_data
@@ -114,7 +115,7 @@ def find_recorded(book: Book, run_dir: Path, name: str) -> Recorded:
             epochs=tuple(trial.epochs),
             divergence=message if trial.status == "failed" and message.startswith(_DIVERGED) else None,
         )
-    retests = {f"{row['trial_id']}-seed-{row['seed']}": row for row in book.retests.values()}
+    retests = {retest_id(row): row for row in book.retests.values()}
     if name not in retests:
         known = ", ".join(list(book.trials)[:5]) + (", ..." if len(book.trials) > 5 else "")
         hint = nearest(name, [*book.trials, *retests]) or (f"; it has {known}" if known else "")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.core.checksums import read_checked, write_checked
-from study.core.entrants import FORMER, former_retests, outcomes, retested_anew
+from study.core.entrants import FORMER, Entrant, former_retests, outcomes, retested_anew
 from study.core.ledger import Book, TrialRecord
 from study.core.stage import Stage
 from study.records.audits import audit_rows
@@ -268,7 +268,7 @@ def column_type(values: Iterable[Any]) -> pa.DataType:
 def write_records(run_dir: Path, book: Book, *, stages: Sequence[Stage], active: bool) -> None:
     """Write the tables from the ledger's book. active: whether unfinished trials are running, not interrupted."""
     trials = [(stage, trial) for stage in stages for trial in stage.trials(book)]
-    rows = [_trial_row(stage, trial, active) for stage, trial in trials]
+    rows = [trial_row(stage, trial, active=active) for stage, trial in trials]
     columns: dict[str, list[Any]] = {}
     for row in rows:
         for name, value in row.items():
@@ -282,7 +282,7 @@ def write_records(run_dir: Path, book: Book, *, stages: Sequence[Stage], active:
         for epoch in trial.epochs
     ]
     retests = [
-        {"stage": stage.retest_name, "role": entrant.role, **row, "search": entrant.search}
+        retest_row(stage, entrant, row)
         for stage in stages
         for entrant, row in outcomes(book.retests, retested_anew(stage, book))
     ] + [
@@ -291,7 +291,7 @@ def write_records(run_dir: Path, book: Book, *, stages: Sequence[Stage], active:
         for row in former_retests(stage, book)
     ]
     for row in retests:
-        place = {"trial_id": f"{row['trial_id']}-seed-{row['seed']}", "stage": row["stage"], "arm": row["arm"]}
+        place = {"trial_id": retest_id(row), "stage": row["stage"], "arm": row["arm"]}
         epochs += [{**place, **_UNTIMED, **epoch} for epoch in row["epochs"]]
     contents["epochs.parquet"] = table_bytes(epochs, EPOCHS)
     rungs = [
@@ -319,7 +319,18 @@ def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
 
 
-def _trial_row(stage: Stage, trial: TrialRecord, active: bool) -> dict[str, Any]:
+def retest_id(row: Mapping[Any, Any]) -> str:
+    """The name that a retest has beside the trials, as in the column trial_id of epochs.parquet."""
+    return f"{row['trial_id']}-seed-{row['seed']}"
+
+
+def retest_row(stage: Stage, entrant: Entrant, row: Mapping[str, Any]) -> dict[str, Any]:
+    """row, an entrant's of book.retests or book.retest_failures, with what places it in the study."""
+    return {"stage": stage.retest_name, "role": entrant.role, **row, "search": entrant.search}
+
+
+def trial_row(stage: Stage, trial: TrialRecord, *, active: bool) -> dict[str, Any]:
+    """A row of trials.parquet. active: whether an unfinished trial is running, not interrupted."""
     factors = stage.space.arms[trial.arm].factors
     return {
         "trial_id": trial.trial_id,

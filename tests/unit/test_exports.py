@@ -178,8 +178,8 @@ def test_the_queries_in_the_readme_run_as_printed(
     ("words", "sentence"),
     [
         ("run", "--to is missing: the file or folder to write, such as optuna.db"),
-        ("run --to out", "--format is missing: one of optuna, tensorboard, csv"),
-        ("run --to out --format tensorbord", "tensorboard, csv, got 'tensorbord'; did you mean 'tensorboard'?"),
+        ("run --to out", "--format is missing: one of optuna, tensorboard, csv, mlflow, wandb"),
+        ("run --to out --format tensorbord", "mlflow, wandb, got 'tensorbord'; did you mean 'tensorboard'?"),
         ("run --to taken.db", "taken.db exists already: choose another --to"),
         ("run --to taken.db/optuna.db", "taken.db/optuna.db cannot be written: "),
         ("nothing --to optuna.db", "nothing is not a directory"),
