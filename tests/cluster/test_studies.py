@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import runpy
 import shlex
@@ -43,17 +44,23 @@ from study.core.ledger import Book, Ledger
 from study.engine import metrics
 from study.engine.metrics import StageMetrics
 from study.engine.study_session import require_trainable
+from study.exports.installed import missing
+from study.records.tables import retest_id
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import checked, read_spec, resolved
 from study.tasks.study import load_data
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("one_ray")]
 
+HAS_WANDB = missing("wandb") is None
 COMMON = (SOONER, "--max-epochs", "2", "--grace-epochs", "1", "--reduction-factor", "2", "--precision", "float32")
 OPTIONS = {
     # What examples/from_python.py sets; its study is run by the example itself.
     "baseline": ("--arms", "lenet,small_cnn", "--trials-per-arm", "2", "--retest-seeds", "2", "--image-size", "16"),
-    "cifar100": ("--arms", "memorise,both", "--trials-per-arm", "1", "--retest-seeds", "2", "--image-size", "16"),
+    "cifar100": (
+        "--arms", "memorise,both", "--trials-per-arm", "1", "--retest-seeds", "2", "--image-size", "16",
+        *(("--logger", "wandb") if HAS_WANDB else ()),
+    ),
     "jigsaw": (
         "--trials-per-arm", "1", "--retest-seeds", "2", "--pretext-trials", "2", "--pretext-epochs", "2",
         "--label-fractions", "0.1,0.5", "--max-concurrent", "1", "--image-size", "16",
@@ -79,7 +86,10 @@ def study_of(task: str) -> tuple[Path, str]:
             runpy.run_path(str(PROJECT / "examples" / "from_python.py"), run_name="__main__")
         return shared_folder() / "reports" / "from-python", said.getvalue()
     arguments = (task, *OPTIONS[task], *COMMON, "--output-dir", str(shared_folder()), "--name", task)
-    status, stdout, stderr = run_here("study.run", *arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("WANDB_DIR", str(shared_folder()))
+        status, stdout, stderr = run_here("study.run", *arguments)
     assert status == 0, stdout + stderr
     assert stderr == ""
     return shared_folder() / task, stdout
@@ -140,6 +150,20 @@ def test_prometheus_reads_from_ray_what_the_ledger_says(monkeypatch):
             found = scraped()
         assert found["trials", "running"] == 0
         assert {arm: found["best_score", arm] for arm in best} == pytest.approx(best)
+
+
+@pytest.mark.skipif(not HAS_WANDB, reason="wandb is not installed")
+def test_a_logger_has_every_trial_and_retest_when_a_study_is_over():
+    run_dir, stdout = study_of("cifar100")
+    lines = [json.loads(line) for line in (run_dir / "loggers" / "wandb.jsonl").read_text().splitlines()]
+    last = {line["name"]: (line["status"], line["epoch"]) for line in lines}
+    trials = {row["trial_id"]: (row["status"], row["epochs"]) for row in read_rows(run_dir, "trials")}
+    retests = {retest_id(row): ("completed", 2) for row in read_rows(run_dir, "retests")}
+    assert last == {**trials, **retests}
+    assert (
+        len({line["run_id"] for line in lines}) == len(list(shared_folder().glob("wandb/offline-run-*"))) == len(last)
+    )
+    assert "note:" not in stdout
 
 
 def test_the_example_from_python_tells_the_verdict_and_reads_digits():
