@@ -14,7 +14,6 @@ from typing import IO, Any
 
 import platformdirs
 import pytest
-import torch
 from faults import PROPERTY, Faults
 from xdist.scheduler import LoadFileScheduling
 
@@ -34,7 +33,6 @@ LONGEST = (
     "test_spec_cli.py", "test_page.py",
 )  # fmt: skip
 
-torch.set_num_threads(1)
 # Ray's workers are to yield to whatever else a machine does; here that is the other process's tests, all the time.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
@@ -49,7 +47,12 @@ class FilesOfOneStudy(LoadFileScheduling):
 
 def pytest_configure(config: pytest.Config) -> None:
     """No test writes into the user's cache; only matplotlib's list of fonts, which takes seconds to make, is shared."""
-    if hasattr(config, "workerinput"):  # a process of xdist, which has the environment of the first one
+    is_worker = hasattr(config, "workerinput")  # a process of xdist, which has the environment of the first one
+    if is_worker or not config.option.numprocesses:  # else this process has no tests, and torch takes it seconds
+        import torch
+
+        torch.set_num_threads(1)
+    if is_worker:
         return
     cache = Path(tempfile.mkdtemp(prefix="ray-tune-study-tests-"))
     config.add_cleanup(lambda: shutil.rmtree(cache, ignore_errors=True))

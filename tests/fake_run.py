@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -180,6 +182,25 @@ LONG_TAILS: dict[str, FakeTask] = {
 """Fakes of the imbalance task on long tails."""
 
 
+def made_once(write: Callable[..., Path]) -> Callable[..., Path]:
+    """Options give the same files each time, so they are made at the first, and copied from then on."""
+    made: dict[str, dict[str, bytes]] = {}
+
+    @functools.wraps(write)
+    def written(run_dir: Path, **options: Any) -> Path:
+        key = repr(sorted(options.items()))
+        if key not in made:
+            with tempfile.TemporaryDirectory() as folder:
+                made[key] = {path.name: path.read_bytes() for path in write(Path(folder), **options).iterdir()}
+        run_dir.mkdir(parents=True, exist_ok=True)
+        for name, content in made[key].items():
+            (run_dir / name).write_bytes(content)
+        return run_dir
+
+    return written
+
+
+@made_once
 def write_run(
     run_dir: Path,
     *,

@@ -40,6 +40,7 @@ SOONER = "--no-dashboard"  # a dozen processes fewer to start
 PROCESSES = Path("/proc")
 SECONDS_TO_WAIT = 240.0
 STRAYS_SECONDS = 10.0
+SETTLED_NANOSECONDS = 100_000_000  # far more than the resolution of a file's times
 
 
 class StudyProcess:
@@ -262,15 +263,37 @@ def assert_one_sentence(stderr: str) -> None:
 
 
 def ledger_events(run_dir: Path) -> list[dict[str, Any]]:
-    """All events so far: kind, trial_id, time and what the payload holds. Empty before there is a ledger."""
-    if not (run_dir / "ledger.db").exists():
+    """All events so far: kind, trial_id, time and what the payload holds. Empty before there is a ledger.
+
+    Whoever waits asks a hundred times a second, so the ledger is read again only if it was written to.
+    """
+    ledger = run_dir / "ledger.db"
+    if not ledger.exists():
         return []
-    with contextlib.closing(sqlite3.connect(f"file:{run_dir / 'ledger.db'}?mode=ro", uri=True, timeout=30)) as database:
+    written = _written_at(ledger), _written_at(run_dir / "ledger.db-wal")
+    if _read.get(run_dir, (None,))[0] == written:
+        return _read[run_dir][1]
+    has_settled = time.time_ns() - max(written) > SETTLED_NANOSECONDS
+    with contextlib.closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=30)) as database:
         try:
             rows = database.execute("SELECT kind, trial_id, time, payload FROM events ORDER BY seq").fetchall()
         except sqlite3.OperationalError:  # the file is there, its table not yet
             return []
-    return [{**json.loads(text), "kind": kind, "trial_id": trial, "at": at} for kind, trial, at, text in rows]
+    events = [{**json.loads(text), "kind": kind, "trial_id": trial, "at": at} for kind, trial, at, text in rows]
+    if has_settled:  # else a further write could bear the same time
+        _read[run_dir] = written, events
+    return events
+
+
+_read: dict[Path, tuple[tuple[int, int], list[dict[str, Any]]]] = {}
+
+
+def _written_at(path: Path) -> int:
+    """Nanoseconds since the epoch; 0 if there is no such file."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def of_kind(events: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:

@@ -21,7 +21,9 @@ def distributions(
     """
     by_choice = tables.summary.get("ranges_by_choice") or {}
     found: dict[str, list[BaseDistribution]] = {}
-    for knob, values in columns.items():
+    of_arm = {arm: trials["arm"] == arm for arm in trials["arm"].unique()}
+    for knob, column in columns.items():
+        values = column.dropna().infer_objects()
         known: dict[tuple[str, str], BaseDistribution] = {}
         hangs = {arm: ranges[knob] for arm, ranges in by_choice.items() if knob in ranges}
         choices = {arm: trials.get(f"config/{entry['choice']}") for arm, entry in hangs.items()}
@@ -34,28 +36,28 @@ def distributions(
                 ends = hangs[arm]["ranges"].get(key[1]) if chosen is not None else None
                 if axis is not None and ends is not None:
                     axis = {**axis, "low": ends[0], "high": ends[1]}
-                of_range = trials["arm"] == arm
+                of_range = of_arm[arm]
                 if chosen is not None:
-                    of_range &= chosen.astype(str) == key[1]
-                known[key] = _distribution(axis, values, values[of_range])
+                    of_range = of_range & (chosen.astype(str) == key[1])
+                known[key] = _distribution(axis, values, column[of_range].dropna())
             found[knob].append(known[key])
     return found
 
 
 def _distribution(axis: Mapping[str, Any] | None, values: pd.Series, of_range: pd.Series) -> BaseDistribution:
-    """A knob's range as Optuna's. axis: as recorded; values: all of the knob; of_range: those of this range.
+    """A knob's range as Optuna's. axis: as recorded; values: all that the knob has; of_range: those of this range.
 
     A range that was not recorded is that of all values. A value outside of the recorded range, given by the user,
     widens it.
     """
-    scale = spanning_axis([] if axis is None else [axis], values.dropna().infer_objects())
-    if scale.scale == "category" or not is_numeric(values.dropna().infer_objects()):
-        return CategoricalDistribution(sorted({plain(value) for value in values.dropna()}, key=str))
+    scale = spanning_axis([] if axis is None else [axis], values)
+    if scale.scale == "category" or not is_numeric(values):
+        return CategoricalDistribution(sorted({plain(value) for value in values}, key=str))
     if axis is not None and "choices" in axis:
-        present = {plain(value) for value in of_range.dropna()}
+        present = {plain(value) for value in of_range}
         return CategoricalDistribution(sorted({*map(float, axis["choices"]), *map(float, present)}))
     spanned = values if scale.low is None else of_range
-    ends = [*spanned.dropna().astype(float), *(end for end in (scale.low, scale.high) if end is not None)]
+    ends = [*spanned.astype(float), *(end for end in (scale.low, scale.high) if end is not None)]
     low, high = float(min(ends)), float(max(ends))
     if axis is not None and all(isinstance(axis.get(end), int) for end in ("low", "high")):
         return IntDistribution(int(low), int(high))

@@ -93,12 +93,8 @@ def winning_objectives(tables: Tables) -> pd.Series:
 
 def status_counts(tables: Tables) -> pd.DataFrame:
     """The number of tuning trials by arm (index, declared order) and status (columns)."""
-    tuning = tables.tuning
-    counts = {
-        arm: {status: int(((tuning["arm"] == arm) & (tuning["status"] == status)).sum()) for status in STATUSES}
-        for arm in tables.arms
-    }
-    return pd.DataFrame.from_dict(counts, orient="index", columns=list(STATUSES))
+    counts = tables.tuning.groupby(["arm", "status"]).size().unstack(fill_value=0)
+    return counts.reindex(index=list(tables.arms), columns=list(STATUSES), fill_value=0)
 
 
 def own_metrics(tables: Tables) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from study.page.text import typeset
 from study.page.trials import trials_table
 from study.page.worth import worth_section
 from trainables.common.files import write_durably
+
+TEMPLATES = jinja2.PackageLoader("study.page", "templates")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,9 +168,19 @@ def _sections(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> li
 
 def render_template(name: str, drawn: Sequence[PageFigure], /, **content: Any) -> str:
     """Fill in a page's template, which gets the figures by section."""
-    loader = jinja2.PackageLoader("study.page", "templates")
+    by_section: dict[str, list[PageFigure]] = {}
+    for figure in drawn:
+        by_section.setdefault(figure.section, []).append(figure)
+    script, *_ = TEMPLATES.get_source(_environment(), "page.js")
+    html = _environment().get_template(name).render(figures=by_section, script=script, policy=POLICY_MARK, **content)
+    return with_policy(with_contents(html))
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    """What fills in templates, each of which it compiles once."""
     environment = jinja2.Environment(
-        loader=loader,
+        loader=TEMPLATES,
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -175,12 +188,7 @@ def render_template(name: str, drawn: Sequence[PageFigure], /, **content: Any) -
     )
     environment.filters["typeset"] = typeset
     environment.filters["command_parts"] = command_parts
-    by_section: dict[str, list[PageFigure]] = {}
-    for figure in drawn:
-        by_section.setdefault(figure.section, []).append(figure)
-    script, *_ = loader.get_source(environment, "page.js")
-    html = environment.get_template(name).render(figures=by_section, script=script, policy=POLICY_MARK, **content)
-    return with_policy(with_contents(html))
+    return environment
 
 
 def command_parts(command: str) -> list[str]:

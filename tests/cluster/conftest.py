@@ -29,7 +29,7 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def same_pictures_are_drawn_once() -> Iterator[None]:
+def same_pictures_are_drawn_once_and_coarsely() -> Iterator[None]:
     """Of a study that is resumed, or whose page is rebuilt. That the same data give the same PNG is tests/page's."""
     drawn: dict[tuple[Callable[[Any], Any], bytes], bytes] = {}
     draw_anew = base.png
@@ -42,4 +42,5 @@ def same_pictures_are_drawn_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "png", png)
+        patch.setattr(base, "DPI", 40)
         yield

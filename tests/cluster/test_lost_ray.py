@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.faults]
 
 LONG = (
     "--dataset", "digits", "--arms", "none", "--trials-per-arm", "1", "--max-epochs", "500", "--retest-seeds", "1",
-    "--precision", "float32", SOONER,
+    "--precision", "float32", "--image-size", "16", SOONER,
 )  # fmt: skip
 LOSSES = {
     "raylet": (lambda process: process.kill_part("raylet"), 3, "Ray's scheduler (raylet) is gone"),
