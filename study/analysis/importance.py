@@ -60,12 +60,19 @@ def _judged(tables: Tables, trials: pd.DataFrame, knobs: Sequence[str]) -> list[
     columns = {knob: trials[ARM if knob == ARM else f"config/{knob}"] for knob in knobs}
     study = _optuna_study(trials, columns, distributions(tables, trials, columns))
     top_share = max(TOP_SHARE, LEAST_TOP / len(trials))
-    rng = np.random.default_rng(0)
-    shuffled = [_ped_anova(study, rng.permutation(len(trials)), top_share) for _ in range(NUM_SHUFFLES)]
-    rows = []
     # PED-ANOVA asks what makes the target low.
-    for target, costs in (("score", -trials["score"].to_numpy()), ("seconds", trials["seconds"].to_numpy())):
-        values = _ped_anova(study, costs, top_share)
+    costs = {"score": -trials["score"].to_numpy(), "seconds": trials["seconds"].to_numpy()}
+    found = {target: _ped_anova(study, values, top_share) for target, values in costs.items()}
+    # Knobs are judged one by one, so a knob that a shuffle has matched need not be asked of again.
+    above = {(target, knob) for target, values in found.items() for knob in values}
+    rng = np.random.default_rng(0)
+    for _ in range(NUM_SHUFFLES):
+        if not above:
+            break
+        by_chance = _ped_anova(study, rng.permutation(len(trials)), top_share, sorted({knob for _, knob in above}))
+        above = {(target, knob) for target, knob in above if found[target][knob] > by_chance[knob]}
+    rows = []
+    for target, values in found.items():
         total = sum(values.values())
         for knob, value in values.items():
             rows.append(
@@ -73,7 +80,7 @@ def _judged(tables: Tables, trials: pd.DataFrame, knobs: Sequence[str]) -> list[
                     "target": target,
                     "knob": knob,
                     "share": value / total if total > 0 else 0.0,
-                    "is_above_chance": value > max(by_chance[knob] for by_chance in shuffled),
+                    "is_above_chance": (target, knob) in above,
                     "num_having": int(columns[knob].notna().sum()),
                     "num_trials": len(trials),
                 }
@@ -81,8 +88,13 @@ def _judged(tables: Tables, trials: pd.DataFrame, knobs: Sequence[str]) -> list[
     return rows
 
 
-def _ped_anova(study: optuna.Study, costs: np.ndarray, top_share: float) -> dict[str, float]:
-    """Knob -> its importance, not normalised, for being in the top_share of the lowest costs, float64[trials]."""
+def _ped_anova(
+    study: optuna.Study, costs: np.ndarray, top_share: float, knobs: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Knob -> its importance, not normalised, for being in the top_share of the lowest costs, float64[trials].
+
+    knobs: those that are asked of; None: all.
+    """
 
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # slow to import: scikit-learn
 
@@ -92,7 +104,9 @@ def _ped_anova(study: optuna.Study, costs: np.ndarray, top_share: float) -> dict
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a target is taken to be better if lower; that a range has few trials
         evaluator = PedAnovaImportanceEvaluator(target_quantile=top_share)
-        found = get_param_importances(study, evaluator=evaluator, target=target, normalize=False)
+        found = get_param_importances(
+            study, evaluator=evaluator, params=None if knobs is None else list(knobs), target=target, normalize=False
+        )
     # Optuna walks over sets, in another order in each process: it shows in equal values and in the last bits of sums.
     rounded = {knob: round(value, DIGITS) for knob, value in found.items()}
     return dict(sorted(rounded.items(), key=lambda item: (-item[1], item[0])))

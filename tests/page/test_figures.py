@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_run import CLASS_NAMES, FAKES, FOURTEEN_ARMS, LONG_TAIL_ARMS, LONG_TAILS, SIX_ARMS, SUPERCLASSES, write_run
+from matplotlib.collections import LineCollection
 
 from study.analysis import knobs, results
 from study.analysis.tables import Tables, load_tables
@@ -265,6 +266,17 @@ def test_confusions_are_of_control_and_best_remedy_and_rows_sum_to_100(tables: T
     assert data is not None
     assert list(data.matrices) == ["none", results.ranked_arms(tables)[0]]
     assert all(np.allclose(matrix.sum(axis=1), 100) for matrix in data.matrices.values())
+
+
+def test_curves_of_many_trials_are_a_few_artists() -> None:
+    """An artist a trial took seconds of a large study's page."""
+    names = [f"trial-{number}" for number in range(200)]
+    points = pd.DataFrame({"trial_id": np.repeat(names, 2), "epoch": [1, 2] * 200, "value": [50.0, 60.0] * 200})
+    ends = pd.DataFrame({"trial_id": names, "epoch": 2, "value": 60.0, "status": "stopped", "is_winner": False})
+    panel = figures_tuning.CurvePanel(title="none", points=points, ends=ends, rung_epochs=(1,))
+    (ax,) = figures_tuning.draw_curves(figures_tuning.Curves(ylabel="score", panels=(panel,))).axes
+    assert sum(len(lines.get_segments()) for lines in ax.collections if isinstance(lines, LineCollection)) == 200
+    assert len(ax.lines) + len(ax.collections) < 10
 
 
 def test_retest_curves_average_the_seeds(tables: Tables) -> None:

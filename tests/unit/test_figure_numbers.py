@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from study.page.figures.numbers import MOST_CHARACTERS, figure_numbers
 
@@ -41,3 +42,8 @@ def test_several_tables_are_named_by_the_fields_that_lead_to_them() -> None:
 def test_missing_numbers_are_empty_and_too_many_are_left_out() -> None:
     assert figure_numbers(pd.DataFrame({"x": [np.nan, 1.0]})) == 'x\n""\n1\n'
     assert figure_numbers(pd.DataFrame({"x": np.linspace(0, 1, MOST_CHARACTERS)})) is None
+
+
+def test_a_table_of_too_many_cells_is_not_written_to_be_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pd.DataFrame, "to_csv", lambda *_, **__: pytest.fail("it was written"))
+    assert figure_numbers(np.zeros(MOST_CHARACTERS + 1)) is None

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from fake_run import write_run
 
+from study.analysis import importance as importance_of
 from study.analysis.fidelity import at_equal_fidelity
 from study.analysis.importance import ALL_ARMS, importances
 from study.analysis.tables import Tables, load_tables
@@ -73,6 +74,23 @@ def of_two_knobs(run: Tables) -> Tables:
 
 def first(found: pd.DataFrame, arm: str, target: str) -> Any:
     return found[(found["arm"] == arm) & (found["target"] == target)].iloc[0]
+
+
+def test_a_knob_that_a_shuffle_has_matched_is_not_asked_of_again(run: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking all knobs of every shuffle took most of the importance's time in a large study."""
+    asked: list[list[str]] = []
+    judge = importance_of._ped_anova
+
+    def counted(study: Any, costs: Any, top_share: float, knobs: Any = None) -> dict[str, float]:
+        asked.append(list(knobs or []))
+        return judge(study, costs, top_share, knobs)
+
+    monkeypatch.setattr(importance_of, "_ped_anova", counted)
+    importances(planted(replace(run, summary={**run.summary, "arms": ["none"]}), two_knobs))
+    shuffles = [knobs for knobs in asked if knobs]
+    assert len(shuffles) == importance_of.NUM_SHUFFLES
+    assert shuffles[0] == ["batch_size", "learning_rate", "weight_decay"]
+    assert shuffles[-1] == ["batch_size", "learning_rate"]
 
 
 @pytest.mark.parametrize(("target", "knob"), [("score", "learning_rate"), ("seconds", "batch_size")])

@@ -19,6 +19,8 @@ def figure_numbers(data: Any) -> str | None:
     Where there are several blocks, a line "# PATH" stands above each, the fields that lead to it.
     """
     blocks = list(_blocks("", data))
+    if sum(frame.size for _, frame in blocks) > MOST_CHARACTERS:  # each cell ends with a comma or a line
+        return None
     texts = [_csv(frame) for _, frame in blocks]
     if sum(map(len, texts)) > MOST_CHARACTERS:
         return None
