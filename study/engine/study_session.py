@@ -225,7 +225,7 @@ class StudySession(Session):
         self._seconds = {"tune_seconds": 0.0, "retest_seconds": 0.0}
         self._metrics: StageMetrics | None = None
         self._loggers = Loggers(
-            spec.logger or (), study=self._run_dir.name, run_dir=self._run_dir, stages=stages, say=console.say
+            spec.logger or (), study=self._run_dir.name, run_dir=self._run_dir, stages=stages, say=console.insist
         )
         self._written = 0.0
         self._write_seconds = 0.0
