@@ -10,6 +10,7 @@ import pandas as pd
 from study.analysis.fidelity import at_equal_fidelity
 from study.analysis.once import once
 from study.analysis.tables import Tables, knob
+from study.core.front import non_dominated
 from trainables.common.plugins import own_parts
 
 COSTS = ("seconds", "parameters")
@@ -31,14 +32,6 @@ def scores_and_costs(tables: Tables) -> pd.DataFrame | None:
     found = trials[["arm", "trial_id", "score", "seconds"]].assign(parameters=_parameters(tables, trials))
     costs = np.column_stack([-found["score"], found["seconds"], found["parameters"].fillna(0.0)])
     return found.assign(on_front=non_dominated(costs)).reset_index(drop=True)
-
-
-def non_dominated(costs: np.ndarray) -> np.ndarray:
-    """Of each row, whether no other row is at most as large everywhere and smaller somewhere. float64[N, K] -> bool[N].
-
-    Equal rows do not beat each other.
-    """
-    return np.array([not ((costs <= row).all(axis=1) & (costs < row).any(axis=1)).any() for row in costs], dtype=bool)
 
 
 def _parameters(tables: Tables, trials: pd.DataFrame) -> pd.Series:

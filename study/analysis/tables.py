@@ -97,6 +97,11 @@ class Tables:
         return "seed" if self.num_searches == 1 else "search"
 
     @property
+    def has_two_objectives(self) -> bool:
+        """Whether arms were searched for more than the score, without early stopping."""
+        return (self.summary.get("budget", {}).get("objective") or "score") != "score"
+
+    @property
     def objective(self) -> str:
         """The column of epochs that the main stage optimised, 0-1."""
         return str(self.summary["objective"])

@@ -15,7 +15,7 @@ from study.analysis.results import seed_scores
 from study.analysis.tables import Tables
 from study.core.stage import TUNE
 
-Role = Literal["default", "random"]
+Role = Literal["default", "random", "knee"]
 ROLES: tuple[Role, ...] = ("default", "random")
 NUM_DRAWS = 400
 LEAST_DRAWS = 0.5  # of the draws, those that have a score, for a band to be given
@@ -63,9 +63,19 @@ def gains(tables: Tables) -> list[Gain]:
     images before the first test, so that of winners that are no better than what they are held against, a gain is
     claimed in at most 5 % of studies. References have the first seeds alone, which no test score chose.
     """
+    return judged(_pairs(tables, ROLES), step=tables.score_step)
+
+
+@once
+def knees(tables: Tables) -> list[Gain]:
+    """Every arm's best-scoring trial against the knee of its front, which cost less, as far as both were retested."""
+    return judged(_pairs(tables, ("knee",)), step=tables.score_step)
+
+
+def _pairs(tables: Tables, roles: Sequence[Role]) -> list[Pair]:
     retests, references = tables.main_retests, tables.references
     pairs = []
-    for role in ROLES:
+    for role in roles:
         of_role = references[references["role"] == role]
         for arm in tables.arms:
             own = of_role[of_role["arm"] == arm]
@@ -76,7 +86,7 @@ def gains(tables: Tables) -> list[Gain]:
             is_winner = bool(own["is_winner"].all())
             if len(winner):
                 pairs.append(Pair(arm=arm, role=role, winner=winner, reference=reference, is_winner=is_winner))
-    return judged(pairs, step=tables.score_step)
+    return pairs
 
 
 def judged(pairs: Sequence[Pair], *, step: float) -> list[Gain]:

@@ -10,8 +10,8 @@ from study.core.ledger import Book, TrialRecord
 from study.core.search import PLAIN
 from study.core.stage import Stage
 
-Role = Literal["winner", "default", "random"]
-"""The winner of a search, the configuration that its arm starts from, or the winner of its control."""
+Role = Literal["winner", "default", "random", "knee"]
+"""The winner of a search, the configuration that its arm starts from, its control's winner, or its front's knee."""
 FORMER = "former"
 """In the tables, the role of what was retested and is no entrant any more."""
 Row = Mapping[str, Any]
@@ -38,7 +38,7 @@ class Entrant:
 
 
 def entrants(stage: Stage, book: Book) -> list[Entrant]:
-    """The entrants of all searches that have a winner: the winners first, then defaults and the controls' winners."""
+    """The entrants of all searches that have a winner: the winners first, then the roles in their order."""
     own = [search for search in stage.searches if search.control is None]
     winners = {search.number: stage.winners(book, search) for search in own}
     starts = {trial.arm: trial for trial in stage.trials(book) if trial.of_search == PLAIN and trial.number == 0}
@@ -46,6 +46,7 @@ def entrants(stage: Stage, book: Book) -> list[Entrant]:
         "winner": winners,
         "default": {search.number: starts for search in own if stage.retests_default},
         "random": {search.number: stage.winners(book, search) for search in stage.searches if search.control},
+        "knee": {search.number: stage.knees(book, search) for search in own if not stage.stops_early},
     }
     found: dict[tuple[str, int], list[Entrant]] = {}
     for role, by_search in trials.items():

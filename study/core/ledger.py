@@ -111,6 +111,11 @@ class TrialRecord:
         """The metric at the trial's last epoch; None before the first."""
         return self.epochs[-1][metric] if self.epochs else None
 
+    @property
+    def epoch_seconds(self) -> float | None:
+        """What an epoch took to train, the mean over the trial's epochs; None before the first."""
+        return sum(row["train_seconds"] for row in self.epochs) / len(self.epochs) if self.epochs else None
+
 
 @dataclass(kw_only=True)
 class Book:

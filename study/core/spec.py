@@ -26,6 +26,9 @@ from trainables.data.splits import ValidationCut
 from trainables.hparams import Numerics
 
 Searcher = Literal["tpe", "random", "gp", "cmaes", "qmc", "grid"]
+Objective = Literal["score", "score,seconds"]
+OBJECTIVE_SEARCHERS = ("tpe", "random")
+"""What searches for several objectives: TPE by fronts, and random search, which looks at none."""
 Budget = Literal["quick", "standard", "full"]
 LoggerName = Literal["mlflow", "wandb"]
 MAX_NAME_LENGTH = 100
@@ -297,6 +300,12 @@ class StudySpec(RunSpec):
     validation_cut: ValidationCut = "equally"
 
     searcher: Searcher = option("tpe", "search", "how configurations are proposed")
+    objective: Objective = option(
+        "score",
+        "search",
+        "what each arm is searched for; score,seconds: also for little training time an epoch, without early stopping; "
+        "retested are then the trial with the best score and the knee of the front",
+    )
     searches: Count = option(
         1,
         "search",
@@ -436,6 +445,29 @@ class StudySpec(RunSpec):
             raise ValueError(
                 "retest_until adds seeds, by which an interval over --searches does not become narrower: leave out one "
                 "of the two"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_that_go_together(self) -> StudySpec:
+        if self.objective == "score":
+            return self
+        if self.searcher not in OBJECTIVE_SEARCHERS:
+            raise ValueError(
+                f"--objective {self.objective} is searched by --searcher {' or '.join(OBJECTIVE_SEARCHERS)}, got "
+                f"{self.searcher}"
+            )
+        if self.control is not None:
+            raise ValueError(
+                f"--control judges a search by its score alone: leave out it or --objective {self.objective}"
+            )
+        if self.audit is not None:
+            raise ValueError(
+                f"--audit is of trials that were stopped early, of which --objective {self.objective} has none"
+            )
+        if self.retest_until is not None:
+            raise ValueError(
+                f"--retest-until adds seeds by differences in score alone: leave out it or --objective {self.objective}"
             )
         return self
 

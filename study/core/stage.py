@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from search_spaces.space import SearchSpace
 from study.core.errors import StudyError, last_line
+from study.core.front import knee
 from study.core.ledger import Book, TrialRecord
 from study.core.search import PLAIN, Search, searches_of
-from study.core.spec import Searcher, StudySpec
+from study.core.spec import Objective, Searcher, StudySpec
 from trainables.common.plugins import plugins_in_use
 from trainables.data.types import TuningData
 from trainables.hparams import Numerics
@@ -46,7 +49,8 @@ class Stage:
     winner of the stage before, or with those in start_from, a checkpoint folder that the user gave. searches: those of
     each arm; trials_per_arm: the trials of each but the controls, which have control_trials; first_trials_per_arm: how
     many the study began with, None if these. retests_default: whether the configuration from which an arm starts is
-    retested too.
+    retested too. objective: what its searches are for; with more than the score, no trial is stopped early, and the
+    knee of each front is retested too.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Stage:
     control_trials: int = 0
     first_trials_per_arm: int | None = None
     retests_default: bool = False
+    objective: Objective = "score"
 
     @property
     def num_trials(self) -> int:
@@ -96,6 +101,11 @@ class Stage:
         return self.trials_per_arm if search.control is None else self.control_trials
 
     @property
+    def stops_early(self) -> bool:
+        """Whether ASHA ends trials before their last epoch."""
+        return self.objective == "score"
+
+    @property
     def lends_weights(self) -> bool:
         """Whether another stage comes after it, which may begin with its weights."""
         return self.name != TUNE
@@ -110,7 +120,12 @@ class Stage:
         return self.max_epochs + self.extra_epochs.get(arm, 0)
 
     def rungs(self, arm: str) -> tuple[int, ...]:
-        """The epochs at which ASHA decides: grace, grace * factor, ..., all before the last epoch."""
+        """The epochs at which ASHA decides: grace, grace * factor, ..., all before the last epoch.
+
+        None where more than the score counts: a rung's order by score would stop what is fast.
+        """
+        if not self.stops_early:
+            return ()
         rungs, epoch = [], min(self.grace_epochs, self.max_epochs)
         while epoch < self.num_epochs(arm):
             rungs.append(epoch)
@@ -139,6 +154,24 @@ class Stage:
     def winners(self, book: Book, search: Search | None = None) -> dict[str, TrialRecord]:
         """The best completed trial of each arm that has one. search: that one alone; None: all of the arm's own."""
         return book.winners(self.arms, self.task.metric, self.task.mode, search)
+
+    def knees(self, book: Book, search: Search) -> dict[str, TrialRecord]:
+        """The knee of the front of score and seconds of an epoch, of each arm whose completed trials have one."""
+        sign = 1 if self.task.mode == "max" else -1
+        found = {}
+        for arm in self.arms:
+            costs = {
+                trial.trial_id: (-sign * score, seconds)
+                for trial in book.of_arm(arm, search)
+                if trial.status == "completed"
+                and (score := trial.value(self.task.metric)) is not None
+                and math.isfinite(score)
+                and (seconds := trial.epoch_seconds) is not None
+            }
+            place = knee(np.array(list(costs.values()))) if costs else None
+            if place is not None:
+                found[arm] = book.trials[list(costs)[place]]
+        return found
 
     def trials(self, book: Book) -> list[TrialRecord]:
         """The stage's trials, in the order in which they were asked for."""
@@ -186,6 +219,7 @@ def make_stage(spec: StudySpec, **own: object) -> Stage:
     common = {
         "seed": spec.seed,
         "searcher": spec.searcher,
+        "objective": "score" if lends_weights else spec.objective,
         "trials_per_arm": spec.trials_per_arm,
         "max_epochs": spec.max_epochs,
         "grace_epochs": spec.grace_epochs,

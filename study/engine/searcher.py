@@ -8,7 +8,7 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import TrialState
@@ -148,7 +148,8 @@ class ArmProposer:
         self._search = search
         self._searcher = search.control or stage.searcher
         self._stage, self._task, self._space, self._arm = stage, stage.task, stage.space, arm
-        self.study = optuna.create_study(direction="maximize" if stage.task.mode == "max" else "minimize")
+        best: Literal["maximize", "minimize"] = "maximize" if stage.task.mode == "max" else "minimize"
+        self.study = optuna.create_study(directions=[best] if stage.objective == "score" else [best, "minimize"])
         self._names = OptunaNames(stage.space.branches(arm))
         self._open: dict[str, optuna.Trial] = {}
         # The first trials, which no sampler proposes; a control has none, for it is to know nothing.
@@ -214,17 +215,24 @@ class ArmProposer:
         return inner
 
     def tell(self, record: TrialRecord) -> None:
-        """End the trial in Optuna as it really ended: COMPLETE, PRUNED at its last step, or FAIL."""
+        """End the trial in Optuna as it really ended: COMPLETE, PRUNED at its last step, or FAIL.
+
+        With several objectives, Optuna takes no value before the end, and no trial is stopped.
+        """
         trial = self._open.pop(record.trial_id, None)
         if trial is None:
             return
-        for row in record.epochs:
-            value = row[self._task.metric]
-            if math.isfinite(value):
-                trial.report(value, row["epoch"])
-        value = record.value(self._task.metric)
-        if record.status == "completed" and value is not None and math.isfinite(value):
-            self.study.tell(trial, value)
+        if self._stage.objective == "score":
+            for row in record.epochs:
+                value = row[self._task.metric]
+                if math.isfinite(value):
+                    trial.report(value, row["epoch"])
+        values = [record.value(self._task.metric)]
+        if self._stage.objective != "score":
+            values.append(record.epoch_seconds)
+        known = [value for value in values if value is not None and math.isfinite(value)]
+        if record.status == "completed" and len(known) == len(values):
+            self.study.tell(trial, known)
         else:
             self.study.tell(trial, state=TrialState.PRUNED if record.status == "stopped" else TrialState.FAIL)
 

@@ -299,6 +299,7 @@ class StudySession(Session):
         others = [
             plural(roles.count("default"), "default"),
             f"{plural(roles.count('random'), 'winner')} of random search",
+            plural(roles.count("knee"), "knee"),
         ]
         told = [text for text in others if not text.startswith("0")]
         return listed([plural(roles.count("winner"), "winner"), *told])
@@ -375,7 +376,8 @@ class StudySession(Session):
             say(
                 f"plan: {plural(len(stage.arms), 'arm')} x {_trials_text(stage)} "
                 f"of up to {plural(max(map(stage.num_epochs, stage.arms)), 'epoch')} "
-                f"({f'early stopping at {rungs}' if rungs else 'no early stopping'}), {slots} at a time; "
+                f"({f'early stopping at {rungs}' if rungs else 'no early stopping'}){_searched_for(stage)}, "
+                f"{slots} at a time; "
                 f"then each {_retested_text(stage)} on {plural(spec.retest_seeds or 0, 'fresh seed')}"
                 f"{self._more_seeds()}"
             )
@@ -535,10 +537,15 @@ def _trials_text(stage: Stage) -> str:
     return f"{searches}{plural(stage.trials_per_arm, 'trial')}{control}"
 
 
+def _searched_for(stage: Stage) -> str:
+    return "" if stage.objective == "score" else ", for score and little training time an epoch at once"
+
+
 def _retested_text(stage: Stage) -> str:
     """Whose winner is retested, and what it is held against: "arm's winner, its default and random search's winner"."""
     winner = "search's winner" if stage.num_searches > 1 else "arm's winner"
     others = ["its default"] * stage.retests_default + ["random search's winner"] * bool(stage.control_trials)
+    others += ["the knee of its front"] * (stage.objective != "score")
     return listed([winner, *others])
 
 

@@ -121,7 +121,19 @@ def _headline_without_retests(page: TaskPage, tables: Tables) -> str:
 
 def remarks(page: TaskPage, tables: Tables) -> list[str]:
     """The remarks that qualify the headline."""
-    return [] if tables.main_retests.empty else [*page.remarks(page, tables), *cautions(page, tables)]
+    if tables.main_retests.empty:
+        return []
+    return [*_objectives_remark(tables), *page.remarks(page, tables), *cautions(page, tables)]
+
+
+def _objectives_remark(tables: Tables) -> list[str]:
+    if not tables.has_two_objectives:
+        return []
+    return [
+        "Each arm was searched for score and training time at once, without early stopping. What is compared above is "
+        "the trial with the best validation score of each arm's front; what its knee saves, and what that costs in "
+        "score, stands under Budget."
+    ]
 
 
 def verdict_remarks(page: TaskPage, tables: Tables) -> list[str]:

@@ -24,12 +24,12 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
         *_ranges_set(tables),
         f"Split. {split_sentence(dataset)} {page.split}{_drawn(tables)}",
         f"Tuning. {_trials_an_arm(tables)} of at most {_epochs_a_trial(tables)}, its own searcher "
-        f"({budget['searcher']}) and its own early stopping (ASHA, first rung at epoch {budget['grace_epochs']}, "
-        f"reduction factor {budget['reduction_factor']}). {page.epoch}",
+        f"({budget['searcher']}) and {_early_stopping(tables)}. {page.epoch}",
         f"Objective. {metric_name(tables.objective).capitalize()} at a trial's last epoch; the winner of an "
         f"arm is its best completed trial, ties going to the earlier one.{f' {step}' if step else ''}",
+        *_objectives(tables),
         *_control(budget),
-        f"Retest. Each {_whose(tables)}winner{_references(budget)} was retrained on "
+        f"Retest. Each {_whose(tables)}winner{_references(tables)} was retrained on "
         f"{plural(int(budget['retest_seeds']), 'fresh seed')} on {page.retest}{_drawn_anew(tables)}; "
         f"the same seeds in all arms, so that differences are paired.{_further_seeds(budget)} {page.test}",
         f"Intervals. Two-sided 95 % Student t-intervals over {plural_of(tables.unit)}, n − 1 degrees of freedom; "
@@ -56,6 +56,30 @@ def _drawn(tables: Tables) -> str:
 def _drawn_anew(tables: Tables) -> str:
     drawn = num_drawn(tables.summary)
     return "" if drawn is None else f" (again {drawn:,} images, drawn by the seed)"
+
+
+def _early_stopping(tables: Tables) -> str:
+    budget = tables.summary["budget"]
+    if tables.has_two_objectives:
+        return "no early stopping, because an order by score alone would stop what is fast"
+    return (
+        f"its own early stopping (ASHA, first rung at epoch {budget['grace_epochs']}, "
+        f"reduction factor {budget['reduction_factor']})"
+    )
+
+
+def _objectives(tables: Tables) -> list[str]:
+    """What else than the score arms were searched for; nothing where that is all."""
+    if not tables.has_two_objectives:
+        return []
+    return [
+        "Two objectives. Each arm was searched for a high validation score and a short training time at once: seconds "
+        "of training an epoch, the mean over a trial's epochs, validation left out. Trials run side by side, so that a "
+        "difference of a few percent in time is noise, and another machine has other times; proposals follow from the "
+        "times that were recorded. An arm's front is its completed trials that no other beats in one "
+        "without losing in the other. The winner is its end with the best score; its knee is the trial that lies "
+        "farthest below the line between the front's ends, both objectives scaled to the front."
+    ]
 
 
 def _own_parts(tables: Tables) -> list[str]:
@@ -110,10 +134,12 @@ def _control(budget: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _references(budget: Mapping[str, Any]) -> str:
+def _references(tables: Tables) -> str:
     """What was retrained besides winners: ', the default and random search's winner'."""
+    budget = tables.summary["budget"]
     others = ["the arm's default"] * bool(budget.get("retest_default"))
     others += ["random search's winner"] * bool(budget.get("control"))
+    others += ["the knee of its front"] * tables.has_two_objectives
     return f", and so {listed(others)}," if others else ""
 
 

@@ -148,6 +148,7 @@ def render_page(page: TaskPage, tables: Tables, drawn: Sequence[PageFigure]) -> 
         budget_table=page_tables.budget_table(tables),
         trials_table=trials_table(tables),
         pareto_table=page_tables.pareto_table(tables),
+        knees_table=page_tables.knees_table(tables),
         failures_table=page_tables.failures_table(tables),
         methods=page_methods.methods(page, tables),
         facts=page_methods.facts(tables),

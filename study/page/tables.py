@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from study.analysis import results
+from study.analysis import results, worth
 from study.analysis.budgets import MAX_IMAGE_SPREAD, arm_budgets, image_spread, least_equal_budgets, num_repeats
 from study.analysis.fidelity import at_equal_fidelity
 from study.analysis.importance import ALL_ARMS, importances
@@ -20,8 +20,18 @@ from study.core.text import NOTHING, duration, listed, plural, plural_of
 from study.page.cautions import edge_ends
 from study.page.table import Table
 from study.page.task import TaskPage
-from study.page.text import config_value, difference_cell, is_missing, mean_cell, percent, points
-from study.page.words import optimizer_name
+from study.page.text import (
+    adjusted_text,
+    config_value,
+    difference_cell,
+    interval_cell,
+    is_missing,
+    mean_cell,
+    paired_cell,
+    percent,
+    points,
+)
+from study.page.words import metric_name, optimizer_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +254,9 @@ def budget_sentences(tables: Tables) -> list[str]:
         f"Tuning ran {plural(int(budgets['num_trials'].sum()), 'trial')} over "
         f"{plural(len(budgets), 'arm')} and drew {int(budgets['num_images'].sum()):,} training images in "
         f"{duration(spent)} of training and validation, summed over trials.",
-        f"Early stopping took {plural(len(decisions), 'decision')}, of which "
+        "Early stopping was off, because each arm was searched for training time too."
+        if tables.has_two_objectives
+        else f"Early stopping took {plural(len(decisions), 'decision')}, of which "
         f"{int((decisions == 'stop').sum()):,} stopped a trial. That left "
         f"{plural(int(budgets['saved_epochs'].sum()), 'epoch')} unrun, about {duration(saved)}, or "
         f"{percent(saved / (spent + saved) if spent + saved > 0 else 0, 0)} % of what the same trials "
@@ -337,6 +349,40 @@ def pareto_table(tables: Tables) -> Table | None:
             for row in front.head(MOST_OF_FRONT).to_dict("records")
         ),
     )
+
+
+def knees_table(tables: Tables) -> Table | None:
+    """Each arm's best-scoring trial beside the knee of its front; None where no knee was retested."""
+    found = worth.knees(tables)
+    if not found:
+        return None
+    seconds = tables.tuning_epochs.groupby("trial_id")["train_seconds"].mean()
+    of_knee = tables.references[tables.references["role"] == "knee"]
+    differences = [gain.difference for gain in found if gain.difference is not None]
+    adjusted = adjusted_text(differences[0]) if differences else ""
+    return Table(
+        caption=f"The front of each arm: its trial with the best validation score, and its knee, retrained on the same "
+        f"fresh seeds. {metric_name(tables.score).capitalize()} in %, ± half the width of the 95 % t-interval; "
+        "differences are paired, in points, and their intervals hold together at 95 %"
+        f"{adjusted}. Seconds of training an epoch are those of the trials, of which a few percent are noise.",
+        columns=("Arm", "Best score", "Seconds an epoch", "Knee", "Seconds an epoch", "Best score − knee"),
+        rows=tuple(
+            (
+                gain.arm,
+                interval_cell(gain.winner),
+                _seconds(seconds, tables.main_retests[tables.main_retests["arm"] == gain.arm]["trial_id"]),
+                interval_cell(gain.reference),
+                _seconds(seconds, of_knee[of_knee["arm"] == gain.arm]["trial_id"]),
+                "one and the same" if gain.is_winner else paired_cell(gain.difference),
+            )
+            for gain in found
+        ),
+    )
+
+
+def _seconds(seconds: pd.Series, trial_ids: pd.Series) -> str:
+    """The mean over the trials, of which several searches have several."""
+    return f"{seconds.reindex(trial_ids.unique()).mean():.3g}"
 
 
 def _whole(count: float) -> str:

@@ -77,6 +77,7 @@ def write_summary(
             "grace_epochs": spec.grace_epochs,
             "reduction_factor": spec.reduction_factor,
             "searcher": spec.searcher,
+            "objective": spec.objective,
             "retest_seeds": spec.retest_seeds,
             "retest_until": spec.retest_until,
             "looks": list(spec.looks),

@@ -47,7 +47,7 @@ class Lines:
 def labels_of(tables: Tables) -> dict[str, str]:
     searcher = str(tables.summary["budget"]["searcher"])
     return {
-        worth.OWN: f"own search ({searcher}, ASHA)",
+        worth.OWN: f"own search ({searcher}{'' if tables.has_two_objectives else ', ASHA'})",
         worth.RANDOM: "random search, ASHA",
         worth.ONE_RUNG: "random search, one rung, then the best",
     }
