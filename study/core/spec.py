@@ -459,7 +459,7 @@ class StudySpec(RunSpec):
             )
         if self.control is not None:
             raise ValueError(
-                f"--control judges a search by its score alone: leave out it or --objective {self.objective}"
+                f"--control judges searches by their score alone: leave it out, or --objective {self.objective}"
             )
         if self.audit is not None:
             raise ValueError(
@@ -467,7 +467,7 @@ class StudySpec(RunSpec):
             )
         if self.retest_until is not None:
             raise ValueError(
-                f"--retest-until adds seeds by differences in score alone: leave out it or --objective {self.objective}"
+                f"--retest-until adds seeds by differences in score alone: leave it out, or --objective {self.objective}"
             )
         return self
 

@@ -71,6 +71,7 @@ def _why_not(old: _Old, task: str, stage: Stage, arm: str, *, is_same_data: bool
     epochs = old.tuned["epochs_of"].get(arm)
     reasons = {
         f"the searcher {stage.searcher}, which learns from its own alone": stage.searcher not in LEARN_FROM_OTHERS,
+        "a search for more than the score": stage.objective != "score",
         "another task": old.summary["task"] != task,
         "other data": not is_same_data,
         "another metric": old.tuned["objective"] != stage.task.metric,

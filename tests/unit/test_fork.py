@@ -107,6 +107,7 @@ def test_a_trial_with_another_hyperparameter_is_none_even_where_no_knob_tells(ol
         ({"task": "baseline"}, "another task"),
         ({"max_epochs": 3}, "another number of epochs (2, here 3)"),
         ({"searcher": "random"}, "the searcher random, which learns from its own alone"),
+        ({"objective": "score,seconds"}, "a search for more than the score"),
         ({"warm_arms": frozenset({"none"})}, "the weights of another stage that they began with"),
     ],
 )

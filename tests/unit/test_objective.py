@@ -121,9 +121,15 @@ def test_the_winner_and_the_knee_of_a_front_are_retested(ledger: Ledger) -> None
     [
         ({"searcher": "gp"}, "--objective score,seconds is searched by --searcher tpe or random, got gp"),
         ({"searcher": "grid"}, "--objective score,seconds is searched by --searcher tpe or random, got grid"),
-        ({"control": "random"}, "--control judges a search by its score alone: leave out it or --objective score,sec"),
+        (
+            {"control": "random"},
+            "--control judges searches by their score alone: leave it out, or --objective score,sec",
+        ),
         ({"audit": 3}, "--audit is of trials that were stopped early, of which --objective score,seconds has none"),
-        ({"retest_until": "decide"}, "--retest-until adds seeds by differences in score alone: leave out it or --obj"),
+        (
+            {"retest_until": "decide"},
+            "--retest-until adds seeds by differences in score alone: leave it out, or --objective",
+        ),
         ({"objective": "time"}, "--objective must be one of score, score,seconds, got 'time'"),
     ],
 )
