@@ -467,7 +467,7 @@ class StudySpec(RunSpec):
             )
         if self.retest_until is not None:
             raise ValueError(
-                f"--retest-until adds seeds by differences in score alone: leave it out, or --objective {self.objective}"
+                f"--retest-until adds seeds by the score alone: leave it out, or --objective {self.objective}"
             )
         return self
 

@@ -128,7 +128,7 @@ def test_the_winner_and_the_knee_of_a_front_are_retested(ledger: Ledger) -> None
         ({"audit": 3}, "--audit is of trials that were stopped early, of which --objective score,seconds has none"),
         (
             {"retest_until": "decide"},
-            "--retest-until adds seeds by differences in score alone: leave it out, or --objective",
+            "--retest-until adds seeds by the score alone: leave it out, or --objective",
         ),
         ({"objective": "time"}, "--objective must be one of score, score,seconds, got 'time'"),
     ],
