@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution
+from study_cases import make_stage
 
 from search_spaces.declarations import StartTrial
 from search_spaces.space import Arm, SearchSpace
@@ -42,7 +43,7 @@ def propose(
     its range.
     """
     task = SimpleNamespace(mode="max", metric="score")
-    stage: Any = SimpleNamespace(task=task, space=space, trials_per_arm=num_trials, searcher=sampler, seed=seed)
+    stage = make_stage(arms=(arm.name,), task=task, space=space, trials_per_arm=num_trials, searcher=sampler, seed=seed)
     proposer = ArmProposer(stage=stage, arm=arm)
     rows = []
     for number in range(num_trials):

@@ -138,7 +138,7 @@ def test_the_tables_have_their_schemas_and_what_each_task_measures(cut):
 
 def planned(*more: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """Runs, pools and fingerprints of the reproduction with these further options."""
-    spec = validated(ReproductionSpec, parse([*ARGUMENTS, *more]))
+    spec = validated(ReproductionSpec, parse([*ARGUMENTS, *more])[0])
     dataset = load_dataset("digits", data_root=Path("data"), download=False, image_size=16)
     pool = tuning_data(dataset, thinned=whole, subset_seed=0)
     return {run.name: run for run in planned_runs(spec)}, {"digits": pool}, {"digits": dataset.fingerprint}

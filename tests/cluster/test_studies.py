@@ -1,8 +1,9 @@
-"""The other studies on embedded data, baseline's from Python; a study of two stages, killed; satellite images."""
+"""The other studies on embedded data, baseline's from Python; a notebook; a study of two stages, killed; satellites."""
 
 from __future__ import annotations
 
 import contextlib
+import html
 import io
 import json
 import re
@@ -164,6 +165,36 @@ def test_a_logger_has_every_trial_and_retest_when_a_study_is_over():
         len({line["run_id"] for line in lines}) == len(list(shared_folder().glob("wandb/offline-run-*"))) == len(last)
     )
     assert "note:" not in stdout
+
+
+def test_the_notebook_shows_progress_verdict_frames_page_and_a_model_that_reads_digits(tmp_path, monkeypatch):
+    """It joins the Ray that is here, by a cell before its own."""
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    notebook = nbformat.read(PROJECT / "examples" / "notebook.ipynb", as_version=4)
+    address = ray.get_runtime_context().gcs_address
+    join = f"import ray; ray.init({address!r}, logging_level='ERROR', log_to_driver=False); None"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(join))
+    nbclient.NotebookClient(notebook, timeout=400, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    _joined, ran, told, trials, epochs, retests, page, read = [
+        "".join(
+            output.get("text") or output["data"].get("text/html") or output["data"]["text/plain"]
+            for output in cell.outputs
+        )
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+    assert "[2/2 trials" in ran
+    assert "retest 1/1  lenet, seed 1000: test accuracy " in ran
+    run = Run(tmp_path / "reports" / "notebook")
+    assert html.escape(run.verdicts[0]) in told
+    assert f"<a href='{run.page.resolve().as_uri()}'>report.html</a>" in told
+    assert all(f"<td>{trial}</td>" in trials and f"<td>{trial}</td>" in epochs for trial in run.trials["trial_id"])
+    assert f"{run.retests['test_accuracy'].iloc[0]:.6f}".rstrip("0") in retests
+    assert 'src="reports/notebook/report.html"' in page
+    assert re.fullmatch(r"\w+ read as \['\d'(, '\d'){4}\]\n", read)
 
 
 def test_the_example_from_python_tells_the_verdict_and_reads_digits():
