@@ -202,8 +202,8 @@ def _cut(tuning: Part, most_seconds: float) -> Part:
 
 
 def _entrants_per_arm(stage: Stage) -> int:
-    """At most: of each search its winner, the default and the control's winner, unless they are one configuration."""
-    return stage.num_searches * (1 + stage.retests_default + bool(stage.control_trials))
+    """At most: of each search its winner, the default, the control's winner and the knee, if none is another one."""
+    return stage.num_searches * (1 + stage.retests_default + bool(stage.control_trials) + (not stage.stops_early))
 
 
 def _kept_bytes(stage: Stage, costs: Mapping[str, ArmCost], num_seeds: int) -> float:

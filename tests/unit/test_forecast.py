@@ -127,6 +127,13 @@ def test_searches_controls_and_defaults_are_trained_and_retested_too():
     assert retests.trainings == 2 * 2 * 3 * 3  # arms x searches x (winner, default, control's winner) x seeds
 
 
+def test_a_search_for_time_too_stops_nothing_and_may_retest_a_knee():
+    stage = make_stage(trials_per_arm=2, max_epochs=9, grace_epochs=3, objective="score,seconds")
+    tuning, retests = (part for part in forecast_of(stages=[stage]).parts if part.trainings)
+    assert tuning.epochs == 2 * 2 * 9
+    assert retests.trainings == 2 * 2 * 3  # arms x (winner, knee) x seeds
+
+
 def test_trials_that_may_not_be_judged_yet_are_not_stopped():
     late = make_stage(arms=("ldam_drw",), trials_per_arm=2, max_epochs=10, grace_epochs=1)
     tuning = next(part for part in forecast_of(stages=[late]).parts if part.trainings)
