@@ -126,7 +126,7 @@ class Follower:
         log, record = self._folder / f"{self._name}.log", self._folder / f"{self._name}.jsonl"
         with log.open("w") as said:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", follower.__name__, self._name, self._study, record],
+                [sys.executable, "-P", "-m", follower.__name__, self._name, self._study, record, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=said,
                 stderr=subprocess.STDOUT,

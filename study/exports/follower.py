@@ -39,7 +39,7 @@ def _end_with_the_study(parent: int) -> None:
 
 if __name__ == "__main__":
     os.nice(10)  # what trains comes first
-    threading.Thread(target=_end_with_the_study, args=[os.getppid()], daemon=True).start()
+    threading.Thread(target=_end_with_the_study, args=[int(sys.argv[4])], daemon=True).start()
     try:
         follow(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
     except Exception:

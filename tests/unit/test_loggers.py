@@ -255,7 +255,11 @@ def test_a_logger_ends_with_a_study_that_was_killed(tmp_path: Path, package: Pat
         f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)\n"
     )
     words = [sys.executable, "-P", "-m", follower.__name__, "mlflow", "mine", str(tmp_path / "record")]
-    parent = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE); time.sleep(600)"
+    parent = (
+        "import os, subprocess, sys, time\n"
+        "subprocess.Popen([*sys.argv[1:], str(os.getpid())], stdin=subprocess.PIPE)\n"
+        "time.sleep(600)"
+    )
     path = os.pathsep.join([str(PROJECT), os.environ["PYTHONPATH"]])
     study = subprocess.Popen([sys.executable, "-c", parent, *words], env={**os.environ, "PYTHONPATH": path})
     try:
@@ -267,6 +271,19 @@ def test_a_logger_ends_with_a_study_that_was_killed(tmp_path: Path, package: Pat
         study.wait()
     logger = int((tmp_path / "pid").read_text())
     wait_until(lambda: not _is_alive(logger), "it outlived the study", seconds=10)
+
+
+def test_a_logger_whose_study_was_gone_before_it_looked_ends_too(tmp_path: Path, package: Path) -> None:
+    package.write_text("import time\ntime.sleep(600)\n")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    words = [sys.executable, "-P", "-m", follower.__name__, "mlflow", "mine", str(tmp_path / "record"), str(gone.pid)]
+    path = os.pathsep.join([str(PROJECT), os.environ["PYTHONPATH"]])
+    with subprocess.Popen(words, stdin=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}) as logger:
+        try:
+            assert logger.wait(timeout=60) == 1
+        finally:
+            logger.kill()
 
 
 def _is_alive(pid: int) -> bool:
