@@ -77,7 +77,7 @@ def machine() -> dict[str, str]:
 
 def parts(folder: Path) -> dict[str, Any]:
     made: dict[str, Any] = {}
-    for run_dir in sorted((PROJECT / "reports" / "gallery").iterdir()):
+    for run_dir in sorted(path.parent for path in (PROJECT / "reports" / "gallery").glob("*/summary.json")):
         made[f"pages/{run_dir.name}"] = lambda run_dir=run_dir: page(run_dir, folder)
     for task, arguments in ALL_ARMS.items():
         made[f"weights/{task}"] = lambda task=task, arguments=arguments: weights(
