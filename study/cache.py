@@ -10,8 +10,8 @@ from study.cli import Help, Parser, given_path, require_known, run_main
 from study.core.errors import StudyError, nearest
 from study.core.invocation import invocation
 from study.core.text import duration, plural
+from trainables.common.memory import bytes_text
 from trainables.data.cache import Copy, clear, copies_in, user_cache
-from trainables.data.memory import gigabytes
 
 ALL = ""
 
@@ -61,14 +61,14 @@ def _cleared(place: Path, name: str) -> str:
 
 
 def _counted(copies: Sequence[Copy]) -> str:
-    size = f", {gigabytes(sum(copy.num_bytes for copy in copies))}" if copies else ""
+    size = f", {bytes_text(sum(copy.num_bytes for copy in copies))}" if copies else ""
     return f"{plural(len(copies), 'decoded data set')}{size}"
 
 
 def _line(copy: Copy) -> str:
     state = f" ({copy.state})" if copy.state else ""
     whose = f"{copy.name}, {copy.kind}, of {copy.folder}" if copy.folder else copy.path.name
-    return f"{whose}: {gigabytes(copy.num_bytes)}, made {duration(copy.age_seconds)} ago{state}"
+    return f"{whose}: {bytes_text(copy.num_bytes)}, made {duration(copy.age_seconds)} ago{state}"
 
 
 if __name__ == "__main__":

@@ -21,11 +21,9 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def size(num_bytes: float) -> str:
-    """A number of bytes as text: '0.4 MB', '12 MB', '3.1 GB'."""
-    if num_bytes >= 999.5e6:
-        return f"{num_bytes / 1e9:,.1f} GB"
-    return f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 9.95e6 else f"{num_bytes / 1e6:.1f} MB"
+def short(value: object) -> str:
+    """A setting or a measurement as text, a float with four digits: 'adam', '32', '0.01235'."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def plural(number: int, noun: str) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from study.core.ledger import ASKED, AUDIT_CHOSEN, EPOCH, RUNG, Event
 from study.core.search import Search
-from study.core.text import duration, listed, plural
+from study.core.text import duration, listed, plural, short
 
 
 def event_line(event: Event) -> str | None:
@@ -19,14 +18,14 @@ def event_line(event: Event) -> str | None:
 def _proposal(event: Event) -> str:
     asked = event.payload
     search = Search(number=asked.get("search", 1), control=asked.get("control")).words
-    params = ", ".join(f"{name}={_short(value)}" for name, value in asked["params"].items())
+    params = ", ".join(f"{name}={short(value)}" for name, value in asked["params"].items())
     return f"{event.trial_id} begins{f' ({listed(search)})' if search else ''}: {params or 'no knob'}"
 
 
 def _epoch(event: Event) -> str:
     row = event.payload
     shown = [
-        f"{name} {_short(value)}"
+        f"{name} {short(value)}"
         for name, value in row.items()
         if name in {"train_loss", "learning_rate"} or (name.startswith("val_") and isinstance(value, int | float))
     ]
@@ -37,9 +36,9 @@ def _epoch(event: Event) -> str:
 
 def _decision(event: Event) -> str:
     rung = event.payload
-    cutoff = "the first to arrive" if rung["cutoff"] is None else f"cutoff {_short(rung['cutoff'])}"
+    cutoff = "the first to arrive" if rung["cutoff"] is None else f"cutoff {short(rung['cutoff'])}"
     return (
-        f"{event.trial_id} at the rung of epoch {rung['rung_epoch']}: {_short(rung['value'])}, {cutoff}, "
+        f"{event.trial_id} at the rung of epoch {rung['rung_epoch']}: {short(rung['value'])}, {cutoff}, "
         f"{plural(rung['num_peers'], 'peer')} before it: {rung['decision']}"
     )
 
@@ -47,10 +46,6 @@ def _decision(event: Event) -> str:
 def _chosen(event: Event) -> str:
     chosen = event.payload
     return f"audit: drew {listed(chosen['trials'])} of {plural(chosen['num_stopped'], 'stopped trial')}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 _LINES: Mapping[str, Callable[[Event], str]] = {

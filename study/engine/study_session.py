@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import shutil
 import time
@@ -14,16 +13,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
-
-from study.analysis.tables import load_json, load_tables
+from study.analysis.tables import load_tables
 from study.core.commands import command_line, option_words
-from study.core.entrants import Entrant, outcomes, retested_anew
+from study.core.entrants import Entrant, retested_anew
 from study.core.errors import StudyError
 from study.core.fork import Fork
 from study.core.invocation import invocation
-from study.core.ledger import FORKED, Book, Event, Ledger, TrialRecord
-from study.core.plugins import keep_sources, own_part_names, require_sound_models, require_unchanged
+from study.core.ledger import FORKED, Event, Ledger, TrialRecord
+from study.core.plugins import keep_sources, own_part_names, require_unchanged
 from study.core.run_dir import (
     CHECKPOINTS,
     forget_unrecorded,
@@ -42,6 +39,7 @@ from study.engine.console import StudyConsole
 from study.engine.fork import forked
 from study.engine.loggers import Loggers
 from study.engine.metrics import StageMetrics
+from study.engine.requirements import require_same_arms, require_same_data, require_trainable, require_weights
 from study.engine.retest import retest
 from study.engine.session import Session
 from study.engine.tuning import require_start, tune_arms
@@ -474,60 +472,6 @@ def write_derived(
     """Write the tables and summary.json from the ledger."""
     write_records(run_dir, ledger.book, stages=stages, active=state == "running")
     write_summary(run_dir, spec=spec, study=study, stages=stages, ledger=ledger, state=state)
-
-
-def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec) -> None:
-    """Check every arm's space, and build the learner of its first trial, to fail before all trials do.
-
-    Raises StudyError.
-    """
-    assert spec.numerics is not None
-    require_sound_models(data)
-    for stage in stages:
-        for arm in stage.arms:
-            stage.require_legal_space(arm)
-            stage.first_learner(arm, data, numerics=spec.numerics, device=torch.device("cpu"))
-
-
-def require_weights(stages: Sequence[Stage], book: Book, run_dir: Path) -> None:
-    """Raise StudyError if weights are gone that further trials, or retests on the seeds there are, would begin with."""
-    for stage in stages:
-        warm = [arm for arm in stage.arms if arm in stage.warm_arms]
-        if stage.before is None or not warm:
-            continue
-        for lender, row in outcomes(book.retests, retested_anew(stage.before, book)):
-            require_start(stage, book, run_dir, warm[0], search=lender.search)
-            require_start(stage, book, run_dir, warm[0], row["seed"], search=lender.search)
-
-
-def require_same_arms(stages: Sequence[Stage], run_dir: Path) -> None:
-    """Raise StudyError if what an arm of the run means, or the metric, is another one by this program's source."""
-    try:
-        summary = load_json(run_dir / "summary.json")
-    except ValueError as error:
-        raise StudyError(str(error)) from None
-    main, known = stages[-1], summary["knobs"]
-    pairs = [("the metric", summary["objective"], main.task.metric), ("the score", summary["score"], main.task.score)]
-    for stage in stages:
-        for arm in stage.arms:
-            now = json.loads(json.dumps(stage.space.axes(stage.space.arms[arm])))
-            was = known.get(arm, now)
-            pairs += [(f"{knob} of {arm}", was.get(knob), now.get(knob)) for knob in {**was, **now}]
-    for what, was, now in pairs:
-        if was != now:
-            raise StudyError(
-                f"{run_dir} cannot be extended by this program: {what} was {was} and is {now}, so that trials of "
-                "before and after would not be of one study"
-            )
-
-
-def require_same_data(run_dir: Path, data: TuningData, book: Book) -> None:
-    """Raise StudyError if these are not the data that the run began with."""
-    known = book.sessions[0]["dataset"]["fingerprint"] if book.sessions else data.fingerprint
-    if data.fingerprint != known:
-        raise StudyError(
-            f"the data are not those that {run_dir} began with (fingerprint {data.fingerprint[:12]}, was {known[:12]})"
-        )
 
 
 def _trials_text(stage: Stage) -> str:

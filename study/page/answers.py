@@ -14,6 +14,7 @@ from study.analysis.tables import Tables, knob
 from study.core.stage import Group
 from study.core.text import listed, plural_of
 from study.page.cautions import cautions
+from study.page.history import history_remarks
 from study.page.task import TaskPage
 from study.page.text import adjusted_text, distance_text, level_text, paired_text, percent, score_text
 from study.page.words import metric_name, optimizer_name, origin_text
@@ -123,7 +124,8 @@ def remarks(page: TaskPage, tables: Tables) -> list[str]:
     """The remarks that qualify the headline."""
     if tables.main_retests.empty:
         return []
-    return [*_objectives_remark(tables), *page.remarks(page, tables), *cautions(page, tables)]
+    history = history_remarks(page, tables)
+    return [*_objectives_remark(tables), *page.remarks(page, tables), *history, *cautions(page, tables)]
 
 
 def _objectives_remark(tables: Tables) -> list[str]:

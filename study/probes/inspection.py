@@ -18,7 +18,7 @@ from study.core.ledger import Book, Ledger, TrialRecord
 from study.core.run_dir import CHECKPOINTS
 from study.core.spec import StudySpec
 from study.core.stage import Stage
-from study.engine.study_session import require_same_data
+from study.engine.requirements import require_same_data
 from study.page.figures.base import png
 from study.probes import inspection_figures as figures
 from study.probes.trials import recorded_setup

@@ -21,19 +21,19 @@ from study.core.run_dir import existing_parent
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.core.streams import Loudness
-from study.core.text import duration, plural, size
+from study.core.text import duration, plural, short
 from study.engine.cluster import connected, num_slots
 from study.engine.console import StudyConsole
 from study.engine.forecast import ArmCost, Forecast, forecast
-from study.probes.extremes import Case, Choice, costliest_cases, extreme_cases
+from study.probes.costs import arm_cost, idle_cost, seconds_by_choice
+from study.probes.extremes import Case, costliest_cases, extreme_cases
 from study.records.provenance import data_lines
 from study.tasks.resolve import checked, resolved
 from study.tasks.study import Study, cut, load_images
-from trainables.data.memory import available_memory, forget_peak_memory, peak_memory
+from trainables.common.memory import available_memory, bytes_text, forget_peak_memory, peak_memory
 from trainables.data.splits import retest_data
 from trainables.data.types import TuningData
-from trainables.probes.rehearsal import Rehearsal, Seconds, rehearse
-from trainables.training.evaluation import FOLLOWED_TRAIN_IMAGES
+from trainables.probes.rehearsal import Rehearsal, rehearse
 from trainables.training.setup import TrialSetup
 
 RAY_BYTES = 1_500_000_000  # Ray's own processes, its dashboard's included
@@ -52,7 +52,7 @@ class Failure:
     message: str
 
     def __str__(self) -> str:
-        settings = ", ".join(f"{name}={_short(value)}" for name, value in self.params.items())
+        settings = ", ".join(f"{name}={short(value)}" for name, value in self.params.items())
         return f"{self.arm} with {settings or 'its only configuration'}: {self.message}"
 
 
@@ -131,7 +131,7 @@ def preflight(study: Study, values: Mapping[str, Any], say: Callable[[str], None
         num_test=len(dataset.test_labels),
     )
     costs = {arm: cost_of(stage, tried[arm].trained) for stage in stages for arm in stage.arms if tried[arm].trained}
-    idle = {arm: _idle(cost) for arm, cost in costs.items()}
+    idle = {arm: idle_cost(cost) for arm, cost in costs.items()}
     is_whole = len(costs) == len(tried)
     rows = [_row(stage, arm, tried[arm], costs.get(arm), data) for stage in stages for arm in stage.arms]
     return Preflight(
@@ -214,79 +214,6 @@ def _reason(error: Exception) -> str:
     return last_line(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {last_line(error)}"
 
 
-def seconds_by_choice(trained: Sequence[tuple[Case, Rehearsal]]) -> dict[Choice, Seconds]:
-    """The time of an epoch's training by choice, all others as at the start; the start's stands at its own choices.
-
-    Where a choice opens others, theirs are averaged.
-    """
-    start = _start_seconds(trained)
-    by_choice: dict[Choice, list[Seconds]] = {}
-    for case, rehearsal in trained:
-        if case.choice is not None:
-            by_choice.setdefault(case.choice, []).append(rehearsal.image * rehearsal.num_images)
-    found = {choice: _mean(seconds) for choice, seconds in by_choice.items()}
-    at_start = next(case.params for case, _ in trained)
-    for knob in dict.fromkeys(knob for knob, _ in by_choice):
-        if knob in at_start:
-            found.setdefault((knob, at_start[knob]), start)
-    return found
-
-
-def mean_seconds(start: Seconds, by_choice: Mapping[Choice, Seconds]) -> Seconds:
-    """The mean over all choices, each as likely as any other of its knob: what knobs add to the start's adds up.
-
-    by_choice: see seconds_by_choice.
-    """
-    total = start
-    for knob in dict.fromkeys(knob for knob, _ in by_choice):
-        total += _mean([seconds for (name, _), seconds in by_choice.items() if name == knob]) + start * -1
-    return total
-
-
-def _start_seconds(trained: Sequence[tuple[Case, Rehearsal]]) -> Seconds:
-    starts = [one.image * one.num_images for case, one in trained if case.choice is None]
-    return _mean(starts or [one.image * one.num_images for _, one in trained])
-
-
-def arm_cost(
-    stage: Stage,
-    trained: Sequence[tuple[Case, Rehearsal]],
-    *,
-    num_train: tuple[int, int],
-    num_val: int,
-    num_test: int,
-) -> ArmCost:
-    """What a training costs on average over what is searched. num_train: the images of tuning, and of a retest."""
-    tuning, later = num_train
-    each = [rehearsal for _, rehearsal in trained]
-    train = mean_seconds(_start_seconds(trained), seconds_by_choice(trained))
-    judged, save = _mean([one.val_image for one in each]), _mean([one.save for one in each])
-    followed = min(FOLLOWED_TRAIN_IMAGES, later) + num_test if stage.task.follow else 0
-    return ArmCost(
-        build=_mean([one.build for one in each]),
-        epoch=train + judged * num_val + save,
-        retest_epoch=train * (later / tuning) + judged * followed + save,
-        test=judged * num_test,
-        checkpoint_bytes=max(one.checkpoint_bytes for one in each),
-        model_bytes=max(one.model_bytes for one in each),
-    )
-
-
-def _idle(cost: ArmCost) -> ArmCost:
-    """The cost by the processor's time alone."""
-    return replace(
-        cost,
-        build=cost.build.of_processor,
-        epoch=cost.epoch.of_processor,
-        retest_epoch=cost.retest_epoch.of_processor,
-        test=cost.test.of_processor,
-    )
-
-
-def _mean(each: Sequence[Seconds]) -> Seconds:
-    return sum(each, Seconds()) * (1 / len(each))
-
-
 def fitting(free_bytes: int | None, shared_bytes: int, each_bytes: int) -> int:
     """How many trainings the free memory holds, beside Ray and the images that they share; 1 at least."""
     if free_bytes is None or not each_bytes:
@@ -335,11 +262,11 @@ def _lines(found: Preflight) -> list[str]:
         [
             row["arm"],
             str(row["configurations"]),
-            size(row["memory_bytes"]),
-            *[size(row["gpu_memory_bytes"])] * has_gpu,
+            bytes_text(row["memory_bytes"]),
+            *[bytes_text(row["gpu_memory_bytes"])] * has_gpu,
             duration(row["epoch_seconds"]),
             duration(row["longest_epoch_seconds"]),
-            size(row["checkpoint_bytes"]),
+            bytes_text(row["checkpoint_bytes"]),
         ]
         for row in found.arms.to_dict("records")
     ]
@@ -369,7 +296,7 @@ def _lines(found: Preflight) -> list[str]:
     if found.forecast.further is not None:
         further = found.forecast.further
         lines.append(f"  and up to {plural(further.trainings, 'further retest')}: {duration(further.seconds.wall)}")
-    lines.append(f"disk: about {size(found.forecast.disk_bytes)}")
+    lines.append(f"disk: about {bytes_text(found.forecast.disk_bytes)}")
     return lines
 
 
@@ -382,7 +309,3 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
         )
         for row in rows
     ]
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -13,7 +13,7 @@ from study.core.ledger import EPOCH, RETEST, SESSION, Book, Ledger, TrialRecord
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.core.text import plural
-from study.engine.study_session import require_same_data
+from study.engine.requirements import require_same_data
 from study.engine.tuning import require_start
 from study.probes.trials import recorded_setup
 from study.records.differences import Difference, compared, epoch_differences

@@ -9,8 +9,8 @@ import torch
 from study.core.errors import StudyError
 from study.core.ledger import Ledger
 from study.core.run_dir import WEIGHTS, retest_folder
+from study.engine.requirements import require_same_data
 from study.engine.retest import seeds_of_search
-from study.engine.study_session import require_same_data
 from study.tasks.resolve import read_spec
 from study.tasks.study import load_data
 from trainables.data.splits import retest_data

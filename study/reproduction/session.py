@@ -36,7 +36,7 @@ from study.records.provenance import describe_dataset, require_same_source
 from study.records.summary import State
 from study.reproduction.files import write_reproduction
 from study.reproduction.page import write_reproduction_page
-from study.reproduction.reuse import load_earlier, taken_over
+from study.reproduction.reuse import Earlier, load_earlier, taken_over
 from study.reproduction.runs import Run, load_run_data, planned_runs, scaled_test
 from study.reproduction.spec import OWN_DATASET, ReproductionSpec
 from study.reproduction.tuned import load_studies, tuned_beside
@@ -52,7 +52,7 @@ def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
     """Make a run directory and work on it. Returns the exit status. Raises StudyError or DataError before that."""
     spec = validated(ReproductionSpec, values)
     require_place(spec)
-    load_earlier(spec.reuse)  # what is wrong with them is said before data are read
+    earlier = load_earlier(spec.reuse)
     runs, datasets = _runs_and_data(spec)
     tuned = _tuned(spec, runs)
     with connected(spec.address, dashboard=spec.dashboard) as cluster:
@@ -66,6 +66,8 @@ def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
             session = ReproductionSession(
                 spec=spec, runs=runs, datasets=datasets, tuned=tuned, ledger=ledger, console=console
             )
+            if earlier:
+                session.take_over(earlier)
             return session.conduct(cluster=cluster, slots=slots, command=command)
 
 
@@ -197,18 +199,15 @@ class ReproductionSession(Session):
             self._console.insist(f"lost: {line}")
         return bool(lost)
 
-    def _take_over(self) -> None:
-        """Record what earlier reproductions have trained, once."""
-        book, spec = self._ledger.book, self._spec
-        if not spec.reuse or book.retests or book.retest_failures:
-            return
+    def take_over(self, earlier: Sequence[Earlier]) -> None:
+        """Record what earlier reproductions have trained."""
         fingerprints = {name: dataset.fingerprint for name, dataset in self._datasets.items()}
-        found = taken_over(load_earlier(spec.reuse), self._runs, self._pools, fingerprints, self._seeds)
+        found = taken_over(earlier, self._runs, self._pools, fingerprints, self._seeds)
         self._ledger.append(*(Event(kind=RETEST, payload=payload) for payload in found))
-        self._console.say(f"taken over: {plural(len(found), 'run')} of {listed([str(path) for path in spec.reuse])}")
+        folders = listed([str(one.folder) for one in earlier])
+        self._console.say(f"taken over: {plural(len(found), 'run')} of {folders}")
 
     def _train(self, slots: int) -> list[str]:
-        self._take_over()
         book = self._ledger.book
         over = {*book.retests, *book.retest_failures}
         # Every recipe on its first seed, its variants, then the next seed: a run that is cut short has them all.

@@ -44,7 +44,7 @@ from study.core.errors import StudyError
 from study.core.ledger import Book, Ledger
 from study.engine import metrics
 from study.engine.metrics import StageMetrics
-from study.engine.study_session import require_trainable
+from study.engine.requirements import require_trainable
 from study.exports.installed import missing
 from study.records.tables import retest_id
 from study.tasks.registry import STUDIES

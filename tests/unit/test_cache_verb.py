@@ -49,8 +49,8 @@ def test_copies_are_listed_and_cleared(pets: Path, user_cache: Path) -> None:
     status, said, complained = run_here("study.cache")
     first, second = said.splitlines()
     assert (status, complained) == (0, "")
-    assert first == f"{user_cache}: 1 decoded data set, 0.000 GB"
-    assert second.startswith(f"  pets, images by class, of {pets}: 0.000 GB, made ")
+    assert first == f"{user_cache}: 1 decoded data set, 0.0 MB"
+    assert second.startswith(f"  pets, images by class, of {pets}: 0.0 MB, made ")
     assert second.endswith(" s ago")
     shutil.rmtree(pets)
     assert run_here("study.cache")[1].endswith(" s ago (its data are not there any more)\n")
@@ -60,7 +60,7 @@ def test_copies_are_listed_and_cleared(pets: Path, user_cache: Path) -> None:
         f"error: {user_cache} holds no decoded copy of 'pet'; did you mean 'pets'?\n",
     )
     assert len(list(user_cache.glob("*/meta.json"))) == 1
-    cleared = (0, f"removed from {user_cache}: 1 decoded data set, 0.000 GB\n", "")
+    cleared = (0, f"removed from {user_cache}: 1 decoded data set, 0.0 MB\n", "")
     assert run_here("study.cache", "--clear", "pets") == cleared
     assert list(user_cache.glob("*/meta.json")) == []
     assert run_here("study.cache", "--clear") == (0, f"removed from {user_cache}: 0 decoded data sets\n", "")
@@ -70,7 +70,7 @@ def test_another_place_is_listed_and_cleared(pets: Path, user_cache: Path, tmp_p
     load_dataset(str(pets), data_root=pets, download=False)
     load_dataset(str(pets), data_root=pets, download=False, cache_dir=tmp_path / "mine")
     assert run_here("study.cache", "--cache-dir", str(tmp_path / "mine"), "--clear")[1] == (
-        f"removed from {tmp_path / 'mine'}: 1 decoded data set, 0.000 GB\n"
+        f"removed from {tmp_path / 'mine'}: 1 decoded data set, 0.0 MB\n"
     )
     assert len(list(user_cache.glob("*/meta.json"))) == 1
 
@@ -115,7 +115,7 @@ def test_cache_dir_reaches_the_data_and_what_became_of_the_copy_is_said(
     dataset, _, _ = load_data(study, resolved(study, values, dataset="pets", num_gpus=0))
     assert data_lines(dataset) == [
         f"data: pets, read from {pets} (images by class)",
-        f"note: A decoded copy of pets (0.000 GB) is kept in {mine}; python -m study.cache lists and clears copies.",
+        f"note: A decoded copy of pets (0.0 MB) is kept in {mine}; python -m study.cache lists and clears copies.",
     ]
     assert not user_cache.exists()
     dataset, _, _ = load_data(study, resolved(study, {**values, "image_size": 16}, dataset="pets", num_gpus=0))

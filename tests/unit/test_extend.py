@@ -31,8 +31,8 @@ from study.core.run_dir import new_run
 from study.core.search import searches_of
 from study.core.spec import StudySpec
 from study.engine.audit import audit_order, choose
-from study.engine.study_session import require_same_arms
-from study.page.cautions import cautions
+from study.engine.requirements import require_same_arms
+from study.page.history import history_remarks
 from study.page.methods import facts
 from study.page.tasks.registry import find_page
 from study.records.tables import RETESTS, read_table, write_table
@@ -320,7 +320,7 @@ def test_the_arms_of_a_run_have_to_be_those_of_the_program_that_extends_it(tmp_p
 
 def remarks_of(run: Path) -> list[str]:
     tables = load_tables(run)
-    return [remark for remark in cautions(find_page(tables.task), tables) if "edge" not in remark]
+    return history_remarks(find_page(tables.task), tables)
 
 
 def test_the_page_says_what_was_added_when_and_that_the_results_were_known(tmp_path: Path) -> None:

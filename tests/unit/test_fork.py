@@ -30,7 +30,7 @@ from study.engine import study_session
 from study.engine.console import StudyConsole
 from study.engine.fork import forked
 from study.engine.study_session import StudySession, begin_fork, resume, write_derived
-from study.page.cautions import cautions
+from study.page.history import history_remarks
 from study.page.tasks.registry import PAGES, find_page
 from study.tasks.fork import fork_values, task_to_fork
 from study.tasks.imbalance import ImbalanceSpec
@@ -336,7 +336,7 @@ def test_the_page_says_from_where_how_many_fitted_and_who_has_more_behind_it(old
     fork = forked(old, "imbalance", stage_of("none", "focal", "copy"), DATA)
     edit_summary(run, fork={"run": fork.run, "num_retests": 3, "alike": fork.alike})
     tables = load_tables(run)
-    began, tested = (remark for remark in cautions(find_page(tables.task), tables) if str(old) in remark)
+    began, tested = (remark for remark in history_remarks(find_page(tables.task), tables) if str(old) in remark)
     assert began == (
         f"The searches of this study began with trials of {old}, which are no part of its 6 trials an arm: none with 4 "
         "observations and 1 trial left out (failed or not finished 1); focal and copy with 0 observations, 2 "

@@ -13,16 +13,9 @@ from search_spaces import baseline, cifar100, jigsaw
 from search_spaces.declarations import extreme_values
 from study.engine.forecast import Forecast, Part
 from study.probes import preflight as preflights
+from study.probes.costs import arm_cost, mean_seconds, seconds_by_choice
 from study.probes.extremes import Case, costliest_cases, extreme_cases, is_choice
-from study.probes.preflight import (
-    Failure,
-    Preflight,
-    arm_cost,
-    fitting,
-    gpu_share,
-    mean_seconds,
-    seconds_by_choice,
-)
+from study.probes.preflight import Failure, Preflight, fitting, gpu_share
 from trainables.hparams import Numerics
 from trainables.probes.rehearsal import Rehearsal, Seconds
 

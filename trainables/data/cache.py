@@ -21,9 +21,10 @@ import numpy as np
 import platformdirs
 
 from trainables.common.files import sync_folder
+from trainables.common.memory import bytes_text
 from trainables.common.paths import real_name
 from trainables.data.decoded import ARRAY_NAMES, Decoded, make_decoded
-from trainables.data.memory import gigabytes, require_memory
+from trainables.data.memory import require_memory
 
 # Part of every cache key: increase it when decoding, resizing or a source's own split changes.
 CACHE_VERSION = 3
@@ -221,7 +222,7 @@ def _keep(decoded: Decoded, key: CacheKey, places: Sequence[Path], unreadable: s
             if other != place:
                 replaced += _remove_outdated(other, key)
         damaged = [f"The decoded copy of {key.name} in {place} was damaged, and was replaced."] * (place in unreadable)
-        size = gigabytes(sum(getattr(decoded, name).nbytes for name in ARRAY_NAMES))
+        size = bytes_text(sum(getattr(decoded, name).nbytes for name in ARRAY_NAMES))
         kept = f"A decoded copy of {key.name} ({size}) is kept in {place}; {CLEAR_COMMAND} lists and clears copies."
         return (*replaced, *damaged, kept)
     return (
@@ -299,7 +300,7 @@ def _remove_outdated(place: Path, key: CacheKey) -> list[str]:
                     "was replaced."
                 )
     if earlier:
-        size = gigabytes(sum(copy.num_bytes for copy in earlier))
+        size = bytes_text(sum(copy.num_bytes for copy in earlier))
         sentences.append(
             f"{len(earlier):,} decoded {'copy' if len(earlier) == 1 else 'copies'} of an earlier version, or damaged "
             f"({size}), {'was' if len(earlier) == 1 else 'were'} removed from {place}."

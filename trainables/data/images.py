@@ -15,7 +15,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from trainables.common.machine import usable_cpus
-from trainables.data.memory import gigabytes, require_memory
+from trainables.common.memory import bytes_text
+from trainables.data.memory import require_memory
 from trainables.data.resize import resize_images
 from trainables.data.types import DataError
 
@@ -131,8 +132,8 @@ def _size_remarks(shorter: np.ndarray, own_size: int, *, num_bytes: int) -> list
         )
     if num_bytes >= WORTH_SAYING_BYTES:
         remarks.append(
-            f"The {len(shorter):,} images of {own_size} x {own_size} pixels take {gigabytes(num_bytes)} of memory, and "
-            "of disk for the decoded copy; --image-size makes them smaller."
+            f"The {len(shorter):,} images of {own_size} x {own_size} pixels take {bytes_text(num_bytes)} of memory, "
+            "and of disk for the decoded copy; --image-size makes them smaller."
         )
     return remarks
 

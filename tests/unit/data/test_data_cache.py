@@ -142,7 +142,7 @@ def test_nothing_is_written_beside_the_data(tmp_path: Path, place: Path) -> None
     dataset = load(folder)
     assert sorted(folder.iterdir()) == before
     assert dataset.notices == (
-        f"A decoded copy of pets (0.000 GB) is kept in {place}; python -m study.cache lists and clears copies.",
+        f"A decoded copy of pets (0.0 MB) is kept in {place}; python -m study.cache lists and clears copies.",
     )
     assert load(folder).notices == ()
 
@@ -345,7 +345,7 @@ def test_copies_of_an_earlier_version_are_removed_and_those_of_a_later_one_kept(
     (before_there_was_a_version / "meta.json").write_text(json.dumps({"fingerprint": "", "class_names": []}))
     monkeypatch.setattr(cache, "CACHE_VERSION", cache.CACHE_VERSION + 1)
     (sentence,) = said(load(folder))
-    assert sentence.startswith("2 decoded copies of an earlier version, or damaged (0.000 GB), were removed from ")
+    assert sentence.startswith("2 decoded copies of an earlier version, or damaged (0.0 MB), were removed from ")
     (newest,) = kept(place)
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(place.parents[1]))

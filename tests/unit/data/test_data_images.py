@@ -12,8 +12,10 @@ from dataset_files import picture, write_image, write_image_folder, write_parque
 from PIL import Image
 
 from study.probes.inspection import chosen_image
-from trainables.data import DataError, ImageDataset, load_dataset, memory
+from trainables.common import memory
+from trainables.data import DataError, ImageDataset, load_dataset
 from trainables.data import images as image_module
+from trainables.data import memory as data_memory
 from trainables.data.images import DRAFT_FACTOR, EncodedImage, decode_images
 from trainables.data.resize import resize_dataset
 from trainables.data.splits import tuning_data, whole
@@ -267,7 +269,7 @@ def test_images_smaller_than_asked_for_are_decoded_as_they_are_and_enlarged(tmp_
 def test_gigabytes_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """8 images of 32 x 32 x 3 bytes are 24,576 bytes, which here count as gigabytes."""
     monkeypatch.setattr(image_module, "WORTH_SAYING_BYTES", 24_576)
-    monkeypatch.setattr(image_module, "gigabytes", lambda num_bytes: f"{num_bytes} bytes")
+    monkeypatch.setattr(image_module, "bytes_text", lambda num_bytes: f"{num_bytes} bytes")
     folder = write_image_folder(tmp_path)
     assert load(folder).remarks == (
         "The 8 images of 32 x 32 pixels take 24576 bytes of memory, and of disk for the decoded copy; --image-size "
@@ -280,10 +282,9 @@ def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_decoded(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_image_folder(tmp_path, sizes=(400, 400))
-    monkeypatch.setattr(memory, "available_memory", lambda: 2_000_000)
+    monkeypatch.setattr(data_memory, "available_memory", lambda: 2_000_000)
     sentence = (
-        "6 images of 400 x 400 pixels take 0.003 GB of memory, and 0.002 GB are free: make them smaller with "
-        "--image-size"
+        "6 images of 400 x 400 pixels take 2.9 MB of memory, and 2.0 MB are free: make them smaller with --image-size"
     )
     with pytest.raises(DataError) as caught:
         load(folder)
@@ -299,7 +300,7 @@ def test_a_cached_copy_that_does_not_fit_into_memory_is_refused_too(
 ) -> None:
     folder = write_image_folder(tmp_path)
     load(folder)
-    monkeypatch.setattr(memory, "available_memory", lambda: 24_575)
+    monkeypatch.setattr(data_memory, "available_memory", lambda: 24_575)
     with pytest.raises(DataError, match="8 images of 32 x 32 pixels take"):
         load(folder)
 
