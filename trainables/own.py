@@ -23,6 +23,7 @@ from trainables.data import augmentation as augmentations
 from trainables.data.sources import SOURCES, Source
 from trainables.data.types import DataError, ImageDataset, TuningData
 from trainables.hparams import RecipeHparams, TransferHparams
+from trainables.models import MODELS
 from trainables.parts import contracts
 from trainables.parts.class_weights import CLASS_WEIGHTINGS, ClassWeighting
 from trainables.parts.losses import LOSSES, Loss
@@ -128,8 +129,6 @@ def model(name: str) -> Decorator[Any]:
     """
 
     def registered(function: Function) -> Function:
-        from trainables.models import MODELS  # slow to import, and most plugins have none
-
         register("model", MODELS, name, function)
         return function
 

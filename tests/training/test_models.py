@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from trainables.models import MODELS, build_model, models_taking
 from trainables.models.heads import HEADS, CosineLinear
 from trainables.models.jigsaw_net import JigsawNet
-from trainables.models.resnet_cifar import PaddedShortcut, ResidualBlock, projected_shortcut
+from trainables.models.residual_block import ResidualBlock
+from trainables.models.resnet_cifar import PaddedShortcut, projected_shortcut
 from trainables.models.ultranet import UltraBlock
 from trainables.parts.contracts import check_model
 from trainables.puzzles import cut_tiles, log_sinkhorn, puzzle_metrics, random_permutations, row_nll, shuffle_tiles
@@ -126,13 +127,17 @@ def test_every_model_overfits_32_images_with_random_labels(name):
     images = torch.randn(32, 3, 16, 16, generator=generator)
     targets = torch.randint(10, (32,), generator=generator)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(OVERFIT_STEPS[name]):
+    for _ in range(OVERFIT_STEPS[name] + 1):
+        logits = model(images)
+        loss = F.cross_entropy(logits, targets)
+        if loss < 0.05 and (logits.argmax(dim=1) == targets).all():  # ln 10 = 2.3 at the start
+            return
         optimizer.zero_grad()
-        F.cross_entropy(model(images), targets).backward()
+        loss.backward()
         optimizer.step()
-    logits = model(images)
-    assert (logits.argmax(dim=1) == targets).all()
-    assert F.cross_entropy(logits, targets) < 0.05  # ln 10 = 2.3 at the start
+    pytest.fail(
+        f"after {OVERFIT_STEPS[name]} steps {(logits.argmax(dim=1) == targets).sum()} of 32, at a loss of {loss}"
+    )
 
 
 @pytest.mark.parametrize("name", DISTINCT)
@@ -400,11 +405,13 @@ def test_jigsaw_net_overfits_32_puzzles(grid):
     for _ in range(30):
         log_y = log_sinkhorn(model(puzzles), temperature=1.0, num_iterations=20)
         loss = row_nll(log_y, permutations)
+        exact = puzzle_metrics(log_y, permutations)["exact_accuracy"]
+        if loss < 0.05 and exact == 1:  # ln 4 = 1.4 or ln 9 = 2.2 at the start
+            return
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss < 0.05  # ln 4 = 1.4 or ln 9 = 2.2 at the start
-    assert puzzle_metrics(log_y, permutations)["exact_accuracy"] == 1
+    pytest.fail(f"after 30 steps {exact:.0%} are exact, at a loss of {loss}")
 
 
 @pytest.mark.parametrize(("grid", "image_size", "limit"), [(1, 32, 8), (9, 32, 8), (5, 16, 4)])

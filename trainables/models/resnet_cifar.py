@@ -8,8 +8,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock
-from torchvision.ops import StochasticDepth
 
 from trainables.models.heads import HEADS
 
@@ -44,20 +42,10 @@ def projected_shortcut(in_channels: int, out_channels: int, stride: int) -> nn.M
     )
 
 
-class ResidualBlock(BasicBlock):
-    """torchvision's BasicBlock with stochastic depth: the branch is dropped per training image, at rate drop_path."""
+def residual_block(in_channels: int, width: int, stride: int, drop_path: float, *, shortcut: Shortcut) -> nn.Module:
+    from trainables.models.residual_block import ResidualBlock  # slow to import: torchvision
 
-    def __init__(self, in_channels: int, width: int, stride: int, drop_path: float, *, shortcut: Shortcut) -> None:
-        changes_shape = stride != 1 or in_channels != width
-        super().__init__(in_channels, width, stride, shortcut(in_channels, width, stride) if changes_shape else None)
-        self.drop_path = StochasticDepth(drop_path, mode="row")
-
-    def forward(self, activations: Tensor) -> Tensor:
-        shortcut = activations if self.downsample is None else self.downsample(activations)
-        branch = self.relu(self.bn1(self.conv1(activations)))
-        branch = self.drop_path(self.bn2(self.conv2(branch)))
-        branch += shortcut
-        return self.relu(branch)
+    return ResidualBlock(in_channels, width, stride, drop_path, shortcut=shortcut)
 
 
 def conv_stem(in_channels: int, width: int) -> nn.Sequential:
@@ -120,8 +108,8 @@ def _stage(in_channels: int, width: int, stride: int, block: Block, drop_paths: 
     return nn.Sequential(first, *(block(width, width, 1, drop_path) for drop_path in drop_paths[1:]))
 
 
-_resnet = partial(CifarResNet, widths=(64, 128, 256, 512), block=partial(ResidualBlock, shortcut=projected_shortcut))
-_thin_resnet = partial(CifarResNet, widths=(16, 32, 64), block=partial(ResidualBlock, shortcut=PaddedShortcut))
+_resnet = partial(CifarResNet, widths=(64, 128, 256, 512), block=partial(residual_block, shortcut=projected_shortcut))
+_thin_resnet = partial(CifarResNet, widths=(16, 32, 64), block=partial(residual_block, shortcut=PaddedShortcut))
 
 resnet9 = partial(_resnet, num_blocks=(1, 1, 1, 1), stem=pooled_stem)
 """torchvision's ResNet, one block per stage, a 3×3 stem of stride 1, max-pooling kept: the source's `s4_resnet9`.

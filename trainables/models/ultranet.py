@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torchvision.ops import SqueezeExcitation, StochasticDepth
 
 from trainables.models.resnet_cifar import CifarResNet
 
@@ -21,6 +20,8 @@ class UltraBlock(nn.Module):
     """
 
     def __init__(self, in_channels: int, width: int, stride: int, drop_path: float) -> None:
+        from torchvision.ops import SqueezeExcitation, StochasticDepth  # slow to import
+
         super().__init__()
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)

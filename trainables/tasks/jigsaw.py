@@ -18,6 +18,7 @@ from trainables.common.seeds import derive_seed
 from trainables.data.splits import label_subset
 from trainables.data.types import TestData, TuningData
 from trainables.hparams import JigsawHparams, TransferHparams
+from trainables.models.jigsaw_net import JigsawNet
 from trainables.parts.samplers import EpochPlan, plain_plan
 from trainables.puzzles import (
     PUZZLE_LOSSES,
@@ -118,8 +119,6 @@ def build_pretext(hparams: JigsawHparams, data: TuningData, setup: TrialSetup) -
 
 def puzzle_learner(puzzles: Puzzles, data: TuningData, setup: TrialSetup) -> Learner:
     """Build a learner of the given puzzles."""
-    from trainables.models.jigsaw_net import JigsawNet  # slow to import, with the other models
-
     hparams = puzzles.hparams
     return build_learner_of(
         lambda in_channels, image_size: JigsawNet(grid=hparams.grid, in_channels=in_channels, image_size=image_size),

@@ -16,6 +16,7 @@ from trainables.data.augmentation import augmenter
 from trainables.data.resident import resident
 from trainables.data.types import TuningData
 from trainables.hparams import ClassifierHparams, Hparams
+from trainables.models import build_model
 from trainables.parts.mixing import MIXINGS, Prepare, as_they_are
 from trainables.parts.optimizers import OPTIMIZERS, decay_groups
 from trainables.parts.samplers import EpochPlan, shuffled_plan
@@ -125,8 +126,6 @@ def build_classifier(
     class_counts = torch.from_numpy(np.bincount(train_labels, minlength=data.num_classes)).to(setup.device)
 
     def make_model(in_channels: int, image_size: int) -> nn.Module:
-        from trainables.models import build_model  # slow to import: torchvision; a command's --help does without
-
         return build_model(
             hparams.model,
             num_classes=data.num_classes,
