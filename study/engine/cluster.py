@@ -23,7 +23,9 @@ import study as study_package
 import trainables
 from study.core.errors import StudyError, last_line
 from study.core.spec import RunSpec
+from study.core.text import duration
 from study.engine import signals, warden
+from study.engine.nodes import SILENCE_SECONDS, Nodes
 from study.engine.signals import hang_ups_ignored
 from trainables.common.machine import usable_cpus
 
@@ -47,18 +49,25 @@ class Cluster:
         self._wants_dashboard = wants_dashboard
         self._token = uuid.uuid4().hex
         self._warden: IO[bytes] | None = None
+        self._nodes: Nodes | None = None
         self._is_over = threading.Event()
         self.on_loss: Callable[[str], int] | None = None
-        """Ends the session when a part of a Ray that was started here is gone, and returns the exit status."""
+        """Ends the session when Ray is gone, and returns the exit status."""
 
     @property
     def needs_token(self) -> bool:
         return os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
 
-    def start(self) -> None:
-        """Start Ray on this machine if no Ray is connected yet. Raises StudyError."""
+    def start(self, say: Callable[[str], None]) -> None:
+        """Start Ray on this machine if no Ray is connected yet. say: told of nodes that are lost. Raises StudyError."""
         if ray.is_initialized():
-            return
+            self._nodes = Nodes(say)
+            self._nodes.watch()
+        else:
+            self._start()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def _start(self) -> None:
         # Under "uv run", Ray would upload the current folder for its workers, and fail where it is large. They are on
         # this machine and need nothing. Ray has read the variable of this name when it was imported.
         ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
@@ -73,16 +82,20 @@ class Cluster:
                 include_dashboard=self._wants_dashboard,
             )
         self.dashboard_url = _url(context)
-        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
-    def lost_part(self) -> str | None:
-        """What is gone of a Ray that was started here, if anything without which it hangs: as part of a sentence."""
+    def loss(self) -> str | None:
+        """What is gone of Ray, if anything without which it hangs: as part of a sentence."""
+        if self._nodes is not None:
+            return f"the Ray cluster gave no answer for {duration(SILENCE_SECONDS)}" if self._nodes.are_silent else None
         node = ray._private.worker._global_node if self._warden is not None else None
         dead = {kind for kind, _ in node.dead_processes()} if node is not None else set()
-        return next((name for kind, name in _VITAL.items() if kind in dead), None)
+        part = next((name for kind, name in _VITAL.items() if kind in dead), None)
+        return None if part is None else f"{part} is gone, and this machine's Ray with it"
 
     def unwatch(self) -> None:
         self._is_over.set()
+        if self._nodes is not None:
+            self._nodes.unwatch()
 
     def close(self) -> None:
         """Have the warden end what a Ray that was started here leaves behind."""
@@ -94,10 +107,12 @@ class Cluster:
     def _watch(self) -> None:
         """End the session when Ray is gone: the main thread would wait for it, for a minute or for ever."""
         while not self._is_over.wait(WATCH_SECONDS):
-            if (part := self.lost_part()) is None or self.on_loss is None:
+            if self._nodes is not None:
+                self._nodes.waited(WATCH_SECONDS)
+            if (lost := self.loss()) is None or self.on_loss is None:
                 continue
             try:
-                status = self.on_loss(part)
+                status = self.on_loss(lost)
             except Exception as error:  # a thread's traceback would be all, and the main thread wait on
                 print(f"error: {last_line(error)}", file=sys.stderr)
                 status = 1
@@ -121,17 +136,19 @@ def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluste
     cluster: Cluster | None = None
     try:
         if was_initialised:
-            yield _joined(None)
+            cluster = _joined(None)
+            yield cluster
         elif address is not None:
             failure = f"the Ray cluster at {address} did not answer"
             _require_reachable(address, failure)
             # Nodes of a cluster may not have the project, so it is sent with the job.
-            yield _joined(_init(failure, address=address, runtime_env={"py_modules": _packages()}))
+            cluster = _joined(_init(failure, address=address, runtime_env={"py_modules": _packages()}))
+            yield cluster
         else:
             cluster = Cluster(cpus=usable_cpus(), gpus=torch.cuda.device_count(), wants_dashboard=dashboard)
             yield cluster
     finally:
-        if cluster is not None and cluster.lost_part() is None:
+        if cluster is not None and cluster.loss() is None:
             cluster.unwatch()  # else the watchdog ends what may hang now
         if not was_initialised:
             ray.shutdown()
@@ -168,7 +185,9 @@ def _require_reachable(address: str, failure: str) -> None:
 def _joined(context: Any) -> Cluster:
     resources = ray.cluster_resources()
     return Cluster(
-        cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0), dashboard_url=context and _url(context)
+        cpus=resources.get("CPU", 0.0),
+        gpus=resources.get("GPU", 0.0),
+        dashboard_url=None if context is None else _url(context),
     )
 
 
@@ -176,6 +195,8 @@ def _init(failure: str, **options: Any) -> Any:
     """ray.init, of which everything that goes wrong is a StudyError."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
+        # What nodes report would be printed whatever log_to_driver says: a hundred lines for a node that died.
+        ray._private.worker.print_to_stdstream = _not_said
         with hang_ups_ignored():
             return ray.init(**_QUIETLY, **options)
     except Exception as error:  # of any type: of the operating system, of Ray's, or of its dependencies
@@ -185,6 +206,10 @@ def _init(failure: str, **options: Any) -> Any:
         elif isinstance(error, OSError) and not isinstance(error, ConnectionError):  # of its files
             said += f"; {_ELSEWHERE}"
         raise StudyError(f"{failure}: {said}") from None
+
+
+def _not_said(data: Any, ignore_prefix: bool = False) -> None:
+    """In the place of Ray's function that prints what nodes and workers say."""
 
 
 def _url(context: Any) -> str | None:

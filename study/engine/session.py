@@ -57,13 +57,13 @@ class Session(ABC):
         for notice in self._ledger.notices:
             self._console.insist(f"note: {notice}")
         self.introduce(slots)
-        cluster.start()
+        cluster.start(self._console.insist)
         with signals_to(raise_interrupt):  # Ray has put a handler of its own into the place of the command's
             self._say_where(cluster)
             on_start()
             started = time.monotonic()
             self._open(cluster, command)
-            cluster.on_loss = lambda part: self._once(lambda: self._end_without(part, time.monotonic() - started))
+            cluster.on_loss = lambda lost: self._once(lambda: self._end_without(lost, time.monotonic() - started))
             try:
                 self.write("running")
                 is_interrupted = self.work(slots)
@@ -73,12 +73,12 @@ class Session(ABC):
                 seconds = time.monotonic() - started
                 if (refusal := _storage_error(error)) is not None:
                     return self._once(lambda: self._stop_for(refusal, seconds))
-                if (part := cluster.lost_part()) is not None:  # whatever Ray says of it
-                    return cluster.on_loss(part)
+                if (lost := cluster.loss()) is not None:  # whatever Ray says of it
+                    return cluster.on_loss(lost)
                 self._once(lambda: self._conclude("interrupted", seconds))
                 raise
-            if is_interrupted and (part := cluster.lost_part()) is not None:
-                return cluster.on_loss(part)
+            if is_interrupted and (lost := cluster.loss()) is not None:
+                return cluster.on_loss(lost)
             return self._once(lambda: self._ended("interrupted" if is_interrupted else "complete", started))
 
     def _once(self, conclude: Callable[[], int]) -> int:
@@ -102,11 +102,11 @@ class Session(ABC):
                 raise
             return self._stop_for(refusal, time.monotonic() - started)
 
-    def _end_without(self, part: str, wall_seconds: float) -> int:
-        """Conclude, in any thread, when a part of Ray is gone and the work with it. Returns the exit status."""
+    def _end_without(self, lost: str, wall_seconds: float) -> int:
+        """Conclude, in any thread, when Ray is gone and the work with it. lost: what is. Returns the exit status."""
         self._ledger.seal()  # what the work still hears of its workers would come after the session's end
         self._console.end_display()
-        self._console.insist(f"stopped after {duration(wall_seconds)}: {part} is gone, and this machine's Ray with it")
+        self._console.insist(f"stopped after {duration(wall_seconds)}: {lost}")
         self._conclude("interrupted", wall_seconds)
         self._ledger.back_up()
         return TERMINATED if signals.was_terminated else RAY_LOST  # SIGTERM to all processes of the group

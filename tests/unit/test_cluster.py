@@ -64,7 +64,7 @@ def test_whatever_ray_raises_is_one_sentence(monkeypatch, error, address):
     monkeypatch.setattr(ray, "init", failing(error))
     monkeypatch.setattr(cluster, "_require_reachable", lambda address, failure: None)
     with pytest.raises(StudyError) as caught, connected(address) as joined:
-        joined.start()
+        joined.start(print)
     assert "\n" not in str(caught.value)
     reason = " ".join(str(error).split()) or "ImportError"
     assert reason in str(caught.value)
@@ -76,7 +76,7 @@ def test_the_sentence_says_what_to_do_about_ray_s_folder(monkeypatch, error):
     monkeypatch.setattr(ray, "init", failing(error))
     with pytest.raises(StudyError, match=r"on this machine did not start: .*; set RAY_TMPDIR to a folder of your own"):  # noqa: SIM117
         with connected(None) as joined:
-            joined.start()
+            joined.start(print)
 
 
 @pytest.mark.usefixtures("no_ray")
@@ -109,7 +109,7 @@ def test_ray_is_told_the_cpus_that_this_process_may_use(no_ray, monkeypatch):
     with connected(None) as joined:
         assert (joined.cpus, joined.gpus) == (3, 2)
         assert no_ray == []  # known before Ray is started
-        joined.start()
+        joined.start(print)
     assert (no_ray[0]["address"], no_ray[0]["num_cpus"], no_ray[0]["num_gpus"]) == ("local", 3, 2)
     assert joined.dashboard_url == "http://127.0.0.1:8265"
 
@@ -120,7 +120,7 @@ def test_nothing_is_uploaded_on_a_cluster_of_this_machine(monkeypatch):
     monkeypatch.setattr(ray._private.ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", True)
     monkeypatch.setattr("ray._private.runtime_env.uv_runtime_env_hook._get_uv_run_cmdline", lambda: ["uv", "run", "x"])
     with connected(None) as joined:
-        joined.start()
+        joined.start(print)
     assert ray._private.worker._maybe_modify_runtime_env({}, _skip_env_hook=False) == {}
 
 

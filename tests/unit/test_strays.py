@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -10,8 +11,10 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import ray
 from fake_session import conducted
 from faults import Faults
 from study_cases import asked
@@ -120,7 +123,7 @@ def watch(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 def test_the_watchdog_ends_the_session_when_a_part_of_ray_is_gone(watched, monkeypatch, faults):
     told: list[str] = []
     part: list[str | None] = [None]
-    watched.lost_part = lambda: part[0]
+    watched.loss = lambda: part[0]
     watched.on_loss = lambda name: told.append(name) or 3
     interrupted = watch(watched, monkeypatch)
     assert not interrupted.wait(0.1)
@@ -134,7 +137,7 @@ def test_a_watchdog_whose_conclusion_fails_does_not_leave_the_main_thread_waitin
     def on_loss(name: str) -> int:
         raise OSError("the page cannot be drawn")
 
-    watched.lost_part, watched.on_loss = (lambda: "it"), on_loss
+    watched.loss, watched.on_loss = (lambda: "it"), on_loss
     assert watch(watched, monkeypatch).wait(5)
     assert "error: the page cannot be drawn" in capsys.readouterr().err
 
@@ -143,13 +146,23 @@ def test_a_verb_s_process_ends_with_the_session_s_status(watched, monkeypatch):
     ended: list[int] = []
     monkeypatch.setattr(signals, "owns_process", True)
     monkeypatch.setattr(cluster_module.os, "_exit", ended.append)
-    watched.lost_part, watched.on_loss = (lambda: "it"), (lambda name: 143)
+    watched.loss, watched.on_loss = (lambda: "it"), (lambda name: 143)
     assert watch(watched, monkeypatch).wait(5)
     assert ended == [143]
 
 
+def test_of_a_ray_that_was_started_here_the_dead_part_is_named(monkeypatch):
+    cluster = Cluster(cpus=1, gpus=0)
+    cluster._warden = io.BytesIO()
+    dead: list[tuple[str, object]] = [("log_monitor", None)]
+    monkeypatch.setattr(ray._private.worker, "_global_node", SimpleNamespace(dead_processes=lambda: dead))
+    assert cluster.loss() is None
+    dead.append(("raylet", None))
+    assert cluster.loss() == "Ray's scheduler (raylet) is gone, and this machine's Ray with it"
+
+
 def test_ray_is_not_missed_where_none_was_started():
-    assert Cluster(cpus=1, gpus=0).lost_part() is None
+    assert Cluster(cpus=1, gpus=0).loss() is None
 
 
 @pytest.mark.parametrize(("was_terminated", "status"), [(False, 3), (True, 143)])
@@ -159,9 +172,9 @@ def test_a_session_without_ray_is_interrupted_whatever_ray_says_of_it(
 ):
     monkeypatch.setattr(signals, "was_terminated", was_terminated)
     for _ in faults.each([error]):
-        found, said, run_dir = conducted(tmp_path, error, lost="Ray's scheduler (raylet)")
+        found, said, run_dir = conducted(tmp_path, error, lost="Ray's scheduler (raylet) is gone")
         assert found == status
-        assert "Ray's scheduler (raylet) is gone, and this machine's Ray with it" in said
+        assert ": Ray's scheduler (raylet) is gone\n" in said
         assert f"continue: python -m study.resume {run_dir}" in said
     with Ledger(run_dir) as ledger:
         assert [session.get("state") for session in ledger.book.sessions] == ["interrupted"]
