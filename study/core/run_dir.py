@@ -1,4 +1,4 @@
-"""Run directories: how one is made and locked, and its spec.json, read from wherever the directory is now."""
+"""Run directories: how one is made, and its spec.json, read from wherever the directory is now."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from study.core.checksums import DamagedFileError, is_as_written, read_checked, write_checked
-from study.core.errors import StudyError, last_line
+from study.core.errors import StudyError
 from study.core.invocation import invocation
 from study.core.ledger import Book, Ledger, reopened
 from study.core.ledger_files import BACKUP, LEDGER
+from study.core.lock import locked
 from study.core.parsing import parse_json
 from study.core.spec import RunSpec, Spec
 from trainables.common.files import TEMPORARY, json_bytes, write_durably
 from trainables.training.checkpoints import forget_epochs_after
 
 SPEC = "spec.json"
-LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
 WEIGHTS = "weights"
 """The folder of the winners' weights, those of their retest on the first seed."""
@@ -175,25 +173,6 @@ def _made(folder: Path) -> list[Path]:
 def _remove_if_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):  # something else lies in it
         folder.rmdir()
-
-
-@contextlib.contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Lock the run directory while the block lasts. Raises StudyError if another process works on it."""
-    lock = filelock.FileLock(run_dir / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise StudyError(f"{run_dir} is being worked on by another process") from None
-    except (OSError, NotImplementedError) as error:  # as network file systems do without a lock daemon
-        raise StudyError(
-            f"{run_dir} cannot be locked ({last_line(error)}): a run needs a file system with locks, such as another "
-            "--output-dir on a local disk"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

@@ -288,7 +288,7 @@ def test_a_run_that_is_worked_on_cannot_be_resumed(two_slots):
     assert status == 2
     assert stdout == ""
     assert_one_sentence(stderr)
-    assert "is being worked on by another process" in stderr
+    assert "is being worked on by another process (pid " in stderr
 
 
 def test_resuming_says_nothing_but_its_own_lines(two_slots):

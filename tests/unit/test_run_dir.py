@@ -7,7 +7,10 @@ import errno
 import itertools
 import json
 import os
+import signal
+import socket
 import sqlite3
+import time
 from pathlib import Path
 
 import filelock
@@ -16,7 +19,9 @@ import pytest
 from study.core import ledger as ledger_module
 from study.core.errors import StudyError
 from study.core.ledger import LEDGER, SESSION, Event, Ledger
-from study.core.run_dir import first_made, locked, new_run, numbered
+from study.core.lock import OWNER, locked
+from study.core.parsing import parse_json
+from study.core.run_dir import first_made, new_run, numbered
 from study.tasks.imbalance import ImbalanceSpec
 from study.tasks.resolve import dated_name
 
@@ -119,6 +124,91 @@ def test_so_is_a_library_that_says_so_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
     with pytest.raises(StudyError, match="cannot be locked"), locked(tmp_path):
         pass
+
+
+# --- two at once
+
+
+def contend(run_dir: Path, start: int) -> str:
+    """In a process of its own: try to lock when there is something to read, and say by a line how it went."""
+    os.read(start, 1)
+    try:
+        with locked(run_dir):
+            time.sleep(0.002)  # so that the other one tries meanwhile, more often than not
+            return "held"
+    except StudyError as error:
+        return str(error)
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(os.name != "posix", reason="forks")
+def test_of_two_processes_one_has_the_run_and_the_other_is_told_who(tmp_path, faults):
+    """Each race: both are let go at once; what holds the lock is either alone or named, with host and time."""
+    for _ in faults.each(range(200), few=10):
+        (start, go), (output, said) = os.pipe(), os.pipe()
+        children = []
+        for _ in range(2):
+            if (pid := os.fork()) == 0:
+                try:
+                    line = contend(tmp_path, start)
+                    os.write(said, f"{os.getpid()} {line}\n".encode())
+                finally:
+                    os._exit(0)
+            children.append(pid)
+        os.write(go, b"12")
+        for pid in children:
+            os.waitpid(pid, 0)
+        os.close(said)
+        with os.fdopen(output) as lines:
+            told = dict(line.split(" ", 1) for line in lines.read().splitlines())
+        for descriptor in (start, go):
+            os.close(descriptor)
+        assert set(told) == {str(pid) for pid in children}
+        holders = [pid for pid, line in told.items() if line == "held"]
+        assert holders
+        for pid, line in told.items():
+            if pid not in holders:
+                [other] = holders
+                assert line in {
+                    f"{tmp_path} is being worked on by another process",
+                    f"{tmp_path} is being worked on by another process (pid {other} on {socket.gethostname()}, "
+                    f"since {line[-17:-1]})",
+                }
+    assert not (tmp_path / OWNER).exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks")
+def test_the_owner_is_named_and_a_dead_one_s_lock_is_taken_over(tmp_path):
+    told, tell = os.pipe()
+    if (pid := os.fork()) == 0:
+        with locked(tmp_path):
+            os.write(tell, b"1")
+            time.sleep(600)
+        os._exit(0)
+    os.read(told, 1)
+    with pytest.raises(StudyError, match=rf"by another process \(pid {pid} on .+, since 20\d\d-.*\)$"):  # noqa: SIM117
+        with locked(tmp_path):
+            pass
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert (tmp_path / OWNER).exists()  # it had no time to remove it
+    with locked(tmp_path):
+        assert parse_json((tmp_path / OWNER).read_text())["pid"] == os.getpid()
+
+
+def test_an_owner_that_cannot_be_read_or_is_dead_is_not_named(tmp_path):
+    with locked(tmp_path):
+        for content in (
+            "",
+            "[]",
+            "{",
+            '{"pid": "x", "host": "h", "since": 0}',
+            '{"pid": 1, "host": "h", "since": 1e300}',
+        ):
+            (tmp_path / OWNER).write_text(content)
+            with pytest.raises(StudyError, match=r"by another process$"):  # noqa: SIM117
+                with locked(tmp_path):
+                    pass
 
 
 # --- file systems on which SQLite has no write-ahead log
