@@ -1,6 +1,15 @@
 """Studies: declared, run, recorded, judged and shown. From Python: see study.api, whose names are this package's."""
 
-from typing import TYPE_CHECKING, Any
+import os.path
+import signal
+import sys
+
+# A verb's process, whose imports take seconds: until it handles Ctrl-C itself, that ends it without a traceback.
+_is_verb = sys.argv[:1] == ["-m"] or os.path.basename(sys.argv[0] if sys.argv else "") == "ray-study"
+if _is_verb and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from typing import TYPE_CHECKING, Any  # noqa: E402 (it takes a while, in which Ctrl-C may come)
 
 if TYPE_CHECKING:
     from study.api import Baseline, Cifar100, Imbalance, Jigsaw, Preflight, Run, Winner

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -227,3 +228,20 @@ def test_the_first_interrupt_is_answered_at_once_though_the_epochs_in_flight_tak
             on_event=lambda trial: None, on_interrupt=answered.set,
         )  # fmt: skip
     assert interrupted
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+@pytest.mark.parametrize("words", [["-m", "study.run"], ["ray-study", "run"]])
+def test_ctrl_c_while_a_verb_is_imported_leaves_no_traceback(tmp_path, words):
+    """In the place of a library that every verb imports: one during whose import Ctrl-C comes."""
+    (tmp_path / "filelock.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)"
+    )
+    (tmp_path / "ray-study").write_text("from study.__main__ import script; script()")  # as an installed one
+    command = [sys.executable, *(str(tmp_path / word) if word == "ray-study" else word for word in words)]
+    with_it = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).resolve().parents[2])])}
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=with_it, capture_output=True, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run under nohup ignores it
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
