@@ -12,16 +12,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainables.common.numerics import Numerics
 from trainables.data.sources import load_dataset
 from trainables.data.splits import tuning_data, whole
-from trainables.hparams import ImbalanceHparams, Numerics, Tables
+from trainables.hparams import ImbalanceHparams, Tables
 from trainables.parts.losses import LOSSES, Loss, weighted_mean
 from trainables.tasks.imbalance import IMBALANCE
 from trainables.training.setup import TrialSetup
@@ -44,14 +44,12 @@ def generalised_cross_entropy(
 class GceHparams(ImbalanceHparams):
     """The hyperparameters of imbalance, and gce_q. The table says what the loss needs; hparams refuse it without."""
 
-    tables: ClassVar[Tables] = {
-        **ImbalanceHparams.tables,
-        "loss": {
-            **LOSSES,
-            "generalised_cross_entropy": Loss(function=generalised_cross_entropy, needs=("gce_q",)),
-        },
-    }
     gce_q: float | None = Field(None, gt=0, le=1)
+
+    @classmethod
+    def tables(cls) -> Tables:
+        own = Loss(function=generalised_cross_entropy, needs=("gce_q",))
+        return {**super().tables(), "loss": {**LOSSES, "generalised_cross_entropy": own}}
 
 
 def main() -> None:

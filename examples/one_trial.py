@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
+from trainables.common.numerics import Numerics
 from trainables.data.sources import load_dataset
 from trainables.data.splits import thinned_counts, tuning_data
-from trainables.hparams import Numerics
 from trainables.tasks.imbalance import IMBALANCE
 from trainables.training.setup import TrialSetup
 

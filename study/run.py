@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from study.cli import DRY_RUN, PRINT_SPEC, RUN, loudness_of, parse_verb, run_main
+from study.tasks.resolve import checked
 
 
 def main(argv: Sequence[str]) -> int:
     study, values, own = parse_verb(RUN, argv)
     loudness = loudness_of(own)
+    checked(study, values)  # before Ray and PyTorch are imported, so that a refusal takes no longer than --help
     if own.get(PRINT_SPEC):
         from study.tasks.spec_file import spec_file
 
         print(spec_file(study, values), end="")
         return 0
-    # Imported after parsing: --help and a misspelt option need neither Ray nor the data.
     if own.get(DRY_RUN):
         from study.probes.preflight import run_preflight
 

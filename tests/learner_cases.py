@@ -12,10 +12,11 @@ import torch
 
 from search_spaces.imbalance import search_space
 from search_spaces.space import SearchSpace
+from trainables.common.numerics import Numerics
 from trainables.data.sources import load_dataset
 from trainables.data.splits import thin, thinned_counts, tuning_data
 from trainables.data.types import ImageDataset, TuningData
-from trainables.hparams import ImbalanceHparams, Numerics
+from trainables.hparams import ImbalanceHparams
 from trainables.tasks.imbalance import build_learner
 from trainables.training.learner import Learner
 from trainables.training.setup import TrialSetup

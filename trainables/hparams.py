@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainables.common.nearest import nearest
-from trainables.data.augmentation import AUGMENTATIONS
-from trainables.parts.class_weights import CLASS_WEIGHTINGS
-from trainables.parts.losses import LOSSES, Loss
-from trainables.parts.mixing import MIXINGS
-from trainables.parts.natural_samplers import NATURAL_SAMPLERS
-from trainables.parts.optimizers import OPTIMIZERS
 from trainables.parts.part import OWN_KNOBS
-from trainables.parts.recipe_losses import RECIPE_LOSSES
-from trainables.parts.samplers import SAMPLERS, Sampler
-from trainables.parts.schedules import SCHEDULES
-from trainables.puzzles import PUZZLE_LOSSES
+
+if TYPE_CHECKING:
+    from trainables.parts.losses import Loss
+    from trainables.parts.samplers import Sampler
 
 Tables = Mapping[str, Mapping[str, Any]]
-"""Hyperparameter -> the table in which it names an entry. The hyperparameters in an entry's needs must not be None."""
+"""Hyperparameter -> the table in which it names an entry. The hyperparameters in an entry's needs must not be None.
+
+They are imported when they are asked for: their functions need torch, which is slow to import, and a page asks only for
+the limits of hyperparameters.
+"""
 
 
 class Hparams(BaseModel):
@@ -32,8 +30,6 @@ class Hparams(BaseModel):
 
     # Extra ones are those of OWN_KNOBS: they are fields in all but name.
     model_config = ConfigDict(frozen=True, extra="allow")
-    tables: ClassVar[Tables] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "augmentation": AUGMENTATIONS}
-
     model: str = "small_cnn"
     optimizer: str = "sgd"
     learning_rate: float = Field(0.05, gt=0, allow_inf_nan=False)
@@ -44,6 +40,14 @@ class Hparams(BaseModel):
     batch_size: int = Field(128, ge=2)
     augmentation: str = "crop_flip"
     decays_everything: bool = False
+
+    @classmethod
+    def tables(cls) -> Tables:
+        from trainables.data.augmentation import AUGMENTATIONS
+        from trainables.parts.optimizers import OPTIMIZERS
+        from trainables.parts.schedules import SCHEDULES
+
+        return {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "augmentation": AUGMENTATIONS}
 
     @model_validator(mode="after")
     def _extra_ones_are_own_knobs(self) -> Self:
@@ -56,7 +60,7 @@ class Hparams(BaseModel):
 
     @model_validator(mode="after")
     def _parts_are_known_and_have_what_they_need(self) -> Self:
-        for kind, table in self.tables.items():
+        for kind, table in self.tables().items():
             name = getattr(self, kind)
             if name not in table:
                 raise ValueError(f"{kind} must be one of {', '.join(table)}, got {name!r}{nearest(name, table)}")
@@ -78,8 +82,6 @@ class ClassifierHparams(Hparams):
     padding, dropout, drop_path: options of some models; None means the model's default. cutout_length: in pixels.
     """
 
-    tables: ClassVar[Tables] = {**Hparams.tables, "mixing": MIXINGS}
-
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     cutout_length: int | None = Field(None, ge=1)
     randaugment_num_ops: int | None = Field(None, ge=1)
@@ -89,6 +91,12 @@ class ClassifierHparams(Hparams):
     drop_path: float | None = Field(None, ge=0, lt=1)
     dropout: float | None = Field(None, ge=0, lt=1)
     padding: str | None = None
+
+    @classmethod
+    def tables(cls) -> Tables:
+        from trainables.parts.mixing import MIXINGS
+
+        return {**super().tables(), "mixing": MIXINGS}
 
 
 class BaselineHparams(ClassifierHparams):
@@ -104,13 +112,6 @@ class ImbalanceHparams(ClassifierHparams):
 
     A knob is None if no part that is named uses it.
     """
-
-    tables: ClassVar[Tables] = {
-        **ClassifierHparams.tables,
-        "loss": LOSSES,
-        "class_weighting": CLASS_WEIGHTINGS,
-        "sampler": SAMPLERS,
-    }
 
     loss: str = "cross_entropy"
     class_weighting: str = "uniform"
@@ -130,14 +131,22 @@ class ImbalanceHparams(ClassifierHparams):
     cut_loss_scale: float | None = Field(None, gt=0, le=1)
     photometric_strength: float | None = Field(None, gt=0, lt=1)
 
+    @classmethod
+    def tables(cls) -> Tables:
+        from trainables.parts.class_weights import CLASS_WEIGHTINGS
+        from trainables.parts.losses import LOSSES
+        from trainables.parts.samplers import SAMPLERS
+
+        return {**super().tables(), "loss": LOSSES, "class_weighting": CLASS_WEIGHTINGS, "sampler": SAMPLERS}
+
     @property
     def loss_entry(self) -> Loss:
-        entry: Loss = self.tables["loss"][self.loss]
+        entry: Loss = self.tables()["loss"][self.loss]
         return entry
 
     @property
     def sampler_entry(self) -> Sampler:
-        entry: Sampler = self.tables["sampler"][self.sampler]
+        entry: Sampler = self.tables()["sampler"][self.sampler]
         return entry
 
     @model_validator(mode="after")
@@ -158,12 +167,17 @@ class RecipeHparams(ImbalanceHparams):
     full.
     """
 
-    tables: ClassVar[Tables] = {**ImbalanceHparams.tables, "loss": RECIPE_LOSSES, "sampler": NATURAL_SAMPLERS}
-
     decays_everything: bool = True
     vertical_flip: bool = True
     doubles_tail: bool = True
     full_batch_share: float | None = Field(None, gt=0, le=1)
+
+    @classmethod
+    def tables(cls) -> Tables:
+        from trainables.parts.natural_samplers import NATURAL_SAMPLERS
+        from trainables.parts.recipe_losses import RECIPE_LOSSES
+
+        return {**super().tables(), "loss": RECIPE_LOSSES, "sampler": NATURAL_SAMPLERS}
 
 
 class TransferHparams(ClassifierHparams):
@@ -181,8 +195,6 @@ class TransferHparams(ClassifierHparams):
 class JigsawHparams(Hparams):
     """A net that puts shuffled tiles back in place: see puzzles.py and tasks/jigsaw.py. gap: in pixels."""
 
-    tables: ClassVar[Tables] = {**Hparams.tables, "puzzle_loss": PUZZLE_LOSSES}
-
     model: Literal["jigsaw_net"] = "jigsaw_net"
     grid: int = Field(2, ge=2)
     gap: int = Field(0, ge=0)
@@ -192,21 +204,14 @@ class JigsawHparams(Hparams):
     sinkhorn_iterations: int = Field(20, ge=1)
     puzzle_loss: str = "row_nll"
 
+    @classmethod
+    def tables(cls) -> Tables:
+        from trainables.puzzles import PUZZLE_LOSSES
+
+        return {**super().tables(), "puzzle_loss": PUZZLE_LOSSES}
+
 
 class RecipePuzzleHparams(JigsawHparams):
     """A source system's puzzles. fixed_permutations: whether a training image is always shuffled in the same way."""
 
     fixed_permutations: bool = False
-
-
-Precision = Literal["float32", "bfloat16"]
-
-
-class Numerics(BaseModel):
-    """Numerical settings that change bits: chosen once per study, recorded in spec.json, kept by resume and retest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    precision: Precision = "float32"
-    num_threads: int = Field(default=1, ge=1)
-    channels_last: bool = True

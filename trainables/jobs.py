@@ -8,8 +8,8 @@ from typing import Any
 import ray
 import torch
 
+from trainables.common.numerics import Numerics
 from trainables.data.types import TestData, TuningData
-from trainables.hparams import Numerics
 from trainables.training.learner import NonFiniteLossError
 from trainables.training.retest import train_and_test
 from trainables.training.setup import TrialSetup

@@ -12,8 +12,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from ray import tune
 
+from trainables.common.numerics import Numerics
 from trainables.data.types import TuningData
-from trainables.hparams import Numerics
 from trainables.jobs import worker_setup
 from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint, written_checkpoint
 from trainables.training.learner import Learner, NonFiniteLossError

@@ -13,7 +13,7 @@ from study.analysis.once import once
 from study.analysis.selection import Selection, selection
 from study.analysis.tables import Tables, by_search, knob, of_arms
 from study.core.stage import TUNE, Group
-from trainables.training.metrics import OWN_PREFIX
+from trainables.common.plugins import OWN_METRIC
 
 TEST_METRICS = (
     "test_accuracy",
@@ -99,7 +99,7 @@ def status_counts(tables: Tables) -> pd.DataFrame:
 
 def own_metrics(tables: Tables) -> list[str]:
     """The columns of metrics that the user's plugins added."""
-    return [name for name in map(str, tables.retests) if name.startswith(OWN_PREFIX)]
+    return [name for name in map(str, tables.retests) if name.startswith(OWN_METRIC)]
 
 
 @once

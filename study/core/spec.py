@@ -19,11 +19,11 @@ from study.core.looks import look_sizes
 from study.core.parsing import shown, table_of
 from study.core.plugins import PluginSource
 from study.core.search import Control
+from trainables.common.numerics import Numerics
 from trainables.common.paths import user_path
 from trainables.data.cache import BESIDE, CLEAR_COMMAND, user_cache
 from trainables.data.sources import SOURCES
 from trainables.data.splits import ValidationCut
-from trainables.hparams import Numerics
 
 Searcher = Literal["tpe", "random", "gp", "cmaes", "qmc", "grid"]
 Objective = Literal["score", "score,seconds"]

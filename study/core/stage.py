@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from search_spaces.space import SearchSpace
 from study.core.errors import StudyError, last_line
@@ -18,10 +17,13 @@ from study.core.search import PLAIN, Search, searches_of
 from study.core.spec import Objective, Searcher, StudySpec
 from trainables.common.plugins import plugins_in_use
 from trainables.data.types import TuningData
-from trainables.hparams import Numerics
-from trainables.training.learner import Learner
-from trainables.training.setup import TrialSetup
-from trainables.training.task import Task
+
+if TYPE_CHECKING:  # slow to import: torch, which pages and the command line can do without
+    import torch
+
+    from trainables.common.numerics import Numerics
+    from trainables.training.learner import Learner
+    from trainables.training.task import Task
 
 TUNE = "tune"
 """The name of every study's main and last stage, which the page's tables and verdicts are about."""
@@ -134,6 +136,8 @@ class Stage:
 
     def first_learner(self, arm: str, data: TuningData, *, numerics: Numerics, device: torch.device) -> Learner:
         """Build the learner of the arm's first trial. Raises StudyError if that is not possible."""
+        from trainables.training.setup import TrialSetup
+
         setup = TrialSetup(num_epochs=self.num_epochs(arm), seed=self.seed, numerics=numerics, device=device)
         hparams = self.space.start_hparams(self.space.arms[arm])
         start_from = self.start_from if arm in self.warm_arms else None

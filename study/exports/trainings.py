@@ -10,7 +10,7 @@ import pandas as pd
 from study.analysis.tables import Tables, python_value
 from study.exports.logged import LoggedTraining, finite
 from study.records.tables import retest_id
-from trainables.training.metrics import OWN_PREFIX
+from trainables.common.plugins import OWN_METRIC
 
 _TAGS = ("stage", "arm", "role", "search", "control", "number", "trial_id", "seed")
 _HPARAMS = ("config/", "factor/")
@@ -57,7 +57,7 @@ def of_retest(
         epochs=epochs,
         status="failed" if "message" in present else "completed",
         message=present.get("message"),
-        results=finite({name: value for name, value in present.items() if name.startswith(("test_", OWN_PREFIX))}),
+        results=finite({name: value for name, value in present.items() if name.startswith(("test_", OWN_METRIC))}),
     )
 
 

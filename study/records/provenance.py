@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from study.core.errors import StudyError
 from study.core.ledger import Book
@@ -55,6 +54,8 @@ def data_lines(dataset: ImageDataset) -> list[str]:
 
 
 def describe_machine(*, cpus: float, gpus: float) -> dict[str, Any]:
+    import torch  # slow to import
+
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "cpu": _processor(),

@@ -17,7 +17,7 @@ from study.core.ledger import Book, TrialRecord
 from study.core.stage import Stage
 from study.records.audits import audit_rows
 from trainables.common.files import write_durably
-from trainables.training.metrics import OWN_PREFIX
+from trainables.common.plugins import OWN_METRIC
 
 
 def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = False) -> pa.Field:
@@ -303,7 +303,7 @@ def write_records(run_dir: Path, book: Book, *, stages: Sequence[Stage], active:
     if audits := [row for stage in stages for row in audit_rows(stage, book)]:
         contents["audit.parquet"] = table_bytes(audits, AUDIT)
     puzzles = next((row["puzzles"] for row in retests if "puzzles" in row), None)
-    own = {name: pa.float64() for row in retests for name in row if name.startswith(OWN_PREFIX)}
+    own = {name: pa.float64() for row in retests for name in row if name.startswith(OWN_METRIC)}
     tested = [_without(row, "epochs", "puzzles") for row in retests]
     contents["retests.parquet"] = table_bytes(tested, with_columns(RETESTS, own))
     if puzzles is not None:

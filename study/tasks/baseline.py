@@ -9,7 +9,6 @@ from study.core.spec import StudySpec, option
 from study.core.stage import Stage
 from study.tasks.study import Study, budget, one_stage
 from trainables.data.types import TuningData
-from trainables.tasks.baseline import BASELINE as TASK
 
 
 class BaselineSpec(StudySpec):
@@ -22,6 +21,8 @@ class BaselineSpec(StudySpec):
 
 
 def _stages(spec: BaselineSpec, data: TuningData) -> tuple[Stage, ...]:
+    from trainables.tasks.baseline import BASELINE as TASK  # slow to import: torch
+
     found = space.search_space(
         num_train=data.num_train, image_size=data.image_size, padding=spec.padding, flip=data.flip_keeps_label
     )

@@ -10,7 +10,6 @@ from study.core.spec import StudySpec, option
 from study.core.stage import Stage
 from study.tasks.study import Study, budget, one_stage
 from trainables.data.types import TuningData
-from trainables.tasks.cifar100 import CIFAR100 as TASK
 
 _DEEPER = {"resnet8": "resnet14", "resnet20": "resnet32", "resnet18": "resnet34"}
 _QUICK_IMAGES = 10_000  # so that two CPU cores are done within the hour
@@ -30,6 +29,8 @@ class Cifar100Spec(StudySpec):
 
 
 def _stages(spec: Cifar100Spec, data: TuningData) -> tuple[Stage, ...]:
+    from trainables.tasks.cifar100 import CIFAR100 as TASK  # slow to import: torch
+
     assert spec.model
     if "deeper" in (spec.arms or ()) and spec.model not in _DEEPER:
         raise StudyError(f"--arms deeper: no deeper network than {spec.model} is known; leave that arm out")

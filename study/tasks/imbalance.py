@@ -12,7 +12,6 @@ from study.core.stage import Stage
 from study.tasks.study import Amendment, Study, budget, one_stage
 from trainables.data.splits import Thinned, thinned_counts
 from trainables.data.types import TuningData
-from trainables.tasks.imbalance import IMBALANCE as TASK
 
 
 class ImbalanceSpec(StudySpec):
@@ -42,6 +41,8 @@ class ImbalanceSpec(StudySpec):
 
 
 def _stages(spec: ImbalanceSpec, data: TuningData) -> tuple[Stage, ...]:
+    from trainables.tasks.imbalance import IMBALANCE as TASK  # slow to import: torch
+
     found = space.search_space(num_train=data.num_train, model=spec.model, augmentation=crop(data.flip_keeps_label))
     return one_stage(spec, TASK, found, "none")
 

@@ -16,7 +16,6 @@ from study.core.spec import Count, StudySpec, UserPath, option
 from study.core.stage import TUNE, Group, Stage, make_stage
 from study.tasks.study import Study, budget, in_force
 from trainables.data.types import TuningData
-from trainables.tasks.jigsaw import PRETEXT_TASK, TRANSFER, passes_per_epoch
 from trainables.training.checkpoints import read_newest_checkpoint
 
 PRETEXT = "pretext"
@@ -84,6 +83,8 @@ def _stages(spec: JigsawSpec, data: TuningData) -> tuple[Stage, ...]:
 
     --start and --space are about the transfer, or name an arm.
     """
+    from trainables.tasks.jigsaw import PRETEXT_TASK, TRANSFER  # slow to import: torch
+
     assert spec.label_fractions
     assert spec.pretext_epochs
     assert spec.pretext_trials
@@ -164,6 +165,8 @@ def _epochs_of_checkpoint(folder: Path | None) -> Mapping[str, Any]:
 
 
 def _setting(spec: JigsawSpec) -> Mapping[str, Any]:
+    from trainables.tasks.jigsaw import passes_per_epoch
+
     return {
         "grid": spec.grid,
         "label_fractions": list(spec.label_fractions or ()),

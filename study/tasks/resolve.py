@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from study.core.errors import StudyError, nearest
 from study.core.plugins import sources, use_given, use_kept
 from study.core.run_dir import SPEC, require_place, settings_of
@@ -17,8 +15,8 @@ from study.core.spec import MAX_NAME_LENGTH, REPRODUCE, RunSpec, StudySpec, vali
 from study.core.start_points import starting_from_lr_range
 from study.tasks.registry import find_study
 from study.tasks.study import Study, chosen_arms, preset_of
+from trainables.common.numerics import Numerics, Precision
 from trainables.common.plugins import own_parts
-from trainables.hparams import Numerics, Precision
 
 NEW_RUN: Mapping[str, Any] = {"validation_cut": "by_share"}  # what a run made earlier may have otherwise
 MAX_DATED_LENGTH = MAX_NAME_LENGTH - 10  # characters and bytes; run_dir.numbered may add to it
@@ -82,6 +80,8 @@ def machine_settings(spec: RunSpec, num_gpus: float) -> dict[str, Any]:
 def _precision(spec: RunSpec, gpus: float) -> Precision:
     if spec.precision != "auto":
         return spec.precision
+    import torch  # slow to import, and a refused option needs none of it
+
     if gpus and torch.cuda.is_available():
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     # With tile units (AMX) bfloat16 trains small_cnn about twice as fast (docs/performance.md).

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from search_spaces.branches import decisive_choice
 from search_spaces.overrides import range_text
 from search_spaces.space import Arm, SearchSpace
@@ -25,6 +23,8 @@ TABLES = ("start", "space")
 
 def spec_file(study: Study, values: Mapping[str, Any]) -> str:
     """The text of the file for these values. Raises StudyError or DataError."""
+    import torch
+
     dataset, found = load_images(study, checked(study, values))
     spec = resolved(study, values, dataset=found, num_gpus=torch.cuda.device_count())
     stages = study.stages(spec, cut(study, spec, dataset))

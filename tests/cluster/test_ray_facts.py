@@ -45,11 +45,12 @@ from study.engine.tuning import tune_arms
 from study.page.tasks.registry import PAGES
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import read_spec, resolved
+from trainables.common.numerics import Numerics
 from trainables.common.plugins import plugins_in_use, use
 from trainables.data.sources import load_dataset
 from trainables.data.splits import tuning_data
 from trainables.data.types import TuningData
-from trainables.hparams import ImbalanceHparams, Numerics
+from trainables.hparams import ImbalanceHparams
 from trainables.jobs import train_and_validate_in_worker
 from trainables.tasks.imbalance import IMBALANCE
 from trainables.training.setup import TrialSetup

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -572,6 +575,15 @@ def test_report_rebuilds_the_page_from_the_tables(tmp_path: Path, capsys: pytest
     assert report.main([str(run_dir)]) == 0
     assert (run_dir / "report.html").is_file()
     assert str(run_dir / "report.html") in capsys.readouterr().out
+
+
+def test_pages_need_nothing_of_what_trains(tmp_path: Path) -> None:
+    """PyTorch and Ray take longer to import than all the rest."""
+    for library in ("torch", "torchvision", "ray"):
+        (tmp_path / f"{library}.py").write_text("raise ImportError")
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    command = [sys.executable, "-c", "import study.report, study.page.tasks.registry"]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True)
 
 
 @pytest.mark.parametrize("name", ["missing", "."])

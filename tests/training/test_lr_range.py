@@ -23,8 +23,8 @@ from study.tasks.imbalance import ImbalanceSpec
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import checked, resolved
 from study.tasks.study import load_data
+from trainables.common.numerics import Numerics
 from trainables.data.sources import load_dataset
-from trainables.hparams import Numerics
 from trainables.parts.samplers import shuffled_plan
 from trainables.probes.lr_range import LrRange, LrRangeSettings, lr_range, smoothed, steepest_descent, tenth_of_minimum
 from trainables.training.learner import Batches, Learner

@@ -120,7 +120,7 @@ def test_every_knob_is_a_hyperparameter_and_its_whole_range_is_valid(space, arm)
         for value in getattr(knob, "choices", None) or (knob.low, knob.high):
             if name in start:  # a knob that is off at the start is no hyperparameter there
                 # With no more than it cannot do without: what else it goes with is the space's to say.
-                entry = hparams.tables.get(name, {}).get(value)
+                entry = hparams.tables().get(name, {}).get(value)
                 hparams(**{name: value}, **{needed: NEEDED[needed] for needed in getattr(entry, "needs", ())})
 
 

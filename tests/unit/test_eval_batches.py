@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables.hparams import Numerics
+from trainables.common.numerics import Numerics
 from trainables.training.learner import Batches, Learner, eval_batch_size
 
 

@@ -14,12 +14,12 @@ from trainables.hparams import (
 from trainables.tasks.baseline import BASELINE
 
 CLASSES = [Hparams, ClassifierHparams, ImbalanceHparams, RecipeHparams, TransferHparams, JigsawHparams]
-NAMES = [(hparams, kind) for hparams in CLASSES for kind in hparams.tables]
+NAMES = [(hparams, kind) for hparams in CLASSES for kind in hparams.tables()]
 
 
 @pytest.mark.parametrize(("hparams", "kind"), NAMES, ids=lambda given: getattr(given, "__name__", given))
 def test_a_name_that_is_in_no_table_is_refused_with_those_that_are(hparams, kind):
-    allowed = ", ".join(hparams.tables[kind])
+    allowed = ", ".join(hparams.tables()[kind])
     with pytest.raises(ValueError, match=f"{kind} must be one of {allowed}, got 'zzz'"):
         hparams(**{kind: "zzz"})
 

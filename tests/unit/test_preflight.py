@@ -16,7 +16,7 @@ from study.probes import preflight as preflights
 from study.probes.costs import arm_cost, mean_seconds, seconds_by_choice
 from study.probes.extremes import Case, costliest_cases, extreme_cases, is_choice
 from study.probes.preflight import Failure, Preflight, fitting, gpu_share
-from trainables.hparams import Numerics
+from trainables.common.numerics import Numerics
 from trainables.probes.rehearsal import Rehearsal, Seconds
 
 SPACES = {

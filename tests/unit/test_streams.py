@@ -20,7 +20,7 @@ from study.core.ledger import Book, Ledger
 from study.core.streams import make_unfailing
 from study.engine import signals, tuning
 from study.engine.console import StudyConsole
-from trainables.hparams import Numerics
+from trainables.common.numerics import Numerics
 
 
 def status_of(main) -> int:

@@ -24,6 +24,8 @@ from trainables.common.paths import user_path
 
 ENTRY_POINTS = "ray_tune_study.plugins"
 """The group of entry points by whose names installed packages offer plugins."""
+OWN_METRIC = "metric/"
+"""What the columns of plugins' metrics begin with, in retests.parquet."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 NAME_RULE = "must be small letters, digits and underscores, begin with a letter and have at most 60"
 

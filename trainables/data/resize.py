@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from trainables.data.decoded import make_decoded
 from trainables.data.memory import require_memory
@@ -48,6 +46,9 @@ def resize_images(images: np.ndarray, image_size: int) -> np.ndarray:
 
     An image becomes the same whatever the others are.
     """
+    import torch  # slow to import, and who asks for the names of data sets resizes none
+    from torch.nn import functional
+
     resized = np.empty((len(images), image_size, image_size, images.shape[3]), dtype=np.uint8)
     for start in range(0, len(images), CHUNK_SIZE):
         chunk = torch.from_numpy(images[start : start + CHUNK_SIZE]).permute(0, 3, 1, 2)

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from trainables.common.files import write_durably
 
 NUM_KEPT = 2
@@ -23,6 +21,8 @@ def write_checkpoint(directory: Path, state: dict[str, Any], *, epoch: int) -> t
 
     The checksum is written last: a checkpoint without one is incomplete and is skipped when reading.
     """
+    import torch  # slow to import, and who only removes checkpoints reads none
+
     directory.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -62,6 +62,8 @@ def written_checkpoint(directory: Path, *, epoch: int) -> tuple[Path, str]:
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any] | None:
+    import torch
+
     try:
         content = path.read_bytes()
         expected = _checksum_path(path).read_bytes()

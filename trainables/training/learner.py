@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainables.common.numerics import Numerics
 from trainables.common.seeds import derive_seed
 from trainables.data.augmentation import Augment, gather_batch, normalise
-from trainables.hparams import Numerics
 from trainables.parts.mixing import Prepare, as_they_are
 from trainables.parts.samplers import EpochPlan
 

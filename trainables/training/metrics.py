@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainables.common.plugins import OWN_METRIC
+
 OWN_METRICS: dict[str, Callable[[Tensor, Tensor], Any]] = {}
 """What plugins add: metric -> (logits float32[T, C], targets int64[T]) -> a number of any scale."""
-OWN_PREFIX = "metric/"
-"""Of the columns of retests.parquet that hold them."""
 
 
 def own_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
     """The plugins' metrics of these outputs, by column."""
-    return {f"{OWN_PREFIX}{name}": float(metric(logits, targets)) for name, metric in OWN_METRICS.items()}
+    return {f"{OWN_METRIC}{name}": float(metric(logits, targets)) for name, metric in OWN_METRICS.items()}
 
 
 def confusion_matrix(logits_or_predictions: Tensor, targets: Tensor, num_classes: int) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from trainables.hparams import Numerics
+from trainables.common.numerics import Numerics
 
 
 @dataclass(frozen=True, kw_only=True)
