@@ -36,6 +36,7 @@ def test_a_study_whose_ray_is_gone_is_recorded_has_a_page_and_leaves_nothing(tmp
         with started("study.run", "imbalance", *LONG, "--output-dir", str(tmp_path), "--name", name) as process:
             process.wait_until(lambda: len(epochs_so_far(ledger_events(run_dir))) >= 2, "at work")
             wait_until(lambda: process.unmarked == [], "has processes that the warden would not know", seconds=5)
+            assert process.exposed == []
             lose(process)
             wait_until(lambda: of_kind(ledger_events(run_dir), "session_end") != [], "was not recorded", seconds=15)
             assert process.wait() == status, process.stdout + process.stderr
