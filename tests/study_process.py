@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import ipaddress
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import ray
@@ -118,6 +120,17 @@ class StudyProcess:
                 if warden.MARK.encode() not in (PROCESSES / str(pid) / "environ").read_bytes():
                     unmarked.append((PROCESSES / str(pid) / "cmdline").read_text())
         return unmarked
+
+    @property
+    def exposed(self) -> list[str]:
+        """The addresses on which its processes listen for other machines."""
+        places = []
+        for pid in self._session():
+            with contextlib.suppress(psutil.Error):  # it is over
+                listening = [c for c in psutil.Process(pid).net_connections() if c.status == psutil.CONN_LISTEN]
+                places += [c.laddr.ip for c in listening]
+        assert places, "none of its processes listens"
+        return [place for place in places if not ipaddress.ip_address(place.removeprefix("::ffff:")).is_loopback]
 
     @property
     def has_strays(self) -> bool:

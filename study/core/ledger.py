@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from study.core.errors import StudyError
+from study.core.errors import StudyError, last_line
 from study.core.extension import Extension
 from study.core.fork import Fork
 from study.core.ledger_files import (
@@ -41,6 +41,7 @@ from study.core.ledger_files import (
     read_count,
     require_intact,
 )
+from study.core.names import require_plain
 from study.core.search import Control, Search
 from trainables.common.files import StorageError, storage_error
 
@@ -267,7 +268,7 @@ class Ledger:
         for row, head in checked_rows(self._connection):
             self._seq, _, kind, trial_id, payload = row
             self._head = head
-            self.book.apply(Event(kind=kind, trial_id=trial_id, payload=json.loads(payload)))
+            self._apply(Event(kind=kind, trial_id=trial_id, payload=json.loads(payload)))
         require_intact(self._connection, count)
         if not self._seq:
             self.notices.clear()
@@ -275,6 +276,19 @@ class Ledger:
                 raise ValueError("it is empty")
         if version == 1:
             self._begin_count()
+
+    def _apply(self, event: Event) -> None:
+        """Bring an event that was read into the book. Raises StudyError if none of this program's is like it."""
+        try:
+            for name in (event.trial_id, event.payload.get("trial_id"), event.payload.get("arm")):
+                if name is not None:
+                    require_plain(name)
+            self.book.apply(event)
+        except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise StudyError(
+                f"{self.path} holds an event that this program does not know, number {self._seq} ({event.kind!r:.50}): "
+                f"{type(error).__name__}: {last_line(error)}"
+            ) from error
 
     @property
     def _counted(self) -> Count:

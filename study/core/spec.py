@@ -168,6 +168,9 @@ class RunSpec(BaseModel):
         "auto", "machine", "auto takes bfloat16 where the processor has units for it", scope="training"
     )
     address: str | None = option(None, "machine", "an existing Ray cluster, e.g. auto or HOST:6379")
+    insecure_cluster: bool = option(
+        False, "machine", "join the cluster at --address although it asks for no token: whoever reaches it owns it"
+    )
     dashboard: bool = option(True, "machine", "start Ray's dashboard with Ray, a dozen processes that take seconds")
 
     name: str | None = option(None, "output", "name of the run; default what it runs and the date", scope="training")

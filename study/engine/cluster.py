@@ -24,7 +24,7 @@ import trainables
 from study.core.errors import StudyError, last_line
 from study.core.spec import RunSpec
 from study.core.text import duration
-from study.engine import signals, warden
+from study.engine import access, signals, warden
 from study.engine.nodes import SILENCE_SECONDS, Nodes
 from study.engine.signals import hang_ups_ignored
 from trainables.common.machine import usable_cpus
@@ -54,10 +54,6 @@ class Cluster:
         self.on_loss: Callable[[str], int] | None = None
         """Ends the session when Ray is gone, and returns the exit status."""
 
-    @property
-    def needs_token(self) -> bool:
-        return os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
-
     def start(self, say: Callable[[str], None]) -> None:
         """Start Ray on this machine if no Ray is connected yet. say: told of nodes that are lost. Raises StudyError."""
         if ray.is_initialized():
@@ -71,8 +67,10 @@ class Cluster:
         # Under "uv run", Ray would upload the current folder for its workers, and fail where it is large. They are on
         # this machine and need nothing. Ray has read the variable of this name when it was imported.
         ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
+        access.keep_token()
         self._warden = warden.start(self._token)
-        with _environment(warden.marks(self._token)):  # Ray's processes, and theirs, inherit it
+        # The marks are inherited by Ray's processes, and theirs.
+        with access.on_loopback(), _environment(warden.marks(self._token)):
             # Without "local", Ray would join the cluster that was last started on this machine.
             context = _init(
                 "a Ray cluster on this machine did not start",
@@ -127,10 +125,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluster]:
+def connected(address: str | None, *, dashboard: bool = True, insecure: bool = False) -> Iterator[Cluster]:
     """The cluster at address, joined while the block lasts; without an address, one of this machine, not started yet.
 
-    A Ray that is initialised already is used. dashboard: whether a Ray that is started here has one. Raises StudyError.
+    A Ray that is initialised already is used. dashboard: whether a Ray that is started here has one. insecure: whether
+    a cluster is joined that asks for no token. Raises StudyError.
     """
     was_initialised = ray.is_initialized()
     cluster: Cluster | None = None
@@ -138,9 +137,12 @@ def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluste
         if was_initialised:
             cluster = _joined(None)
             yield cluster
-        elif address is not None:
+        elif address not in (None, "local"):
             failure = f"the Ray cluster at {address} did not answer"
-            _require_reachable(address, failure)
+            found = _found(address, failure)
+            _require_reachable(found, failure)
+            if not insecure:
+                access.require_token(found, seconds=REACH_SECONDS)
             # Nodes of a cluster may not have the project, so it is sent with the job.
             cluster = _joined(_init(failure, address=address, runtime_env={"py_modules": _packages()}))
             yield cluster
@@ -171,10 +173,20 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def _found(address: str, failure: str) -> str:
+    """The address itself, or that which Ray takes "auto" for. Raises StudyError."""
+    if address != "auto":
+        return address
+    try:
+        return ray._private.services.get_ray_address_from_environment(address, None)
+    except ConnectionError as error:
+        raise StudyError(f"{failure}: {error}") from None
+
+
 def _require_reachable(address: str, failure: str) -> None:
     """Raise StudyError if nothing listens at HOST:PORT, which Ray would try for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not host or not port.isdecimal():  # "auto", or what Ray refuses by itself
+    if not host or not port.isdecimal():  # Ray refuses it by itself
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()

@@ -16,7 +16,7 @@ from study.core.ledger import SESSION, SESSION_END, Event, Ledger
 from study.core.run_dir import resume_command
 from study.core.spec import RunSpec
 from study.core.text import duration
-from study.engine import signals
+from study.engine import access, signals
 from study.engine.cluster import Cluster
 from study.engine.console import StudyConsole
 from study.engine.signals import TERMINATED, interrupted_status, raise_interrupt, signals_to
@@ -164,7 +164,7 @@ class Session(ABC):
     def _say_where(self, cluster: Cluster) -> None:
         self._console.say(f"run:  {self._run_dir}")
         if cluster.dashboard_url:
-            token = "; it asks for a token: ray get-auth-token prints it" if cluster.needs_token else ""
+            token = "; it asks for a token: ray get-auth-token prints it" if access.token_is_on() else ""
             self._console.say(f"Ray dashboard: {cluster.dashboard_url}{token}")
 
     def _open(self, cluster: Cluster, command: str) -> None:

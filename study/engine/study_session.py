@@ -78,7 +78,7 @@ def begin(
     spec = checked(study, values)
     require_installed("--logger", *(spec.logger or ()))
     dataset, found = load_images(study, spec)
-    with connected(spec.address, dashboard=spec.dashboard) as cluster:
+    with connected(spec.address, dashboard=spec.dashboard, insecure=spec.insecure_cluster) as cluster:
         given_name = spec.name
         spec = resolved(study, values, dataset=found, num_gpus=cluster.gpus)
         data = cut(study, spec, dataset)
@@ -148,7 +148,7 @@ def resume(
         dataset, data, _ = load_data(study, spec)
         require_same_data(run_dir, data, ledger.book)
         forget_unrecorded(run_dir, ledger.book)
-        with connected(spec.address, dashboard=spec.dashboard) as cluster:
+        with connected(spec.address, dashboard=spec.dashboard, insecure=spec.insecure_cluster) as cluster:
             stages = study.stages(spec, data)
             if spec != begun:
                 require_trainable(stages, data, spec)
@@ -185,7 +185,7 @@ def begin_audit(study: Study, page: TaskPage, spec: StudySpec, console: StudyCon
             raise StudyError(f"{run_dir} has no trial that was stopped early in an arm with a winner: nothing to audit")
         for trial in stopped[:num_trials]:
             require_start(stages[-1], ledger.book, run_dir, trial.arm, search=trial.search)
-        with connected(spec.address, dashboard=spec.dashboard) as cluster:
+        with connected(spec.address, dashboard=spec.dashboard, insecure=spec.insecure_cluster) as cluster:
             session = AuditSession(
                 study=study,
                 page=page,

@@ -107,7 +107,7 @@ def preflight(study: Study, values: Mapping[str, Any], say: Callable[[str], None
     dataset, found = load_images(study, spec)
     for line in data_lines(dataset):
         say(line)
-    with connected(spec.address, dashboard=False) as cluster:  # one of this machine is not started
+    with connected(spec.address, insecure=spec.insecure_cluster) as cluster:  # one of this machine is not started
         spec = resolved(study, values, dataset=found, num_gpus=cluster.gpus)
         num_slots(spec, cluster)  # what a trial asks for must be there
         data = cut(study, spec, dataset)

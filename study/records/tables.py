@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from study.core.checksums import read_checked, write_checked
 from study.core.entrants import FORMER, Entrant, former_retests, outcomes, retested_anew
 from study.core.ledger import Book, TrialRecord
+from study.core.names import require_plain
 from study.core.stage import Stage
 from study.records.audits import audit_rows
 from trainables.common.files import write_durably
@@ -28,6 +29,8 @@ def _shares(*names: str) -> list[pa.Field]:
     """Nullable columns of shares from 0 to 1, which only some tasks measure."""
     return [_field(name, pa.float64(), "0-1", nullable=True) for name in names]
 
+
+_NAMES = ("trial_id", "stage", "arm", "control", "role")
 
 _PUZZLE_SHARES = (
     "exact_accuracy",  # puzzles with every tile in its place, by optimal assignment
@@ -243,13 +246,27 @@ def read_table(path: Path) -> pa.Table:
 def with_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table as this version has it: nullable columns that an older one did not write are null.
 
-    Raises ValueError, naming them, if columns are missing that are never null.
+    Raises ValueError, naming them, if columns are missing that are never null, have another type or are null, and for
+    names that no trial, arm or stage has.
     """
     missing = [field for field in schema if field.name not in table.column_names]
     if required := [field.name for field in missing if not field.nullable]:
         raise ValueError(f"it lacks {', '.join(required)}")
     for field in missing:
         table = table.append_column(field, pa.nulls(len(table), field.type))
+    for field in schema:
+        column = table[field.name]
+        if not field.nullable and column.null_count:
+            raise ValueError(f"{field.name} lacks values")
+        if column.type != field.type:
+            place = table.schema.get_field_index(field.name)
+            try:
+                table = table.set_column(place, field, column.cast(field.type))
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                raise ValueError(f"{field.name} is of the type {column.type}, not {field.type}") from None
+        if field.name in _NAMES:
+            for name in table[field.name].drop_null().unique().to_pylist():
+                require_plain(name)
     return table
 
 

@@ -55,7 +55,7 @@ def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
     earlier = load_earlier(spec.reuse)
     runs, datasets = _runs_and_data(spec)
     tuned = _tuned(spec, runs)
-    with connected(spec.address, dashboard=spec.dashboard) as cluster:
+    with connected(spec.address, dashboard=spec.dashboard, insecure=spec.insecure_cluster) as cluster:
         settings = {name: getattr(spec, name) for name in spec.model_fields_set}
         names = (spec.name,) if spec.name else numbered(dated_name("reproduce", "-".join(spec.recipes[:3]) or "all"))
         spec = validated(ReproductionSpec, {**settings, **machine_settings(spec, cluster.gpus)})
@@ -83,7 +83,7 @@ def resume(run_dir: Path, console: StudyConsole, *, allow_changed: bool = False)
         runs, datasets = _runs_and_data(spec)
         _require_same_trainings(run_dir, runs, ledger.book)
         _require_same_data(run_dir, datasets, ledger.book)
-        with connected(spec.address, dashboard=spec.dashboard) as cluster:
+        with connected(spec.address, dashboard=spec.dashboard, insecure=spec.insecure_cluster) as cluster:
             tuned = _tuned_now_or_before(spec, runs, ledger.book)
             session = ReproductionSession(
                 spec=spec, runs=runs, datasets=datasets, tuned=tuned, ledger=ledger, console=console

@@ -42,6 +42,7 @@ def check_loss(run_dir: Path, lose: Callable[[StudyProcess], None], status: int,
     with started("study.run", "imbalance", *LONG, *place) as process:
         process.wait_until(lambda: len(epochs_so_far(ledger_events(run_dir))) >= 2, "at work")
         wait_until(lambda: process.unmarked == [], "has processes that the warden would not know", seconds=5)
+        assert process.exposed == []
         lose(process)
         wait_until(lambda: of_kind(ledger_events(run_dir), "session_end") != [], "was not recorded", seconds=15)
         assert process.wait() == status, process.stdout + process.stderr

@@ -42,7 +42,7 @@ from study import Run
 from study.cli import parse_study
 from study.core.errors import StudyError
 from study.core.ledger import Book, Ledger
-from study.engine import metrics
+from study.engine import access, metrics
 from study.engine.metrics import StageMetrics
 from study.engine.requirements import require_trainable
 from study.exports.installed import missing
@@ -165,6 +165,10 @@ def test_a_logger_has_every_trial_and_retest_when_a_study_is_over():
         len({line["run_id"] for line in lines}) == len(list(shared_folder().glob("wandb/offline-run-*"))) == len(last)
     )
     assert "note:" not in stdout
+
+
+def test_ray_turns_away_one_who_shows_no_token():
+    access.require_token(ray.get_runtime_context().gcs_address, seconds=10)
 
 
 def test_the_notebook_shows_progress_verdict_frames_page_and_a_model_that_reads_digits(tmp_path, monkeypatch):

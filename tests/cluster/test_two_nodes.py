@@ -42,7 +42,7 @@ def test_a_node_that_dies_costs_a_line_and_its_trials_go_on_elsewhere(tmp_path, 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         second = cluster.add_node(num_cpus=1)
-        place = ("--address", cluster.address, "--output-dir", str(tmp_path), "--name", "two")
+        place = ("--address", cluster.address, "--insecure-cluster", "--output-dir", str(tmp_path), "--name", "two")
         with started("study.run", "imbalance", *SETTINGS, *LONG, "--plugin", str(PLUGIN), *place) as study:
             study.wait_until(lambda: len(trials_in_their_middle(ledger_events(run_dir))) == 2, "both nodes train")
             cut = ledger_events(run_dir)

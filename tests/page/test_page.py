@@ -13,6 +13,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fake_run import CLASS_NAMES, FAKES, FOURTEEN_ARMS, IMAGES_PER_EPOCH, edit_summary, write_run
 
@@ -32,11 +34,13 @@ EVERY_FIGURE = tuple({figure.name: figure for shown in PAGES.values() for figure
 
 
 class Rows(HTMLParser):
-    """The cells of every table, and every tag's resource addresses."""
+    """The cells of every table, the tags, every tag's resource addresses, and scripts in attributes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.tables: list[list[list[str]]] = []
+        self.tags: set[str] = set()
+        self.handlers: set[str] = set()
         self.addresses: list[str] = []
         self.scopes: list[str | None] = []
         self.alts: list[str | None] = []
@@ -44,6 +48,8 @@ class Rows(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
         values = dict(attrs)
+        self.tags.add(tag)
+        self.handlers |= {name for name in values if name.startswith("on")}
         self.addresses += [str(values[name]) for name in ("src", "href", "srcset", "action") if name in values]
         if tag == "table":
             self.tables.append([])
@@ -348,20 +354,32 @@ def test_failed_trials_are_listed_with_their_message(tmp_path: Path) -> None:
 
 
 def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
-    evil = "<script>alert(1)</script>"
-    run_dir = write_run(tmp_path / "run", class_names=[evil, *CLASS_NAMES[1:]])
+    evil = "<script>alert(1)</script></style></title>\"><img src=x onerror=alert(1)>' onload='alert(1)"
+    evil += "<svg/onload=alert(1)>{{ 7 * 7 }}<!-- contents --><a href=javascript:alert(1)>"
+    run_dir = write_run(tmp_path / "run", class_names=[evil, *CLASS_NAMES[1:]], failed=["focal-0002"])
+    before = parsed(undrawn(run_dir)[1])
     summary = json.loads((run_dir / "summary.json").read_text())
     edit_summary(
         run_dir,
         name=evil,
         command=f"python -m study.run {evil}",
-        dataset={**summary["dataset"], "name": evil, "origin": evil},
+        commit=evil,
+        dataset={**summary["dataset"], "name": evil, "origin": evil, "remarks": [evil]},
         hardware={"cpu": evil, "cpus": 2, "gpus": [evil], "memory_gb": None},
+        versions={evil: evil},
+        arm_descriptions=dict.fromkeys(summary["arms"], evil),
         not_retested={"none": evil},
     )
+    trials = records.read_table(run_dir / "trials.parquet")
+    messages = pa.array([message and evil for message in trials["message"].to_pylist()])
+    place = trials.schema.get_field_index("message")
+    pq.write_table(trials.set_column(place, "message", messages), run_dir / "trials.parquet")
     _, html = undrawn(run_dir)
+    after = parsed(html)
     assert html.count("<script") == 1  # the page's own
     assert "&lt;script&gt;" in html
+    assert "{{ 7 * 7 }}" in html
+    assert (after.tags - before.tags, after.handlers, len(after.addresses)) == (set(), set(), len(before.addresses))
 
 
 def test_winner_commands_survive_copying(tmp_path: Path) -> None:

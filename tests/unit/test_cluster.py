@@ -13,7 +13,7 @@ import torch
 from study_process import run_here
 
 from study.core.errors import StudyError
-from study.engine import cluster, study_session
+from study.engine import access, cluster, study_session
 from study.engine.cluster import connected
 from trainables.common.machine import usable_cpus
 
@@ -63,6 +63,7 @@ FAILURES = [
 def test_whatever_ray_raises_is_one_sentence(monkeypatch, error, address):
     monkeypatch.setattr(ray, "init", failing(error))
     monkeypatch.setattr(cluster, "_require_reachable", lambda address, failure: None)
+    monkeypatch.setattr(access, "require_token", lambda address, seconds: None)
     with pytest.raises(StudyError) as caught, connected(address) as joined:
         joined.start(print)
     assert "\n" not in str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -506,3 +507,25 @@ def test_processes_at_once_agree_and_leave_one_whole_copy(tmp_path: Path, place:
     assert process.returncode == 0
     assert {theirs} == {ours + "\n"} == {load(folder).fingerprint + "\n"}
     assert sorted(path.name for path in place.iterdir()) == [".ray-tune-study.lock", kept(place)[0].name]
+
+
+class Executed:
+    def __reduce__(self) -> tuple:
+        return os.mkdir, ("executed",)
+
+
+@pytest.mark.parametrize("writer", ["numpy.save", "pickle.dump"])
+def test_a_copy_that_holds_a_pickle_is_decoded_anew_and_never_executed(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, writer: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = write_parquet_folder(tmp_path / "pets", ["cat", "dog"])
+    fingerprint = load(folder).fingerprint
+    [copy] = kept(place)
+    with open(copy / "train_images.npy", "wb") as file:
+        if writer == "numpy.save":
+            np.save(file, np.array([Executed()], dtype=object), allow_pickle=True)
+        else:
+            pickle.dump(Executed(), file)
+    assert load(folder).fingerprint == fingerprint
+    assert not (tmp_path / "executed").exists()
