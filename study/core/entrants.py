@@ -41,7 +41,7 @@ def entrants(stage: Stage, book: Book) -> list[Entrant]:
     """The entrants of all searches that have a winner: the winners first, then the roles in their order."""
     own = [search for search in stage.searches if search.control is None]
     winners = {search.number: stage.winners(book, search) for search in own}
-    starts = {trial.arm: trial for trial in stage.trials(book) if trial.of_search == PLAIN and trial.number == 0}
+    starts = {arm: first for arm in stage.arms for first in book.of_arm(arm, PLAIN)[:1]}
     trials: dict[Role, dict[int, dict[str, TrialRecord]]] = {
         "winner": winners,
         "default": {search.number: starts for search in own if stage.retests_default},

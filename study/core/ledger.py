@@ -14,6 +14,8 @@ import sqlite3
 import tempfile
 import threading
 import time
+from array import array
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,10 +121,47 @@ class TrialRecord:
 
 
 @dataclass(kw_only=True)
+class ArmRecord:
+    """What an arm's trials add up to, kept with every event, so that no look at a study goes over all its trials.
+
+    trials: in the order in which they were asked for, of each search too; running: those that are not finished, by
+    name; num_ended: of the finished ones, by status; num_epochs: of all trials; num_trained: the finished trials that
+    have an epoch; rung_values: (search, epoch) -> the values of the trials that reached the rung at that epoch.
+    """
+
+    trials: list[TrialRecord] = field(default_factory=list)
+    of_search: dict[Search, list[TrialRecord]] = field(default_factory=lambda: defaultdict(list))
+    running: dict[str, TrialRecord] = field(default_factory=dict)
+    num_ended: Counter[Status] = field(default_factory=Counter)
+    num_epochs: int = 0
+    num_trained: int = 0
+    rung_values: dict[tuple[Search, int], array[float]] = field(default_factory=lambda: defaultdict(_no_values))
+
+    @property
+    def num_finished(self) -> int:
+        return len(self.trials) - len(self.running)
+
+    def asked(self, trial: TrialRecord) -> None:
+        self.trials.append(trial)
+        self.of_search[trial.of_search].append(trial)
+        self.running[trial.trial_id] = trial
+
+    def finished(self, trial: TrialRecord) -> None:
+        if self.running.pop(trial.trial_id, None) is not None:
+            self.num_ended[trial.status] += 1
+            self.num_trained += bool(trial.epochs)
+
+
+def _no_values() -> array[float]:
+    return array("d")
+
+
+@dataclass(kw_only=True)
 class Book:
     """The state of a study: what its events add up to. trials: in the order in which they were asked for."""
 
     trials: dict[str, TrialRecord] = field(default_factory=dict)
+    arms: defaultdict[str, ArmRecord] = field(default_factory=lambda: defaultdict(ArmRecord))
     sessions: list[dict[str, Any]] = field(default_factory=list)
     fork: Fork | None = None
     extensions: list[Extension] = field(default_factory=list)
@@ -138,15 +177,18 @@ class Book:
         if event.kind == ASKED:
             assert event.trial_id
             assert trial is None
-            self.trials[event.trial_id] = TrialRecord(
-                trial_id=event.trial_id, extension=len(self.extensions), **payload
-            )
+            trial = TrialRecord(trial_id=event.trial_id, extension=len(self.extensions), **payload)
+            self.trials[trial.trial_id] = trial
+            self.arms[trial.arm].asked(trial)
         elif event.kind == EPOCH and trial:
             trial.epochs.append(payload)
+            self.arms[trial.arm].num_epochs += 1
         elif event.kind == RUNG and trial:
             trial.rungs.append(payload)
+            self.arms[trial.arm].rung_values[trial.of_search, payload["rung_epoch"]].append(payload["value"])
         elif event.kind == FINISHED and trial:
             trial.status, trial.message = payload["status"], payload.get("message")
+            self.arms[trial.arm].finished(trial)
         elif event.kind in {RETEST, RETEST_FAILED}:
             key = payload["trial_id"], payload["seed"]
             for outcomes in (self.retests, self.retest_failures):
@@ -176,17 +218,16 @@ class Book:
         """
         best: dict[str, TrialRecord] = {}
         sign = 1 if mode == "max" else -1
-        for trial in self.trials.values():
-            if trial.arm not in arms or trial.status != "completed":  # another stage's trials have another metric
-                continue
-            if trial.of_search != search if search else trial.control is not None:
-                continue
-            value = trial.value(metric)
-            if value is None or math.isnan(value):
-                continue
-            if trial.arm not in best or sign * value > sign * (best[trial.arm].value(metric) or 0.0):
-                best[trial.arm] = trial
-        return {arm: best[arm] for arm in arms if arm in best}
+        for arm in arms:  # another stage's trials have another metric
+            for trial in self.of_arm(arm, search):
+                if trial.status != "completed" or (search is None and trial.control is not None):
+                    continue
+                value = trial.value(metric)
+                if value is None or math.isnan(value):
+                    continue
+                if arm not in best or sign * value > sign * (best[arm].value(metric) or 0.0):
+                    best[arm] = trial
+        return best
 
     def retested(self, winners: Mapping[str, TrialRecord]) -> list[dict[str, Any]]:
         """The retests of these winners, by arm and seed.
@@ -198,13 +239,10 @@ class Book:
     def failed_retests(self, winners: Mapping[str, TrialRecord]) -> list[dict[str, Any]]:
         return _of_winners(self.retest_failures, winners)
 
-    def of_arm(self, arm: str, search: Search | None = None) -> list[TrialRecord]:
-        """The arm's trials; search: of that one alone."""
-        return [
-            trial
-            for trial in self.trials.values()
-            if trial.arm == arm and (search is None or trial.of_search == search)
-        ]
+    def of_arm(self, arm: str, search: Search | None = None) -> Sequence[TrialRecord]:
+        """The arm's trials, which grow with the study; search: of that one alone."""
+        record = self.arms[arm]
+        return record.trials if search is None else record.of_search[search]
 
 
 def _of_winners(
@@ -383,10 +421,11 @@ class Ledger:
             return  # the last one stays: a study does not end for want of a copy
         self._backed_up_seq = self._seq
 
-    def events(self) -> Iterator[Event]:
-        """All committed events, in order."""
-        query = "SELECT kind, trial_id, payload FROM events ORDER BY seq"
-        for kind, trial_id, payload in self._connection.execute(query):
+    def events(self, *kinds: str) -> Iterator[Event]:
+        """The committed events of these kinds, in order; of all kinds, if none is given."""
+        where = f"WHERE kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
+        query = f"SELECT kind, trial_id, payload FROM events {where} ORDER BY seq"
+        for kind, trial_id, payload in self._connection.execute(query, kinds):
             yield Event(kind=kind, trial_id=trial_id, payload=json.loads(payload))
 
     def milliseconds_per_event(self) -> float | None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # slow to import: torch, which pages and the command line can
     from trainables.training.learner import Learner
     from trainables.training.task import Task
 
+MOST_STARTUP = 250
+"""A search models after so many trials at the latest: half of what it is ever shown (study.engine.shown_trials)."""
 TUNE = "tune"
 """The name of every study's main and last stage, which the page's tables and verdicts are about."""
 
@@ -91,7 +93,7 @@ class Stage:
 
         It follows from what the study began with: a search that models goes on to model when it gets more trials.
         """
-        return max(3, (self.first_trials_per_arm or self.trials_per_arm) // 3)
+        return min(MOST_STARTUP, max(3, (self.first_trials_per_arm or self.trials_per_arm) // 3))
 
     @property
     def num_searches(self) -> int:

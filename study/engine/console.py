@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.core.entrants import Entrant, outcomes, retested_anew
-from study.core.ledger import Book, Event, TrialRecord
+from study.core.ledger import ArmRecord, Book, Event, TrialRecord
 from study.core.stage import Stage
 from study.core.streams import Loudness, unfailing
 from study.core.text import duration, plural
@@ -65,10 +65,14 @@ class StudyConsole:
         self._stage, self._book, self._slots = stage, book, slots
         self._started, self._spoke = time.monotonic(), time.monotonic()
         self._num_epochs_before = self._num_epochs()
+        self._best: dict[str, float] = {}
+        for trial in stage.trials(book):
+            self._note_best(trial)
         with self._live_display():
             yield
 
     def trial_changed(self, trial: TrialRecord) -> None:
+        self._note_best(trial)
         if self._live is not None:
             self._live.update(self._table())
         if trial.is_finished:
@@ -113,8 +117,8 @@ class StudyConsole:
                 self._live = None
 
     def _done(self) -> str:
-        done = sum(trial.is_finished for trial in self._trials())
-        parts = [f"{done}/{self._stage.num_trials} trials", f"{self._num_epochs()}/{self._epochs_expected()} epochs"]
+        done = f"{self._num_finished()}/{self._stage.num_trials} trials"
+        parts = [done, f"{self._num_epochs()}/{self._epochs_expected()} epochs"]
         if (left := self._seconds_left()) is not None:
             parts.append(f"about {duration(left)} left")
         return "[" + " · ".join(parts) + "]"
@@ -123,54 +127,63 @@ class StudyConsole:
         if trial.status == "failed":
             return f"{trial.trial_id} failed: {trial.message}"
         value = _percent(trial.value(self._stage.task.metric))
-        best = self._best(trial.arm)
+        best = self._best_of(trial.arm)
         if trial.status == "stopped":
             cutoff = trial.rungs[-1]["cutoff"]
             why = f" below {_percent(cutoff)}" if cutoff is not None else ""
             return f"{trial.trial_id} stopped early at epoch {trial.num_epochs}: {value}{why}; best of arm {best}"
         return f"{trial.trial_id} completed {plural(trial.num_epochs, 'epoch')}: {value}; best of arm {best}"
 
-    def _best(self, arm: str) -> str:
-        completed = [t for t in self._book.of_arm(arm) if t.status == "completed" and t.control is None]
-        values = [value for t in completed if (value := t.value(self._stage.task.metric)) is not None]
-        if not values:
-            return "none yet"
-        return _percent(max(values) if self._stage.task.mode == "max" else min(values))
+    def _note_best(self, trial: TrialRecord) -> None:
+        value = trial.value(self._stage.task.metric)
+        if trial.status == "completed" and trial.control is None and value is not None:
+            better = max if self._stage.task.mode == "max" else min
+            self._best[trial.arm] = better(self._best.get(trial.arm, value), value)
 
-    def _trials(self) -> list[TrialRecord]:
-        return self._stage.trials(self._book)
+    def _best_of(self, arm: str) -> str:
+        return _percent(self._best[arm]) if arm in self._best else "none yet"
+
+    def _arms(self) -> list[ArmRecord]:
+        return [self._book.arms[arm] for arm in self._stage.arms]
+
+    def _num_finished(self) -> int:
+        return sum(arm.num_finished for arm in self._arms())
 
     def _num_epochs(self) -> int:
-        return sum(trial.num_epochs for trial in self._trials())
+        return sum(arm.num_epochs for arm in self._arms())
+
+    def _epochs_begun(self) -> int:
+        """Those of the unfinished trials."""
+        return sum(trial.num_epochs for arm in self._arms() for trial in arm.running.values())
 
     def _epochs_expected(self) -> int:
         """The total epochs if every unfinished trial runs to its end, those done included."""
-        full = sum(self._stage.num_epochs(arm) for arm in self._stage.arms) * self._stage.all_trials_per_arm
-        over = [trial for trial in self._trials() if trial.is_finished]
-        return full - sum(self._stage.num_epochs(trial.arm) - trial.num_epochs for trial in over)
+        stage = self._stage
+        unfinished = sum(
+            stage.num_epochs(arm) * (stage.all_trials_per_arm - self._book.arms[arm].num_finished) for arm in stage.arms
+        )
+        return unfinished + self._num_epochs() - self._epochs_begun()
 
     def _seconds_left(self) -> float | None:
         """Trials left × the mean time of a finished one; None until as many have finished as run at once."""
-        trials = self._trials()
-        over = [trial for trial in trials if trial.is_finished and trial.num_epochs]
-        new_epochs = self._num_epochs() - self._num_epochs_before
-        if len(over) < self._slots or not new_epochs:
+        num_trained = sum(arm.num_trained for arm in self._arms())
+        num_epochs, begun = self._num_epochs(), self._epochs_begun()
+        new_epochs = num_epochs - self._num_epochs_before
+        if num_trained < self._slots or not new_epochs:
             return None
         wall_per_epoch = (time.monotonic() - self._started) / new_epochs
-        mean_epochs = sum(trial.num_epochs for trial in over) / len(over)
-        begun = sum(trial.num_epochs for trial in trials if not trial.is_finished)
-        num_over = sum(trial.is_finished for trial in trials)
-        return max(0.0, ((self._stage.num_trials - num_over) * mean_epochs - begun) * wall_per_epoch)
+        mean_epochs = (num_epochs - begun) / num_trained
+        return max(0.0, ((self._stage.num_trials - self._num_finished()) * mean_epochs - begun) * wall_per_epoch)
 
     def _table(self) -> Group:
         table = Table(box=None, pad_edge=False)
         for name in ("arm", "completed", "stopped early", "failed", "running", "best validation"):
             table.add_column(name, justify="left" if name == "arm" else "right")
         for arm in self._stage.arms:
-            trials = self._book.of_arm(arm)
-            count = {s: str(sum(t.status == s for t in trials)) for s in ("completed", "stopped", "failed")}
-            running = ", ".join(f"epoch {t.num_epochs}" for t in trials if t.status == "running")
-            table.add_row(arm, *count.values(), running, self._best(arm))
+            record = self._book.arms[arm]
+            counts = (str(record.num_ended[status]) for status in ("completed", "stopped", "failed"))
+            running = ", ".join(f"epoch {trial.num_epochs}" for trial in record.running.values())
+            table.add_row(arm, *counts, running, self._best_of(arm))
         return Group(Text(self._done()), table)
 
 

@@ -42,8 +42,9 @@ def asha_decision(value: float, peers: Sequence[float], *, reduction_factor: int
     'continue'
     """
     sign = 1 if mode == "max" else -1
-    ranked = [sign * peer for peer in peers if math.isfinite(peer)]
-    cutoff = sign * float(np.quantile(ranked, 1 - 1 / reduction_factor)) if ranked else None
+    values = np.asarray(peers, dtype=np.float64)
+    ranked = sign * values[np.isfinite(values)]
+    cutoff = sign * float(np.quantile(ranked, 1 - 1 / reduction_factor)) if ranked.size else None
     survives = math.isfinite(value) and (cutoff is None or sign * value >= sign * cutoff)
     return Decision(value=value, cutoff=cutoff, num_peers=len(peers), decision="continue" if survives else "stop")
 
@@ -72,6 +73,7 @@ class ArmScheduler(TrialScheduler):
         self.storage_error: StorageError | None = None
         self._stage, self._ledger = stage, ledger
         self._on_event, self._should_end = on_event, should_end
+        self._live: dict[str, Trial] = {}  # Ray's trials that are not over, in its order
 
     @property
     def metric(self) -> str:
@@ -103,16 +105,21 @@ class ArmScheduler(TrialScheduler):
             self._ledger.append(finished(record.trial_id, "failed", last_line(error)))
             self._on_event(record)
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None: ...
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Note a trial of Ray's: a new one, or one whose worker was lost, which then waits behind all others."""
+        self._live.pop(trial.trial_id, None)
+        self._live[trial.trial_id] = trial
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> None: ...
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None: ...
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        for trial in tune_controller.get_trials():
-            if trial.status == "PENDING":
+        for trial in list(self._live.values()):
+            if trial.status == Trial.PENDING:
                 return trial
+            if trial.is_finished():
+                del self._live[trial.trial_id]
         return None
 
     def debug_string(self) -> str:
@@ -148,7 +155,7 @@ class ArmScheduler(TrialScheduler):
         if epoch in self._stage.rungs(record.arm) and epoch >= self._first_stoppable_epoch(record):
             decision = asha_decision(
                 value,
-                self._peers(record, epoch),
+                self._ledger.book.arms[record.arm].rung_values[record.of_search, epoch],
                 reduction_factor=self._stage.reduction_factor,
                 mode=self._stage.task.mode,
             )
@@ -162,11 +169,3 @@ class ArmScheduler(TrialScheduler):
     def _first_stoppable_epoch(self, record: TrialRecord) -> int:
         arm = self._stage.space.arms[record.arm]
         return arm.first_stoppable_epoch(record.hparams, self._stage.num_epochs(arm.name))
-
-    def _peers(self, record: TrialRecord, epoch: int) -> list[float]:
-        return [
-            rung["value"]
-            for peer in self._ledger.book.of_arm(record.arm, record.of_search)
-            for rung in peer.rungs
-            if rung["rung_epoch"] == epoch
-        ]

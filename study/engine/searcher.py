@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from study.core.ledger import ASKED, FINISHED, Event, Ledger, TrialRecord, finis
 from study.core.search import PLAIN, Search
 from study.core.stage import Stage
 from study.engine.optuna_names import NamedTrial, OptunaNames, suggest
+from study.engine.shown_trials import ShownTrials, to_show
 from trainables.common.seeds import derive_seed
 
 # Samplers that keep state in the Optuna study: their position in a sequence, or a generation.
@@ -112,7 +113,7 @@ class ArmSearcher(Searcher):
 
     def _next_turn(self) -> tuple[str, Search, int] | None:
         """(the arm and search whose turn it is, how many trials it has), or None if all have all their trials."""
-        counts = Counter((trial.arm, trial.of_search) for trial in self._stage.trials(self._ledger.book))
+        counts = {turn: len(self._ledger.book.of_arm(*turn)) for turn in self._turns}
         turn = min(self._turns, key=lambda turn: counts[turn] / self._stage.trials_of(turn[1]))  # ties go to the first
         return (*turn, counts[turn]) if counts[turn] < self._stage.trials_of(turn[1]) else None
 
@@ -128,13 +129,17 @@ class ArmSearcher(Searcher):
 
     def _replay(self) -> None:
         """Rebuild the Optuna studies by the recorded asks and tells, in their order."""
-        for event in self._ledger.events():
-            if event.trial_id is None:
+        book = self._ledger.book
+        told = {
+            record.trial_id: proposer
+            for turn, proposer in self._proposers.items()
+            for record in proposer.remembered(book.of_arm(*turn))
+        }
+        for event in self._ledger.events(ASKED, FINISHED):
+            proposer = told.get(event.trial_id or "")
+            if proposer is None:  # of another stage, or of no use any more
                 continue
-            record = self._ledger.book.trials[event.trial_id]
-            proposer = self._proposers.get((record.arm, record.of_search))
-            if proposer is None:  # of another stage
-                continue
+            record = book.trials[event.trial_id or ""]
             if event.kind == ASKED:
                 proposer.ask(record.number, record.trial_id, known=record.params)
             elif event.kind == FINISHED:
@@ -149,7 +154,10 @@ class ArmProposer:
         self._searcher = search.control or stage.searcher
         self._stage, self._task, self._space, self._arm = stage, stage.task, stage.space, arm
         best: Literal["maximize", "minimize"] = "maximize" if stage.task.mode == "max" else "minimize"
-        self.study = optuna.create_study(directions=[best] if stage.objective == "score" else [best, "minimize"])
+        self.study = optuna.create_study(
+            directions=[best] if stage.objective == "score" else [best, "minimize"],
+            storage=ShownTrials(stage.task.mode) if self._is_bounded else None,
+        )
         self._names = OptunaNames(stage.space.branches(arm))
         self._open: dict[str, optuna.Trial] = {}
         # The first trials, which no sampler proposes; a control has none, for it is to know nothing.
@@ -167,6 +175,18 @@ class ArmProposer:
         )
         for trial in () if search.control else inherited.observed:
             self._observe(trial)
+
+    def remembered(self, records: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
+        """Those of the search's trials that proposals may still follow from."""
+        if not self._is_bounded:
+            return records
+        sign = 1 if self._task.mode == "max" else -1
+        return to_show(records, lambda record: sign * (record.value(self._task.metric) or 0.0))
+
+    @property
+    def _is_bounded(self) -> bool:
+        """Whether the sampler is shown no more than MOST_SHOWN trials, or looks at none."""
+        return self._stage.objective == "score" and self._searcher in {"tpe", "random", "grid"}
 
     def _observe(self, trial: OldTrial) -> None:
         """Tell Optuna a trial of another study."""

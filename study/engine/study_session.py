@@ -49,8 +49,8 @@ from study.page.render import write_page
 from study.page.task import TaskPage
 from study.records.provenance import describe_dataset, require_same_source
 from study.records.summary import State, write_summary
-from study.records.tables import write_records
 from study.records.validation import coarse_remark
+from study.records.writer import RecordWriter
 from study.tasks.extend import agreed, extended
 from study.tasks.fork import fork_values
 from study.tasks.resolve import checked, resolved
@@ -58,7 +58,8 @@ from study.tasks.study import Study, cut, load_data, load_images
 from trainables.data.splits import retest_data, test_data
 from trainables.data.types import ImageDataset, TuningData
 
-WRITE_FREELY_SECONDS = 0.25
+WRITING_SHARE = 20
+"""While trials end, writing the tables takes one in so many seconds."""
 
 
 def begin(
@@ -225,6 +226,7 @@ class StudySession(Session):
         self._loggers = Loggers(
             spec.logger or (), study=self._run_dir.name, run_dir=self._run_dir, stages=stages, say=console.insist
         )
+        self._records = RecordWriter(self._run_dir, stages)
         self._written = 0.0
         self._write_seconds = 0.0
 
@@ -273,7 +275,7 @@ class StudySession(Session):
                 run_dir=self._run_dir,
                 slots=slots,
                 deadline=None if left is None else time.monotonic() + left / num_left,
-                on_event=self._trial_changed,
+                on_event=self.trial_changed,
                 on_interrupt=self._announce_interrupt,
                 say=self._console.insist,
             )
@@ -384,7 +386,7 @@ class StudySession(Session):
         looks = self._spec.looks
         return f", those not told apart on up to {looks[-1]}" if len(looks) > 1 else ""
 
-    def _trial_changed(self, trial: TrialRecord) -> None:
+    def trial_changed(self, trial: TrialRecord) -> None:
         self._console.trial_changed(trial)
         if self._metrics is not None:
             self._metrics.trial_changed(trial)
@@ -393,8 +395,7 @@ class StudySession(Session):
             return
         if trial.status != "completed":  # no training continues from there, and large checkpoints fill the disk
             shutil.rmtree(self._run_dir / CHECKPOINTS / trial.trial_id, ignore_errors=True)
-        # Once writing takes noticeable time, it may take about a twentieth of the total.
-        if self._write_seconds < WRITE_FREELY_SECONDS or (time.monotonic() - self._written > 20 * self._write_seconds):
+        if time.monotonic() - self._written > WRITING_SHARE * self._write_seconds:
             self.write_progress()
 
     def _announce_interrupt(self) -> None:
@@ -446,8 +447,9 @@ class StudySession(Session):
 
     def write(self, state: State) -> None:
         started = time.monotonic()
-        write_derived(
-            self._run_dir, study=self._study, spec=self._spec, stages=self._stages, ledger=self._ledger, state=state
+        self._records.write(self._ledger.book, active=state == "running")
+        write_summary(
+            self._run_dir, spec=self._spec, study=self._study, stages=self._stages, ledger=self._ledger, state=state
         )
         self._written = time.monotonic()
         self._write_seconds = self._written - started
@@ -464,14 +466,6 @@ class AuditSession(StudySession):
 
     def outcome(self) -> int:
         return 0
-
-
-def write_derived(
-    run_dir: Path, *, study: Study, spec: StudySpec, stages: Sequence[Stage], ledger: Ledger, state: State
-) -> None:
-    """Write the tables and summary.json from the ledger."""
-    write_records(run_dir, ledger.book, stages=stages, active=state == "running")
-    write_summary(run_dir, spec=spec, study=study, stages=stages, ledger=ledger, state=state)
 
 
 def _trials_text(stage: Stage) -> str:

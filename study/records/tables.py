@@ -1,8 +1,7 @@
-"""The Parquet tables of a run directory: their schemas, and how they are written and read."""
+"""The Parquet tables of a run directory: their schemas, their rows, and how one is written and read."""
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,14 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from study.core.checksums import read_checked, write_checked
-from study.core.entrants import FORMER, Entrant, former_retests, outcomes, retested_anew
-from study.core.ledger import Book, TrialRecord
+from study.core.checksums import read_checked
+from study.core.entrants import Entrant
+from study.core.ledger import TrialRecord
 from study.core.names import require_plain
 from study.core.stage import Stage
-from study.records.audits import audit_rows
 from trainables.common.files import write_durably
-from trainables.common.plugins import OWN_METRIC
 
 
 def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = False) -> pa.Field:
@@ -232,7 +229,14 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema
 
 
 def table_bytes(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    return parquet_bytes(as_table(rows, schema))
+
+
+def as_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(table, buffer, write_page_checksum=True)
     return buffer.getvalue()
@@ -280,60 +284,6 @@ def column_type(values: Iterable[Any]) -> pa.DataType:
     if kinds <= {int, float}:
         return pa.float64()
     return pa.string()
-
-
-def write_records(run_dir: Path, book: Book, *, stages: Sequence[Stage], active: bool) -> None:
-    """Write the tables from the ledger's book. active: whether unfinished trials are running, not interrupted."""
-    trials = [(stage, trial) for stage in stages for trial in stage.trials(book)]
-    rows = [trial_row(stage, trial, active=active) for stage, trial in trials]
-    columns: dict[str, list[Any]] = {}
-    for row in rows:
-        for name, value in row.items():
-            if "/" in name:
-                columns.setdefault(name, []).append(value)
-    schema = with_columns(TRIALS, {name: column_type(columns[name]) for name in sorted(columns)})
-    contents = {"trials.parquet": table_bytes(rows, schema)}
-    epochs = [
-        {"trial_id": trial.trial_id, "stage": stage.name, "arm": trial.arm, **epoch}
-        for stage, trial in trials
-        for epoch in trial.epochs
-    ]
-    retests = [
-        retest_row(stage, entrant, row)
-        for stage in stages
-        for entrant, row in outcomes(book.retests, retested_anew(stage, book))
-    ] + [
-        {"stage": stage.retest_name, "role": FORMER, **row, "search": row.get("search", 1)}
-        for stage in stages
-        for row in former_retests(stage, book)
-    ]
-    for row in retests:
-        place = {"trial_id": retest_id(row), "stage": row["stage"], "arm": row["arm"]}
-        epochs += [{**place, **_UNTIMED, **epoch} for epoch in row["epochs"]]
-    contents["epochs.parquet"] = table_bytes(epochs, EPOCHS)
-    rungs = [
-        {"trial_id": trial.trial_id, "stage": stage.name, "arm": trial.arm, **rung}
-        for stage, trial in trials
-        for rung in trial.rungs
-    ]
-    contents["rungs.parquet"] = table_bytes(rungs, RUNGS)
-    if audits := [row for stage in stages for row in audit_rows(stage, book)]:
-        contents["audit.parquet"] = table_bytes(audits, AUDIT)
-    puzzles = next((row["puzzles"] for row in retests if "puzzles" in row), None)
-    own = {name: pa.float64() for row in retests for name in row if name.startswith(OWN_METRIC)}
-    tested = [_without(row, "epochs", "puzzles") for row in retests]
-    contents["retests.parquet"] = table_bytes(tested, with_columns(RETESTS, own))
-    if puzzles is not None:
-        decoded = [{**puzzle, "image_png": base64.b64decode(puzzle["image_png"])} for puzzle in puzzles]
-        contents["puzzles.parquet"] = table_bytes(decoded, PUZZLES)
-    write_checked(run_dir, contents)
-
-
-_UNTIMED = {"eval_seconds": 0.0}  # the retest validates nothing
-
-
-def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in names}
 
 
 def retest_id(row: Mapping[Any, Any]) -> str:

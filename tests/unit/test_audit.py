@@ -23,7 +23,8 @@ from study.page.audit import audit_section
 from study.page.render import render_page
 from study.page.tasks.registry import PAGES
 from study.records.audits import audit_rows
-from study.records.tables import AUDIT, read_table, write_records, write_table
+from study.records.tables import AUDIT, read_table, write_table
+from study.records.writer import write_records
 from study.tasks.imbalance import ImbalanceSpec
 from trainables.jobs import train_and_validate_in_worker
 from trainables.tasks.imbalance import IMBALANCE

@@ -19,7 +19,7 @@ from study.core.errors import StudyError
 from study.core.ledger import SESSION, Event, Ledger, finished, reopened
 from study.core.ledger_files import BACKUP, COUNT, LEDGER, DamagedLedgerError
 from study.core.run_dir import CHECKPOINTS, forget_unrecorded, new_run, resume_command, settings_of
-from study.records.tables import write_records
+from study.records.writer import write_records
 from study.tasks.imbalance import ImbalanceSpec
 from trainables.training.checkpoints import newest_epoch, write_checkpoint
 

@@ -29,9 +29,11 @@ from study.core.stage import Stage
 from study.engine import study_session
 from study.engine.console import StudyConsole
 from study.engine.fork import forked
-from study.engine.study_session import StudySession, begin_fork, resume, write_derived
+from study.engine.study_session import StudySession, begin_fork, resume
 from study.page.history import history_remarks
 from study.page.tasks.registry import PAGES, find_page
+from study.records.summary import write_summary
+from study.records.writer import write_records
 from study.tasks.fork import fork_values, task_to_fork
 from study.tasks.imbalance import ImbalanceSpec
 from study.tasks.registry import STUDIES
@@ -320,7 +322,8 @@ def test_a_fork_is_a_study_of_its_own_whose_ledger_has_what_it_began_with_and_th
     with Ledger(run_dir) as ledger:
         assert [event.kind for event in ledger.events()] == [FORKED, SESSION, "extended", SESSION]
         stages = study.stages(spec, load_data(study, spec)[1])
-        write_derived(run_dir, study=study, spec=spec, stages=stages, ledger=ledger, state="complete")
+        write_records(run_dir, ledger.book, stages=stages, active=False)
+        write_summary(run_dir, spec=spec, study=study, stages=stages, ledger=ledger, state="complete")
         found = load_tables(run_dir)
         assert found.extensions == list(spec.extensions)
         assert found.fork == {

@@ -33,7 +33,7 @@ from study.exports.logged import Log, LoggedTraining, Logger, curves
 from study.exports.mlflow import MlflowLogger
 from study.exports.trainings import trainings
 from study.exports.wandb import WandbLogger
-from study.records.tables import write_records
+from study.records.writer import write_records
 
 
 def training(*values: float, first: int = 1, status: str = "running", **more: Any) -> LoggedTraining:

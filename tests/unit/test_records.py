@@ -9,7 +9,8 @@ from study_cases import METRIC, asked, epoch_events, make_stage
 from study.core.checksums import read_checked
 from study.core.ledger import EXTENDED, RETEST, RUNG, Book, Event, finished
 from study.records import tables as records
-from study.records.tables import RETESTS, column_type, read_table, write_records, write_table
+from study.records.tables import RETESTS, column_type, read_table, write_table
+from study.records.writer import RecordWriter, write_records
 
 FACTORS = {
     "none": {"loss": "cross_entropy", "class_weighting": "uniform", "sampler": "shuffle"},
@@ -276,3 +277,37 @@ def test_a_crash_while_writing_leaves_the_old_table_whole_and_nothing_beside_it(
     assert {name: read_checked(tmp_path / name) for name in TABLES} == {name: before[name] for name in TABLES}
     write(tmp_path, book)
     assert rows_of(tmp_path, "trials")[3]["status"] == "completed"
+
+
+def test_tables_written_again_and_again_are_those_that_are_written_once(tmp_path):
+    """Columns come and change type on the way, trials end out of order, and the stage before grows after the other."""
+    book = Book()
+    stages = [make_stage(name="before", arms=("none",)), make_stage(arms=("focal",))]
+    writer = RecordWriter(tmp_path / "again", stages)
+    (tmp_path / "again").mkdir()
+    steps = [
+        [asked("none-0000", hparams={"momentum": None}), asked("none-0001", hparams={"batch_size": 32})],
+        [*epoch_events("none-0001", 1, 0.5), finished("none-0001", "completed")],
+        [
+            *epoch_events("none-0000", 1, 0.25),
+            rung("none-0000", 0.25, 0.5, 1, "stop"),
+            finished("none-0000", "stopped"),
+        ],
+        [asked("focal-0000", hparams={"batch_size": 32, "focal_gamma": 2}), finished("focal-0000", "failed", "nan")],
+        [asked("focal-0001", hparams={"focal_gamma": 2.5}), *epoch_events("focal-0001", 1, 0.75)],
+        [asked("none-0002", hparams={"momentum": 0.5}), finished("none-0002", "failed", "nan")],
+        [finished("focal-0001", "completed"), retested(1000)],
+        [],
+    ]
+    for number, events in enumerate(steps):
+        for event in events:
+            book.apply(event)
+        writer.write(book, active=True)
+        once = tmp_path / f"once-{number}"
+        once.mkdir()
+        write_records(once, book, stages=stages, active=True)
+        for path in once.glob("*.parquet"):
+            assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), (number, path.name)
+    assert [row["trial_id"] for row in rows_of(once, "trials")] == [
+        "none-0000", "none-0001", "none-0002", "focal-0000", "focal-0001",
+    ]  # fmt: skip

@@ -1,9 +1,11 @@
 """ASHA in each arm: the rule worked by hand, and a scheduler whose only memory is the ledger."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 from learner_cases import SPACE
+from ray.tune.experiment import Trial
 from study_cases import METRIC, asked, epoch_events, make_scheduler, make_stage, ray_trial, result_of
 
 from study.core.ledger import RUNG, Ledger, finished
@@ -253,3 +255,24 @@ def test_an_arm_whose_remedy_begins_late_is_not_stopped_before_it_and_others_fro
     first = SPACE.arms[arm].first_stoppable_epoch({"reweight_start": 0.8, "head_start": 0.7}, 10)
     late = dict.fromkeys(("ldam_drw", "deferred_sampling", "mixup_drw", "remix_drw"), 9) | {"crt": 8}
     assert first == late.get(arm, 1)
+
+
+def test_trials_run_in_ray_s_order_and_one_whose_worker_was_lost_after_all_others(ledger):
+    scheduler = make_scheduler(make_stage(), ledger)
+    first, second, third = trials = [
+        SimpleNamespace(trial_id=name, status=Trial.PENDING, is_finished=lambda: False) for name in ("a", "b", "c")
+    ]
+    for trial in trials:
+        scheduler.on_trial_add(None, trial)
+    assert scheduler.choose_trial_to_run(None) is first
+    first.status = Trial.RUNNING
+    assert scheduler.choose_trial_to_run(None) is second
+    first.status = Trial.PENDING  # its worker was lost: Ray adds it again
+    scheduler.on_trial_add(None, first)
+    assert scheduler.choose_trial_to_run(None) is second
+    second.status, second.is_finished = Trial.TERMINATED, lambda: True
+    assert scheduler.choose_trial_to_run(None) is third
+    third.status = Trial.RUNNING
+    assert scheduler.choose_trial_to_run(None) is first
+    first.status = Trial.RUNNING
+    assert scheduler.choose_trial_to_run(None) is None

@@ -233,8 +233,10 @@ def test_after_a_whole_study_nothing_is_running_and_all_arms_have_their_trials(l
     assert {trial.status for trial in trials} == {"completed", "stopped"}  # else this test shows less than it says
 
 
-@pytest.mark.parametrize(("trials_per_arm", "num_startup"), [(1, 3), (6, 3), (9, 3), (12, 4), (48, 16)])
-def test_tpe_starts_after_a_third_of_the_trials_at_least_three(ledger, monkeypatch, trials_per_arm, num_startup):
+@pytest.mark.parametrize(("trials_per_arm", "num_startup"), [(1, 3), (6, 3), (9, 3), (12, 4), (48, 16), (751, 250)])
+def test_tpe_starts_after_a_third_of_the_trials_at_least_three_and_at_most_250(
+    ledger, monkeypatch, trials_per_arm, num_startup
+):
     seen = []
     tpe = optuna.samplers.TPESampler
 
