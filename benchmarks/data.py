@@ -11,10 +11,15 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from study.core.errors import StudyError
+from study.tasks.baseline import BASELINE
+from study.tasks.resolve import checked
+from study.tasks.study import load_data
 from trainables.data.sources import SOURCES
+from trainables.data.types import TuningData
 
 DATA_ROOTS = (Path("data"), Path("../shared/data"))
 NAME, MADE_UP = "cifar10", "made-up"
+NUM_MADE_UP = {"train": 10_000, "test": 1_000}
 
 
 def provide(folder: Path, data_root: Path | None) -> None:
@@ -41,12 +46,19 @@ def dataset_options(folder: Path) -> dict[str, str]:
     return {"dataset": NAME, "data_root": str(folder / "data")}
 
 
-def _make_up(folder: Path, *, num_train: int = 10_000, num_test: int = 1_000) -> None:
+def tuning_set(folder: Path, num_images: int) -> TuningData:
+    """The data provided in folder as a study of the baseline with --train-images num_images cuts them."""
+    spec = checked(BASELINE, {**dataset_options(folder), "train_images": num_images})
+    _, data, _ = load_data(BASELINE, spec)
+    return data
+
+
+def _make_up(folder: Path) -> None:
     """Images of ten classes, noise about a colour of each, as Parquet."""
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
     colours = generator.integers(64, 192, size=(10, 1, 1, 3))
-    for split, number in (("train", num_train), ("test", num_test)):
+    for split, number in NUM_MADE_UP.items():
         labels = np.arange(number) % len(colours)
         pixels = (colours[labels] + generator.normal(0, 32, size=(number, 32, 32, 3))).clip(0, 255).astype(np.uint8)
         images = [{"bytes": _png(image), "path": None} for image in pixels]

@@ -11,7 +11,7 @@ from study.core.errors import StudyError, nearest
 
 BENCHMARKS = {
     "images": "images a second of one trial, beside a bare loop and a DataLoader",
-    "trials": "slot-seconds an epoch of tuning, beside Ray Tune's tutorial, Optuna and Syne Tune; how full its slots",
+    "trials": "slot-seconds an epoch of tuning, beside Ray Tune's tutorial, Optuna, Syne Tune; how full its slots are",
     "search": "images spent until a good configuration is found, beside other searches",
     "growth": "what a trial costs besides its training, from 100 trials to 10,000",
     "start": "from the command to the first finished epoch, beside the start of Ray",

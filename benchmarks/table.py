@@ -40,8 +40,8 @@ def table(measured: Sequence[Measured]) -> str:
 
 def _row(one: Measured) -> tuple[str, ...]:
     unit = one.unit if one.unit == "×" else f" {one.unit}"
-    aim = "" if one.at_least is None else f"≥ {one.at_least:g}"
-    aim = aim if one.at_most is None else f"≤ {one.at_most:g}"
+    aim = "" if one.at_least is None else f"≥ {_short(one.at_least)}"
+    aim = aim if one.at_most is None else f"≤ {_short(one.at_most)}"
     verdict = {True: "met", False: "missed", None: ""}[one.is_met]
     name = one.name + (f" ({one.note})" if one.note else "")
     return name, f"{_short(one.median)}{unit}", f"{_short(min(one.values))}–{_short(max(one.values))}", aim, verdict
