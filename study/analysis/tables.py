@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from study.analysis.summary import require_summary
 from study.core.checksums import DamagedFileError, read_checked
 from study.core.errors import nearest
 from study.core.extension import Extension
@@ -22,10 +23,6 @@ from study.core.stage import TUNE, Group, retests_of
 from study.records import tables as records
 
 Unit = Literal["seed", "search"]
-_REQUIRED_SUMMARY_KEYS = (
-    "name", "task", "state", "dataset", "setting", "arms", "groups", "stages", "score", "objective", "budget",
-)  # fmt: skip
-
 _SCHEMAS = {
     "trials": records.TRIALS,
     "epochs": records.EPOCHS,
@@ -197,14 +194,18 @@ def load_tables(run_dir: Path) -> Tables:
             f"{nearest(run_dir.name, _runs_beside(run_dir))}"
         )
     summary = load_json(run_dir / "summary.json")
-    missing = [key for key in _REQUIRED_SUMMARY_KEYS if key not in summary]
-    if missing:
-        raise ValueError(f"{run_dir / 'summary.json'} lacks {', '.join(missing)}")
+    try:
+        require_summary(summary)
+    except ValueError as error:
+        raise ValueError(f"{run_dir / 'summary.json'} {error}") from None
     frames = {
         name: _study_frame(run_dir / f"{name}.parquet", schema, summary)
         for name, schema in _SCHEMAS.items()
         if name not in _ONLY_SOME_HAVE or (run_dir / f"{name}.parquet").is_file()
     }
+    for name, column in (("epochs", summary["objective"]), ("retests", summary["score"])):
+        if column not in frames[name]:
+            raise ValueError(f"{run_dir / 'summary.json'} judges by {column!r:.100}, which {name}.parquet lacks")
     return Tables(spec=load_json(run_dir / "spec.json"), summary=summary, **frames)
 
 

@@ -102,7 +102,15 @@ def group_names(spec: type[BaseModel]) -> list[str]:
 
 
 Count = Annotated[int, Field(ge=1)]
-UserPath = Annotated[Path, BeforeValidator(user_path)]
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, str | Path):
+        raise ValueError(f"must be a path, got {shown(value)}")
+    return user_path(value)
+
+
+UserPath = Annotated[Path, BeforeValidator(_path)]
 
 
 class RunSpec(BaseModel):

@@ -42,6 +42,8 @@ def refusal(*words):
             "gp, cmaes, qmc, grid, got a number of too many ",
         ),
         ("it.toml", "seed = " + "9" * 4000, "--seed must be less than or equal to 4294967295, got 9999"),
+        ("it.json", '{"data_root": null}', "--data-root must be a path, got None"),
+        ("it.toml", "cache_dir = 3", "--cache-dir must be a path, got 3"),
         ("it.toml", "arms = []", "--arms must name an arm, got none"),
         ("it.json", '{"arms": []}', "--arms must name an arm, got none"),
         ("it.toml", "arms = " + "[" * 300 + "]" * 300, "--arms "),
