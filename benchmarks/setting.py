@@ -13,8 +13,8 @@ import torch
 from benchmarks.data import dataset_options, tuning_set
 from study.core.spec import RunSpec
 from study.tasks.resolve import machine_settings
+from trainables.common.numerics import Numerics
 from trainables.data.types import TuningData
-from trainables.hparams import Numerics
 from trainables.tasks.baseline import BASELINE
 from trainables.training.learner import Learner
 from trainables.training.setup import TrialSetup
