@@ -83,7 +83,7 @@ def test_ray_is_started_with_a_private_token_and_on_loopback_alone(token, monkey
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     for address in (None, "local"):
         with connected(address) as joined:
-            joined.start()
+            joined.start(print)
     assert seen == [(0o600, "127.0.0.1")] * 2
     assert ray._private.ray_constants.ENABLE_RAY_CLUSTER  # a cluster may be joined afterwards
 

@@ -13,6 +13,7 @@ from study_cases import METRIC, asked, epoch_events, make_stage
 from study.cli import RUN, loudness_of, parse_verb
 from study.core.errors import StudyError
 from study.core.ledger import AUDIT_CHOSEN, EPOCH, RUNG, SESSION, Book, Event, Ledger, finished
+from study.engine import console
 from study.engine.console import StudyConsole
 from study.engine.event_lines import event_line
 
@@ -79,6 +80,7 @@ def test_verbosely_proposals_epochs_and_decisions_are_said_before_what_follows_f
 
 
 def test_nothing_is_drawn_quietly_or_on_a_dumb_terminal(monkeypatch):
+    monkeypatch.setattr(console.time, "monotonic", lambda: 0.0)  # the time that is left is said too
     monkeypatch.setenv("TERM", "xterm")
     assert "\x1b[" in said("usual", a_trial_s_life, file=Terminal())
     assert "\x1b[" not in said("quiet", a_trial_s_life, file=Terminal())

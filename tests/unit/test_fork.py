@@ -288,7 +288,13 @@ def conducted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def conduct(self: Any, *, command: str, on_start: Any = lambda: None, **_: Any) -> int:
         on_start()
-        facts = {"dataset": {"fingerprint": ""}, "hardware": {}, "versions": {}, "commit": None}
+        sizes = {"num_classes": 2, "num_train": 2, "num_val": 2, "num_test": 2, "class_names": ["a", "b"]}
+        facts = {
+            "dataset": {"name": "digits", "fingerprint": "", **sizes},
+            "hardware": {},
+            "versions": {},
+            "commit": None,
+        }
         self._ledger.append(Event(kind=SESSION, payload={"command": command, **facts}))
         commands.append(command)
         return 0

@@ -493,6 +493,9 @@ def test_a_resumed_trial_is_one_run_of_weights_and_biases_without_doubled_points
         log = Log(WandbLogger("resumed"), offline / "record")
         log.update(session)
         log.close()
+        ended = int(time.time())
+        while int(time.time()) == ended:  # an offline run's folder is named by the run and the second
+            time.sleep(0.01)
     first, second = map(
         wandb_run, sorted(offline.glob("wandb/offline-run-*"), key=lambda path: path.stat().st_mtime_ns)
     )
