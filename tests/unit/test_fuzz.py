@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 import sqlite3
@@ -13,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from fake_run import write_run
 from fuzzing import JSON_VALUES, RefusedError, altered, damaged, fuzz
 from hypothesis import strategies as st
@@ -26,6 +28,7 @@ from study.core.ledger_files import checked_rows, create_table, insert, link
 from study.core.plugins import use_given
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import checked
+from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(0)]
 
@@ -153,6 +156,23 @@ def test_events_that_nobody_wrote(tmp_path, faults, ledger_bytes):
         reopened(folder).__exit__()
 
     fuzz(faults, st.lists(made_up, min_size=1, max_size=2), check, few=5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of pickle's protocols
+@pytest.mark.parametrize("form", ["zip", "pickle"])
+def test_the_bytes_of_a_checkpoint(tmp_path, faults, form):
+    """With the right checksum: whoever makes them up can do that."""
+    path, _ = write_checkpoint(tmp_path, {"epoch": 3, "weight": torch.arange(3.0), "more": {"a": [1, "x"]}}, epoch=3)
+    if form == "pickle":
+        torch.save({"epoch": 3, "weight": torch.arange(3.0)}, path, _use_new_zipfile_serialization=False)
+
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        path.with_suffix(".sha256").write_text(hashlib.sha256(content).hexdigest())
+        state = read_newest_checkpoint(tmp_path)
+        assert state is None or isinstance(state, dict)
+
+    fuzz(faults, damaged(path.read_bytes()), check)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,11 @@ from typing import Any
 from trainables.common.files import write_durably
 
 NUM_KEPT = 2
+_NO_CHECKPOINT = (
+    pickle.UnpicklingError, ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError,
+    OSError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What torch raises for bytes that are none: as many types as it has readers, each of which takes them for its own."""
 _NAME = re.compile(r"epoch-(\d+)\.pt")
 
 
@@ -72,9 +77,10 @@ def _read_checkpoint(path: Path) -> dict[str, Any] | None:
     if hashlib.sha256(content).hexdigest().encode() != expected:
         return None
     try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except _NO_CHECKPOINT:
         return None
+    return state if isinstance(state, dict) else None
 
 
 def _newest_first(directory: Path) -> list[Path]:
