@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from study.page import answers, cautions, class_tables, drops
 from study.page import methods as page_methods
 from study.page import tables as page_tables
 from study.page.audit import audit_section
-from study.page.figures import base as figures_base
+from study.page.drawing import rendered
 from study.page.figures.base import Figure
 from study.page.figures.classes import OF_CLASSES
 from study.page.figures.numbers import figure_numbers
@@ -69,9 +69,9 @@ def write_page(run_dir: Path, page: TaskPage) -> Path:
     return write_page_of_tables(run_dir, page, load_tables(run_dir))
 
 
-def write_page_of_tables(run_dir: Path, page: TaskPage, tables: Tables) -> Path:
-    """Write the page of tables that have been read already. See write_page."""
-    drawn = draw_figures(page.figures, tables, page.words(tables))
+def write_page_of_tables(run_dir: Path, page: TaskPage, tables: Tables, *, num_processes: int = 1) -> Path:
+    """Write the page of tables that have been read already. See write_page and draw_figures."""
+    drawn = draw_figures(page.figures, tables, page.words(tables), num_processes=num_processes)
     return write_files(run_dir, drawn, render_page(page, tables, drawn))
 
 
@@ -89,24 +89,38 @@ def write_files(run_dir: Path, drawn: Sequence[PageFigure], html: str) -> Path:
     return path
 
 
-def draw_figures(declared: Sequence[Figure], tables: Any, words: Mapping[str, str]) -> list[PageFigure]:
-    """Draw each figure from the tables. words: the values of the {names} in titles and captions."""
+def draw_figures(
+    declared: Sequence[Figure], tables: Any, words: Mapping[str, str], *, num_processes: int = 1
+) -> list[PageFigure]:
+    """Draw each figure from the tables. words: the values of the {names} in titles and captions.
+
+    num_processes: see drawing.rendered.
+    """
+    applying = {figure.name: figure for figure in declared if figure.applies(tables)}
+    found: dict[str, Any] = {}
+
+    def to_draw() -> Iterator[tuple[Figure, Any]]:
+        for figure in applying.values():
+            if (data := figure.data(tables)) is not None:
+                found[figure.name] = data
+                yield figure, data
+
+    pictures = list(rendered(to_draw(), num_processes))
+    numbers = {name: number for number, name in enumerate(found, start=1)}
+    pngs = dict(zip(found, pictures, strict=True))
     drawn: list[PageFigure] = []
-    number = 0
     for figure in declared:
-        applies = figure.applies(tables)
-        data = figure.data(tables) if applies else None
-        number += data is not None
+        data = found.get(figure.name)
         drawn.append(
             PageFigure(
-                number=number if data is not None else None,
+                number=numbers.get(figure.name),
                 name=figure.name,
                 section=figure.section,
                 title=figure.title.format(**words),
                 caption=figure.caption.format(**words),
                 alt=figure.alt(data) if data is not None else "",
-                png=figures_base.render(figure, data) if data is not None else None,
-                absent=figure.absent.format(**words) if applies else "",
+                png=pngs.get(figure.name),
+                absent=figure.absent.format(**words) if figure.name in applying else "",
                 numbers=figure_numbers(data) if data is not None else None,
             )
         )

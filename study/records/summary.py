@@ -14,6 +14,7 @@ from study.core.plugins import own_part_names
 from study.core.run_dir import resume_command
 from study.core.spec import StudySpec
 from study.core.stage import Stage, ranges_of, ranges_set
+from study.records.sizes import sizes
 from study.tasks.study import Study
 from trainables.common.files import json_bytes
 from trainables.training.evaluation import TAUS
@@ -87,6 +88,7 @@ def write_summary(
             "control_trials": main.control_trials,
             "retest_default": main.retests_default,
         },
+        "model_sizes": _model_sizes(main, book),
         "fork": _fork(book),
         "extensions": [extension.model_dump() for extension in book.extensions],
         "sessions": [
@@ -110,6 +112,13 @@ def _fork(book: Book) -> dict[str, Any] | None:
     """What the searches began with, in words; the trials themselves are in the ledger, and may be many."""
     fork = book.fork
     return None if fork is None else {"run": fork.run, "num_retests": fork.num_retests, "alike": fork.alike}
+
+
+def _model_sizes(main: Stage, book: Book) -> list[dict[str, Any]]:
+    """The parameters of the models of the main stage's trials, so that a page need not build them to count."""
+    kinds = [(trial.hparams.get("model"), trial.hparams.get("padding")) for trial in main.trials(book)]
+    found = sizes(kinds, book.sessions[-1]["dataset"])
+    return [{"model": model, "padding": padding, "parameters": size} for (model, padding), size in found.items()]
 
 
 def _stage(stage: Stage) -> dict[str, Any]:

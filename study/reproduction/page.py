@@ -21,13 +21,15 @@ from study.reproduction.results import Reproduction, Score, load_reproduction
 TITLE = "What do the reports' recipes give when they are run as stated, and when their faults are mended?"
 
 
-def write_reproduction_page(run_dir: Path) -> Path:
+def write_reproduction_page(run_dir: Path, *, num_processes: int = 1) -> Path:
     """Draw every figure and write figures/*.png and report.html; a reader sees the old page or the new one.
+
+    num_processes: see drawing.rendered.
 
     Raises ValueError, in one sentence, where run_dir is not a reproduction's run directory.
     """
     reproduction = load_reproduction(run_dir)
-    drawn = render.draw_figures(figures_of(reproduction), reproduction, {})
+    drawn = render.draw_figures(figures_of(reproduction), reproduction, {}, num_processes=num_processes)
     return render.write_files(run_dir, drawn, render_page(reproduction, drawn))
 
 

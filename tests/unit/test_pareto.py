@@ -15,6 +15,7 @@ from study.analysis.tables import Tables, load_tables
 from study.core.plugins import use_given
 from study.page.figures.pareto import pareto_data
 from study.page.tables import pareto_table
+from study.records.sizes import sizes
 from trainables.common.plugins import use
 from trainables.models import build_model, num_parameters
 
@@ -72,6 +73,27 @@ def test_a_user_s_own_model_has_no_size_whether_its_plugin_is_in_use_or_not(tabl
     assert without is not None
     assert found["parameters"].equals(without["parameters"])
     assert found["parameters"].isna().tolist() == (found["arm"] == "small_cnn").tolist()
+
+
+def test_sizes_that_a_run_recorded_are_not_counted_again(tables: Tables) -> None:
+    recorded = [
+        {"model": "lenet", "padding": None, "parameters": 7},
+        {"model": "small_cnn", "padding": None, "parameters": 12},
+    ]
+    trials = tables.trials.assign(**{"factor/model": tables.trials["arm"]})
+    found = scores_and_costs(replace(tables, trials=trials, summary={**tables.summary, "model_sizes": recorded}))
+    assert found is not None
+    assert dict(zip(found["arm"], found["parameters"], strict=True)) == {"lenet": 7.0, "small_cnn": 12.0}
+
+
+def test_a_summary_records_the_sizes_of_several_models_and_of_one_none() -> None:
+    dataset = {"num_classes": 7, "channels": 3, "image_size": 32}
+    lenet = sum(map(torch.numel, build_model("lenet", num_classes=7, in_channels=3, image_size=32).parameters()))
+    assert sizes([("lenet", None), ("absent", None), ("lenet", None)], dataset) == {
+        ("lenet", None): lenet,
+        ("absent", None): None,
+    }
+    assert sizes([("lenet", None), ("lenet", None)], dataset) == {}
 
 
 def test_parameters_are_those_of_the_model_that_is_trained() -> None:

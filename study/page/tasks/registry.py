@@ -25,7 +25,10 @@ def find_page(task: object) -> TaskPage:
     return PAGES[str(task)]
 
 
-def write_page_of(run_dir: Path) -> Path:
-    """Write the page of run_dir, as its task's page. Raises ValueError if it is not a study's run directory."""
+def write_page_of(run_dir: Path, *, num_processes: int = 1) -> Path:
+    """Write the page of run_dir, as its task's page; see render.draw_figures.
+
+    Raises ValueError if it is not a study's run directory.
+    """
     tables = load_tables(run_dir)
-    return write_page_of_tables(run_dir, find_page(tables.task), tables)
+    return write_page_of_tables(run_dir, find_page(tables.task), tables, num_processes=num_processes)
