@@ -38,22 +38,24 @@ def random_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
     left = torch.randint(0, 2 * pad_x + 1, (num_images,), generator=generator)
     padded = batch.new_zeros(num_images, height + 2 * pad_y, width + 2 * pad_x, channels)
     padded[:, pad_y : pad_y + height, pad_x : pad_x + width] = batch
-    # All crops as a view, [B, top, left, H, W * C], rows unbroken in memory: indexing it copies whole rows.
-    crops = padded.flatten(2).unfold(2, width * channels, channels).unfold(1, height, 1).transpose(3, 4)
-    rows = torch.arange(num_images, device=batch.device)
-    top, left = top.to(batch.device, non_blocking=True), left.to(batch.device, non_blocking=True)
-    return crops[rows, top, left].reshape(batch.shape)
+    # A row of a crop is one run of memory. index_select copies runs whole, where advanced indexing goes byte by byte.
+    num_pixels = padded.numel() // channels
+    runs = padded.view(-1).as_strided((num_pixels - width + 1, width * channels), (channels, 1))
+    rows = (torch.arange(num_images) * padded.shape[1] + top)[:, None] + torch.arange(height)
+    starts = (rows * padded.shape[2] + left[:, None]).flatten().to(batch.device, non_blocking=True)
+    return runs.index_select(0, starts).view(batch.shape)
 
 
 def random_flip(batch: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image with probability 1/2. batch: uint8[B, H, W, C]."""
-    flip = torch.randint(0, 2, (len(batch),), generator=generator).to(batch.device, non_blocking=True)
+    flip = torch.randint(0, 2, (len(batch),), generator=generator)
     return _choose((batch, batch.flip(2)), flip)
 
 
 def _choose(candidates: tuple[Tensor, ...], choice: Tensor) -> Tensor:
-    """Take image i from candidates[choice[i]]. Copies whole images, three times as fast as torch.where's mask."""
-    return torch.stack(candidates)[choice, torch.arange(len(choice), device=choice.device)]
+    """Take image i from candidates[choice[i]]. index_select copies whole images, which advanced indexing does not."""
+    chosen = choice * len(choice) + torch.arange(len(choice), device=choice.device)
+    return torch.cat(candidates).index_select(0, chosen.to(candidates[0].device, non_blocking=True))
 
 
 def random_resized_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
