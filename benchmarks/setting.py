@@ -71,6 +71,7 @@ class Setting:
             "reduction_factor": REDUCTION_FACTOR,
             "retest_seeds": self.num_retests,
             "max_concurrent": self.num_slots,
+            "gpus_per_trial": 0.0,
             "space": {**{knob: str(value) for knob, value in FIXED.items()}, **ranges},
             "seed": self.seed,
             "dashboard": False,

@@ -64,7 +64,7 @@ def run(*, quick: bool, folder: Path) -> list[Measured]:
     slots = usable_cpus()
     setting = Setting(
         folder=str(folder.resolve()),
-        num_trials=2 * slots if quick else 24,
+        num_trials=2 * slots if quick else 12 * slots,
         num_epochs=2 if quick else 3,
         num_images=500 if quick else 5_000,
         num_slots=slots,
@@ -142,23 +142,28 @@ def _study(setting: Setting, data: TuningData) -> Study:
     before, started = _alone(setting, data), time.perf_counter()
     output_of("-m", "study.run", "baseline", "--spec", str(file), "--quiet")
     command_seconds, after = time.perf_counter() - started, _alone(setting, data)
-    tables = load_tables(Path(setting.folder) / name)
-    session = tables.summary["sessions"][-1]
+    tuned, tuning, retest = read_study(Path(setting.folder) / name)
+    alone = Alone(
+        trained=statistics.harmonic_mean([before.trained, after.trained]),
+        judged=statistics.harmonic_mean([before.judged, after.judged]),
+    )
+    return Study(tuned=tuned, tuning=tuning, retest=retest, alone=alone, command_seconds=command_seconds)
+
+
+def read_study(run_dir: Path) -> tuple[Tuned, Work, Work]:
+    """What the tuning of a study of one session took, and the work that its tuning and its retest were."""
+    tables = load_tables(run_dir)
+    session, num_val = tables.summary["sessions"][-1], tables.summary["dataset"]["num_val"]
     of_tuning, of_retest = (tables.epochs[tables.epochs["stage"] == stage] for stage in ("tune", "retest"))
-    retested = sum(sum(map(sum, matrix)) for matrix in tables.retests["confusion_matrix"])
-    return Study(
-        tuned=Tuned(seconds=session["tune_seconds"], trials=len(tables.trials), epochs=len(of_tuning)),
-        tuning=Work(
+    num_tested = sum(int(sum(map(sum, matrix))) for matrix in tables.retests["confusion_matrix"])
+    return (
+        Tuned(seconds=session["tune_seconds"], trials=len(tables.trials), epochs=len(of_tuning)),
+        Work(
             seconds=session["tune_seconds"],
             trained=int(of_tuning["images"].sum()),
-            judged=len(of_tuning) * len(data.val_indices),
+            judged=len(of_tuning) * num_val,
         ),
-        retest=Work(seconds=session["retest_seconds"], trained=int(of_retest["images"].sum()), judged=int(retested)),
-        alone=Alone(
-            trained=statistics.harmonic_mean([before.trained, after.trained]),
-            judged=statistics.harmonic_mean([before.judged, after.judged]),
-        ),
-        command_seconds=command_seconds,
+        Work(seconds=session["retest_seconds"], trained=int(of_retest["images"].sum()), judged=num_tested),
     )
 
 

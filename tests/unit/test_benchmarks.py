@@ -17,7 +17,7 @@ from benchmarks.measured import Measured
 from benchmarks.registry import BENCHMARKS, chosen
 from benchmarks.setting import FIXED, RANGES, Setting, Tuned
 from benchmarks.table import as_json, is_there, table
-from benchmarks.trials import Alone, Work, figures
+from benchmarks.trials import Alone, Work, figures, read_study
 from study.core.errors import StudyError
 from study.tasks.baseline import BASELINE
 from study.tasks.resolve import checked, resolved
@@ -82,6 +82,15 @@ def test_perfect_packing_trains_and_judges_in_every_slot_all_the_time() -> None:
     alone = Alone(trained=1_000.0, judged=4_000.0)
     work = Work(seconds=66.0, trained=100_000, judged=80_000)  # 100 s and 20 s in two slots: 60 s
     assert work.over_perfect(alone, 2) == pytest.approx(1.1)
+
+
+def test_a_study_is_read_from_its_tables() -> None:
+    run_dir = Path(__file__).resolve().parents[2] / "reports/gallery/baseline"
+    tuned, tuning, retest = read_study(run_dir)
+    assert (tuned.trials, tuned.epochs) == (24, 78)
+    assert (tuning.trained, tuning.judged) == (78 * 45_000, 78 * 5_000)
+    assert (retest.trained, retest.judged) == (6 * 9 * 50_000, 6 * 10_000)  # two winners, three seeds, nine epochs
+    assert tuned.seconds == tuning.seconds > retest.seconds > 0
 
 
 def test_the_table_has_a_figure_its_spread_and_its_aim() -> None:
