@@ -26,7 +26,7 @@ SETTINGS = {
 RAY_ALONE = """
 import time, optuna, torch, ray
 from ray import tune
-ray.init(include_dashboard=False, log_to_driver=False)
+ray.init(address="local", include_dashboard=False, log_to_driver=False)
 @ray.remote
 class Worker:
     def ready(self):

@@ -45,7 +45,7 @@ def main() -> None:
         **{f"{part}_images": data.images[indices] for part, indices in parts.items()},
         **{f"{part}_labels": data.labels[indices] for part, indices in parts.items()},
     )
-    ray.init(num_cpus=setting.num_slots, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=setting.num_slots, include_dashboard=False, log_to_driver=False)
     started = time.perf_counter()
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(train, arrays=arrays, num_epochs=setting.num_epochs), {"cpu": 1}),
