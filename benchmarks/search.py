@@ -43,7 +43,9 @@ TOP_SHARE = 0.02
 """At most so many of the configurations meet the target."""
 TRIALS_PER_ARM = 24
 """What the study is told to be the size of its search, from which its TPE knows when to begin."""
-FIRST_RUNG, REDUCTION = 1, 3
+FIRST_RUNG, REDUCTION = 2, 3
+"""As baseline's quick budget has them; `--max-epochs` leaves them as they are."""
+MOST_PASSES = 2
 RESAMPLES = 2000
 
 
@@ -294,12 +296,16 @@ class _RayTrial:
 
 
 def epochs_to_target(table: CurveTable, search: Search, stopping: Stopping, *, slots: int = SLOTS) -> float:
-    """Epochs of all trials until one that ran to its end meets the target; infinite if none does."""
+    """Epochs of all trials until one that ran to its end meets the target.
+
+    When all configurations were had, all may be had again; infinite if MOST_PASSES do not find any.
+    """
     unused = list(range(len(table.configurations)))
     running: list[tuple[int, Configuration, list[float]]] = []
     num_epochs, num_trials = 0, 0
     while True:
-        while unused and len(running) < slots:
+        while num_trials < MOST_PASSES * len(table.configurations) and len(running) < slots:
+            unused = unused or list(range(len(table.configurations)))
             configuration = search.propose(num_trials, unused)
             unused.remove(configuration.number)
             running.append((num_trials, configuration, []))
@@ -322,7 +328,7 @@ def epochs_of_top_k(table: CurveTable, seed: int, *, num_trials: int, rung: int,
     """The same of one rung: batches of random configurations, of each the best k after the rung run to their end."""
     order = np.random.default_rng(seed).permutation(len(table.configurations))
     num_epochs = 0
-    for start in range(0, len(order), num_trials):
+    for start in range(0, len(order), num_trials):  # a second pass would choose the same ones
         batch = [table.configurations[number] for number in order[start : start + num_trials]]
         num_epochs += rung * len(batch)
         best = sorted(batch, key=lambda configuration: -configuration.values[rung - 1])[:k]
@@ -391,20 +397,25 @@ def replays(table: CurveTable) -> dict[str, dict[str, Replay]]:
     def optunas(seed: int) -> Search:
         return RaysOptuna(table, seed, nearness=nearness)
 
-    def asha(factor: int, brackets: int = 1) -> Callable[..., TrialScheduler]:
+    def asha(grace: int, factor: int, brackets: int = 1) -> Callable[..., TrialScheduler]:
         return lambda **more: AsyncHyperBandScheduler(
-            max_t=table.num_epochs, grace_period=1, reduction_factor=factor, brackets=brackets, **more
+            max_t=table.num_epochs, grace_period=grace, reduction_factor=factor, brackets=brackets, **more
         )
 
-    def median_rule(**more: Any) -> TrialScheduler:
-        return MedianStoppingRule(grace_period=1, min_samples_required=3, **more)
+    def median_rule(grace: int) -> Callable[..., TrialScheduler]:
+        return lambda **more: MedianStoppingRule(grace_period=grace, min_samples_required=3, **more)
 
+    ashas = {  # Ray's default, and what else may suit
+        f"grace {grace}, factor {factor}": asha(grace, factor) for grace, factor in ((1, 4), (1, 3), (2, 3), (3, 3))
+    }
     return {
         "this study": {"default": ours(table, nearness)},
-        "Ray's ASHA, random": {f"factor {f}": rays(table, random, asha(f)) for f in (3, 4)},
-        "Ray's ASHA, OptunaSearch": {f"factor {f}": rays(table, optunas, asha(f)) for f in (3, 4)},
-        "Ray's asynchronous HyperBand, random": {"3 brackets": rays(table, random, asha(3, brackets=3))},
-        "Ray's median rule, random": {"after 3 trials": rays(table, random, median_rule)},
+        "Ray's ASHA, random": {name: rays(table, random, scheduler) for name, scheduler in ashas.items()},
+        "Ray's ASHA, OptunaSearch": {name: rays(table, optunas, scheduler) for name, scheduler in ashas.items()},
+        "Ray's asynchronous HyperBand, random": {"3 brackets": rays(table, random, asha(1, 3, brackets=3))},
+        "Ray's median rule, random": {
+            f"after {grace} epochs": rays(table, random, median_rule(grace)) for grace in (1, 2)
+        },
         "one rung, then the best k": {
             f"{n} after {rung}, best {k}": _top_k(table, num_trials=n, rung=rung, k=k)
             for n, rung, k in ((24, 1, 8), (24, 3, 4), (48, 1, 8), (48, 3, 4))
@@ -417,13 +428,15 @@ def _top_k(table: CurveTable, **setting: int) -> Replay:
 
 
 def ratio_of_medians(spent: Sequence[float], others: Sequence[float]) -> tuple[float, float, float]:
-    """The ratio, and a 95 % interval of it over seeds, by bootstrap."""
+    """The ratio, and a 95 % interval of it over seeds, by bootstrap. Where neither finds anything it is 1."""
     a, b = np.array(spent), np.array(others)
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(0, len(a), (2, RESAMPLES, len(a)))
-    ratios = np.median(a[drawn[0]], axis=1) / np.median(b[drawn[1]], axis=1)
-    low, high = np.quantile(ratios, (0.025, 0.975))
-    return float(np.median(a) / np.median(b)), float(low), float(high)
+    drawn = np.random.default_rng(0).integers(0, len(a), (2, RESAMPLES, len(a)))
+    drawn[:, 0] = np.arange(len(a))  # the first are the seeds themselves
+    with np.errstate(invalid="ignore"):
+        ratios = np.median(a[drawn[0]], axis=1) / np.median(b[drawn[1]], axis=1)
+    ratios[np.isnan(ratios)] = 1.0
+    low, high = np.quantile(ratios, (0.025, 0.975), method="nearest")
+    return float(ratios[0]), float(low), float(high)
 
 
 def run(*, quick: bool, folder: Path) -> list[Measured]:
