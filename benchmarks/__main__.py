@@ -26,6 +26,13 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to measure; default all of those below")
     parser.add_argument("--quick", action="store_true", help="see that all of it runs, in a minute or two")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        choices=range(1, 1001),
+        metavar="N",
+        help="default 5, 3 of trials, 50 of search; quick: 1",
+    )
     parser.add_argument("--out", default="reports/benchmarks.json", metavar="FILE", help="default %(default)s")
     parser.add_argument("--data-root", metavar="DIR", help="where cifar10 lies; default data, else ../shared/data")
     given = parser.parse_args(argv)
@@ -39,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
             folder = Path(scratch) / name
             folder.mkdir()
             provide(folder, data_root)
-            measured[name] = run(name, quick=given.quick, folder=folder)
+            measured[name] = run(name, quick=given.quick, repeats=given.repeats, folder=folder)
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(json.dumps(as_json(measured, date=date, quick=given.quick), indent=1) + "\n")
     print(table([one for found in measured.values() for one in found]))

@@ -50,10 +50,11 @@ WINDOWS = {"random": 100, "tpe": 30}
 """How many trials by each searcher are measured at each size."""
 
 
-def run(*, quick: bool, folder: Path) -> list[Measured]:
+def run(*, quick: bool, repeats: int | None, folder: Path) -> list[Measured]:
     """What a trial costs at the largest size against the smallest, the driver's memory, and a resume of the largest.
 
     Optuna's TPE is apart: a proposal at the largest size against one at the size before it.
+    All of it is measured once, whatever repeats is.
     """
     sizes = QUICK_SIZES if quick else SIZES
     command = [sys.executable, "-m", "benchmarks.growth", str(folder), *map(str, sizes)]  # its memory is the study's

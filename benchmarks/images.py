@@ -35,12 +35,12 @@ UNJUDGED = replace(BASELINE, validate=lambda learner, data: {})
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
-def run(*, quick: bool, folder: Path) -> list[Measured]:
+def run(*, quick: bool, repeats: int | None, folder: Path) -> list[Measured]:
     torch.set_num_threads(1)
-    return [figure for net in AIMS for figure in _beside(net, quick=quick, folder=folder)]
+    return [figure for net in AIMS for figure in _beside(net, quick=quick, repeats=repeats, folder=folder)]
 
 
-def _beside(net: str, *, quick: bool, folder: Path) -> list[Measured]:
+def _beside(net: str, *, quick: bool, repeats: int | None, folder: Path) -> list[Measured]:
     num_images = BATCH_SIZE * (1 if quick else NUM_BATCHES[net])
     data = tuning_set(folder, num_images)
     trained = data.images[data.train_indices], data.labels[data.train_indices]
@@ -61,7 +61,7 @@ def _beside(net: str, *, quick: bool, folder: Path) -> list[Measured]:
         },
     }
     interleaved(sides, 1)  # warms up: imports of the first step, the loaders' workers
-    took = interleaved(sides, 1 if quick else 5)
+    took = interleaved(sides, repeats or (1 if quick else 5))
     seconds = {name: [one.seconds for one in repeats] for name, repeats in took.items()}
     loader = min(loaders, key=lambda name: statistics.median(seconds[name]))
     limit = statistics.median(ratios(seconds[loader], seconds["bare loop"]))

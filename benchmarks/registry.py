@@ -19,13 +19,16 @@ BENCHMARKS = {
 """The name of a module of this package -> what it measures."""
 
 
-def run(name: str, *, quick: bool, folder: Path) -> list[Measured]:
+def run(name: str, *, quick: bool, repeats: int | None, folder: Path) -> list[Measured]:
     """Measure what BENCHMARKS has under that name, with the run function of its module.
 
-    The module is imported now, for it may import peers. folder: one in which it may write; folder / "data" leads to
+    The module is imported now, for it may import peers. repeats: of what is timed side by side; None: as many as the
+    module thinks enough. folder: one in which it may write; folder / "data" leads to
     the data (see benchmarks.data).
     """
-    measured: list[Measured] = importlib.import_module(f"benchmarks.{name}").run(quick=quick, folder=folder)
+    measured: list[Measured] = importlib.import_module(f"benchmarks.{name}").run(
+        quick=quick, repeats=repeats, folder=folder
+    )
     return measured
 
 

@@ -439,9 +439,9 @@ def ratio_of_medians(spent: Sequence[float], others: Sequence[float]) -> tuple[f
     return float(ratios[0]), float(low), float(high)
 
 
-def run(*, quick: bool, folder: Path) -> list[Measured]:
-    """Images to the target against each other way, in its best setting: the ratio of medians over seeds."""
-    return compared(read_curves(), range(QUICK_SEEDS if quick else NUM_SEEDS))
+def run(*, quick: bool, repeats: int | None, folder: Path) -> list[Measured]:
+    """Images to the target against each other way, in its best setting: the ratio of medians over seeds (repeats)."""
+    return compared(read_curves(), range(repeats or (QUICK_SEEDS if quick else NUM_SEEDS)))
 
 
 def compared(table: CurveTable, seeds: Sequence[int]) -> list[Measured]:

@@ -38,7 +38,7 @@ print(time.time(), flush=True)
 """The least that a study does before its first epoch: its driver's imports, and a worker that has PyTorch."""
 
 
-def run(*, quick: bool, folder: Path) -> list[Measured]:
+def run(*, quick: bool, repeats: int | None, folder: Path) -> list[Measured]:
     seconds: dict[str, list[float]] = {"the command": [], "Ray alone": []}
     sides: dict[str, Callable[[], object]] = {
         "the command": lambda: seconds["the command"].append(
@@ -46,7 +46,7 @@ def run(*, quick: bool, folder: Path) -> list[Measured]:
         ),
         "Ray alone": lambda: seconds["Ray alone"].append(_ray_alone()),
     }
-    interleaved(sides, 1 if quick else 5)
+    interleaved(sides, repeats or (1 if quick else 5))
     return [
         Measured(
             name="from the command to the first epoch: Ray alone",

@@ -59,7 +59,7 @@ class Study:
     command_seconds: float
 
 
-def run(*, quick: bool, folder: Path) -> list[Measured]:
+def run(*, quick: bool, repeats: int | None, folder: Path) -> list[Measured]:
     torch.set_num_threads(1)
     slots = usable_cpus()
     setting = Setting(
@@ -88,7 +88,7 @@ def run(*, quick: bool, folder: Path) -> list[Measured]:
     }
     if is_there("syne_tune"):
         sides["Syne Tune"] = peer("Syne Tune", "syne", setting)
-    took = interleaved(sides, 1 if quick else 3)
+    took = interleaved(sides, repeats or (1 if quick else 3))
     tuned["the study"] = [study.tuned for study in studies]
     detail = {
         "setting": asdict(setting),

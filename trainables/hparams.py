@@ -54,7 +54,8 @@ class Hparams(BaseModel):
         extra = self.__pydantic_extra__ or {}
         for name, value in extra.items():
             if name not in OWN_KNOBS:
-                raise ValueError(f"{name}: Extra inputs are not permitted")
+                known = [*type(self).model_fields, *OWN_KNOBS]
+                raise ValueError(f"{name} is no hyperparameter of this task{nearest(name, known)}")
             extra[name] = OWN_KNOBS[name].validated(value)
         return self
 

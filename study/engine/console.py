@@ -69,6 +69,8 @@ class StudyConsole:
         for trial in stage.trials(book):
             self._note_best(trial)
         with self._live_display():
+            if self._live is None and len(stage.trials(book)) < stage.num_trials:
+                self.say("tuning begins: a worker takes some seconds to start, then come the first epochs")
             yield
 
     def trial_changed(self, trial: TrialRecord) -> None:

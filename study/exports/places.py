@@ -20,6 +20,8 @@ def made_whole(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(part)
         yield part
+        if not part.exists():
+            raise StudyError(f"{path} would be empty: no trial of the run has an epoch yet")
         part.replace(path)
     except OSError as error:
         raise StudyError(f"{path} cannot be written: {error.strerror or error}") from None

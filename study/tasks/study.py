@@ -139,7 +139,7 @@ def _require_sound(stage: Stage, own_arm: str) -> None:
     try:
         stage.task.validated(start)
     except ValueError as error:
-        raise StudyError(f"--plugin: the arm {own_arm!r} starts where it cannot be trained: {error}") from None
+        raise StudyError(f"--plugin: the arm {own_arm!r} cannot be trained where its search starts: {error}") from None
     for branch in space.branches(arm):
         for name, distribution in branch.distributions.items():
             for value in extreme_values(distribution):

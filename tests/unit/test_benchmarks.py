@@ -135,7 +135,7 @@ def test_the_command_measures_what_is_named_and_writes_the_json(
 ) -> None:
     given = []
 
-    def run(name: str, *, quick: bool, folder: Path) -> list[Measured]:
+    def run(name: str, *, quick: bool, repeats: int | None, folder: Path) -> list[Measured]:
         given.append((name, quick, dataset_options(folder)["dataset"].endswith("made-up")))
         return [Measured(name=f"of {name}", values=(1.0,))]
 

@@ -60,7 +60,8 @@ def test_quietly_failures_and_what_is_insisted_on_are_said_and_nothing_else():
 
 
 def test_as_usual_each_end_is_said():
-    lines = said("usual", a_trial_s_life).splitlines()
+    begins, *lines = said("usual", a_trial_s_life).splitlines()
+    assert begins == "tuning begins: a worker takes some seconds to start, then come the first epochs"
     assert [line.partition("]  ")[2] for line in lines[:2]] == [
         "none-0000 stopped early at epoch 1: 50.0 % below 62.5 %; best of arm none yet",
         "none-0001 failed: the loss was nan",
@@ -69,8 +70,8 @@ def test_as_usual_each_end_is_said():
 
 
 def test_verbosely_proposals_epochs_and_decisions_are_said_before_what_follows_from_them():
-    lines = said("verbose", a_trial_s_life).splitlines()
-    usual = [line.rpartition("]  ")[2] for line in said("usual", a_trial_s_life).splitlines()]
+    _, *lines = said("verbose", a_trial_s_life).splitlines()
+    usual = [line.rpartition("]  ")[2] for line in said("usual", a_trial_s_life).splitlines()[1:]]
     assert lines[0] == "none-0000 begins: no knob"
     assert lines[1].startswith("none-0000 epoch 1: train_loss 1.5, learning_rate 0.1, ")
     assert f"{METRIC} 0.5" in lines[1]

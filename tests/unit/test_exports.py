@@ -17,7 +17,9 @@ from study_process import PROJECT, assert_one_sentence, run_here
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from study.analysis.tables import Tables, load_tables
+from study.core.errors import StudyError
 from study.exports.optuna import write_optuna
+from study.exports.places import made_whole
 from study.exports.tensorboard import write_tensorboard
 
 STATES = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -202,6 +204,13 @@ def test_what_cannot_be_exported_is_one_sentence(
     assert sentence in complained
     assert_one_sentence(complained)
     assert sorted(path.name for path in tmp_path.iterdir()) == there
+
+
+def test_a_run_without_an_epoch_has_nothing_to_export(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"board would be empty: no trial of the run has an epoch yet"):  # noqa: SIM117
+        with made_whole(tmp_path / "board"):
+            pass  # no event file was written
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_of_two_stages_has_a_study_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,8 @@ def test_a_recipe_s_tables_are_longer_and_the_imbalance_study_s_are_not():
     [
         ({"augmentation": "crop_cutout"}, "augmentation 'crop_cutout' needs cutout_length, got None"),
         ({"learning_rate": -1.0}, "learning_rate must be greater than 0"),
-        ({"lr": 0.1}, "lr: Extra inputs are not permitted"),
+        ({"lr": 0.1}, "lr is no hyperparameter of this task"),
+        ({"learning_rat": 0.1}, r"learning_rat is no hyperparameter of this task; did you mean 'learning_rate'\?"),
     ],
 )
 def test_a_task_says_in_one_sentence_why_hyperparameters_do_not_hold(hparams, sentence):

@@ -8,10 +8,12 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cloudpickle
 import pytest
+import torch
 from learner_cases import setup_of, thinned_digits
 from study_process import assert_one_sentence, run_here
 
@@ -35,6 +37,7 @@ from study.tasks.spec_file import spec_file
 from trainables.common.plugins import own_parts, plugins_in_use, use
 from trainables.hparams import ImbalanceHparams
 from trainables.models import MODELS, build_model
+from trainables.parts.contracts import check_model
 from trainables.parts.losses import LOSSES
 from trainables.tasks.imbalance import IMBALANCE
 
@@ -97,6 +100,24 @@ def test_one_file_has_a_part_of_each_kind_beside_the_project_s() -> None:
     assert {"gce", "two_layers"}.isdisjoint({*LOSSES, *MODELS})
 
 
+def test_the_plugin_in_the_readme_holds_as_printed(tmp_path: Path) -> None:
+    section = (Path(EXAMPLE).parents[1] / "README.md").read_text(encoding="utf-8").split("## Your own parts")[1]
+    use_given([written(tmp_path, section.split("```python\n")[1].split("```")[0], "my_parts.py")])
+    assert {(part.kind, part.name) for part in own_parts()} == {
+        ("hyperparameter", "gce_q"), ("loss", "gce"), ("model", "my_net"), ("arm", "gce"),
+    }  # fmt: skip
+    check_model(partial(build_model, "my_net"), image_size=16)
+    two = torch.tensor([[0.0, 0.0]])  # p = 1/2: (1 - 2^-q) / q
+    loss = LOSSES["gce"].function(
+        two,
+        torch.tensor([1]),
+        class_weights=torch.ones(2),
+        class_counts=torch.ones(2),
+        scalars={"gce_q": torch.tensor(1.0)},
+    )
+    assert float(loss) == pytest.approx(0.5)
+
+
 def test_a_file_that_is_only_imported_registers_nothing() -> None:
     namespace: dict[str, object] = {"__name__": "my_parts"}
     exec(compile(Path(EXAMPLE).read_text(), EXAMPLE, "exec"), namespace)
@@ -115,7 +136,7 @@ def test_an_own_hyperparameter_is_a_field_in_all_but_name() -> None:
     with pytest.raises(ValueError, match=r"^gce_q must be less than or equal to 1$"):
         task.validated({"loss": "gce", "gce_q": 1.5})
     use_given([])
-    with pytest.raises(ValueError, match="gce_q: Extra inputs are not permitted"):
+    with pytest.raises(ValueError, match="gce_q is no hyperparameter of this task"):
         ImbalanceHparams(gce_q=0.5)
 
 
@@ -494,7 +515,7 @@ def test_an_arm_that_fixes_what_the_task_sets_is_refused(tmp_path: Path) -> None
     ("start", "complaint"),
     [
         (0.7, "allows knob=2.0: knob must be less than or equal to 1"),
-        (1.5, "starts where it cannot be trained: knob must be less than or equal to 1"),
+        (1.5, "cannot be trained where its search starts: knob must be less than or equal to 1"),
     ],
 )
 def test_an_arm_that_searches_beyond_what_is_possible_is_refused(tmp_path: Path, start: float, complaint: str) -> None:

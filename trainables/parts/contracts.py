@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables.common.nearest import nearest
 from trainables.data.augmentation import VIEWS, Augmentation, augmenter_of
 from trainables.data.types import ImageDataset
 from trainables.models.heads import HEADS
@@ -63,9 +64,10 @@ def value_of(knob: str) -> Any:
     if knob in OWN_KNOBS:
         return OWN_KNOBS[knob].example
     if knob not in KNOBS:
+        known = [*KNOBS, *OWN_KNOBS]
         raise ContractError(
             f"needs {knob!r}, which is no knob of a part: declare it by hyperparameter(), or take one of "
-            f"{', '.join([*KNOBS, *OWN_KNOBS])}"
+            f"{', '.join(known)}{nearest(knob, known)}"
         )
     return KNOBS[knob]
 
