@@ -126,7 +126,7 @@ def tuned(
     probes = folder / "probes"
     probes.mkdir()
     with Ledger(folder) as ledger, connected(None) as resources:
-        resources.start()
+        resources.start(print)
 
         def starts() -> list[dict[str, Any]]:
             records = [json.loads(path.read_text()) for path in sorted(probes.glob("*.json"))]
