@@ -14,6 +14,7 @@ import filelock
 from study.core.errors import StudyError, last_line
 from study.core.parsing import parse_json
 from trainables.common.files import json_bytes
+from trainables.common.locks import file_lock
 
 LOCK = ".lock"
 OWNER = ".owner"
@@ -25,12 +26,12 @@ def locked(run_dir: Path) -> Iterator[None]:
 
     The lock is the file system's, and so is gone with the process that held it, however that went.
     """
-    lock = filelock.FileLock(run_dir / LOCK)
+    lock = file_lock(run_dir / LOCK)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise StudyError(f"{run_dir} is being worked on by another process{_owner(run_dir)}") from None
-    except (OSError, NotImplementedError) as error:  # as network file systems do without a lock daemon
+    except OSError as error:  # as network file systems do without a lock daemon
         raise StudyError(
             f"{run_dir} cannot be locked ({last_line(error)}): a run needs a file system with locks, such as another "
             "--output-dir on a local disk"

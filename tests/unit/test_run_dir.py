@@ -13,7 +13,6 @@ import sqlite3
 import time
 from pathlib import Path
 
-import filelock
 import pytest
 
 from study.core import ledger as ledger_module
@@ -103,7 +102,7 @@ def test_a_run_in_which_one_began_stays_and_so_does_what_lay_there(tmp_path):
 # --- locks that a file system refuses
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO, errno.ENOSYS])
 def test_a_file_system_without_locks_is_refused_in_one_sentence_and_nothing_is_left(tmp_path, monkeypatch, number):
     fcntl = pytest.importorskip("fcntl")
 
@@ -115,15 +114,6 @@ def test_a_file_system_without_locks_is_refused_in_one_sentence_and_nothing_is_l
         with new_run(spec_in(tmp_path / "reports"), ("it",)):
             pass
     assert os.listdir(tmp_path) == []
-
-
-def test_so_is_a_library_that_says_so_itself(tmp_path, monkeypatch):
-    def acquire(self: object, timeout: float) -> None:
-        raise NotImplementedError("FileSystem does not appear to support flock; use SoftFileLock instead")
-
-    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
-    with pytest.raises(StudyError, match="cannot be locked"), locked(tmp_path):
-        pass
 
 
 # --- two at once

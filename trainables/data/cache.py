@@ -21,6 +21,7 @@ import numpy as np
 import platformdirs
 
 from trainables.common.files import sync_folder
+from trainables.common.locks import file_lock
 from trainables.common.memory import bytes_text
 from trainables.common.paths import real_name
 from trainables.data.decoded import ARRAY_NAMES, Decoded, make_decoded
@@ -257,12 +258,12 @@ def _locked(place: Path) -> Iterator[bool]:
 
     Raises filelock.Timeout, an OSError.
     """
-    lock = filelock.FileLock(place / LOCK_NAME)
+    lock = file_lock(place / LOCK_NAME)
     try:
         lock.acquire(timeout=LOCK_SECONDS)
     except filelock.Timeout:
         raise
-    except (OSError, NotImplementedError):
+    except OSError:
         yield False
         return
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -378,10 +379,12 @@ def test_what_a_killed_process_left_is_removed_at_the_next_write(tmp_path: Path,
 def test_without_locks_it_is_removed_after_a_day(tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on network file systems without a lock daemon: there, a temporary may be of a process that is writing."""
 
-    def no_locks(lock: object, timeout: float) -> None:
-        raise NotImplementedError("FileSystem does not appear to support flock")
+    fcntl = pytest.importorskip("fcntl")
 
-    monkeypatch.setattr(cache.filelock.FileLock, "acquire", no_locks)
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     old, new = place / ".ray-tune-study-old", place / ".ray-tune-study-new"
     for directory in (old, new):
         directory.mkdir(parents=True)
