@@ -110,9 +110,11 @@ def distil(run_dir: Path, path: Path = TABLE) -> int:
         }
         for trial in trials
     ]
-    images = epochs[0]["images"]
+    images, image_size = epochs[0]["images"], summary["dataset"]["image_size"]
     content = {
-        "source": f"study.run {spec['task']} --arms {spec['arms'][0]} --dataset {spec['dataset']}",
+        "source": f"study.run {spec['task']} --arms {spec['arms'][0]} --dataset {spec['dataset']} "
+        f"--image-size {image_size} --train-images {images} --trials-per-arm {spec['trials_per_arm']} "
+        f"--max-epochs {spec['max_epochs']} --grace-epochs {spec['grace_epochs']} --searcher {spec['searcher']}",
         "commit": summary["commit"],
         "seed": spec["seed"],
         "numerics": spec["numerics"],
@@ -120,7 +122,7 @@ def distil(run_dir: Path, path: Path = TABLE) -> int:
         "metric": summary["objective"],
         "images": images,
         "arm": spec["arms"][0],
-        "space": {"num_train": images, "image_size": 32, "padding": spec["padding"], "flip": True},
+        "space": {"num_train": images, "image_size": image_size, "padding": spec["padding"], "flip": True},
     }
     head = json.dumps(content, indent=1).removesuffix("\n}")
     lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)

@@ -33,6 +33,7 @@ REACH_SECONDS = 10.0
 WATCH_SECONDS = 1.0
 _VITAL = {"gcs_server": "Ray's control store (gcs_server)", "raylet": "Ray's scheduler (raylet)"}
 _QUIETLY = {"logging_level": logging.ERROR, "log_to_driver": False}
+_RAYS_PRINT = ray._private.worker.print_to_stdstream
 _ELSEWHERE = "set RAY_TMPDIR to a folder of your own with a short path and some space"
 
 
@@ -154,6 +155,7 @@ def connected(address: str | None, *, dashboard: bool = True, insecure: bool = F
             cluster.unwatch()  # else the watchdog ends what may hang now
         if not was_initialised:
             ray.shutdown()
+            ray._private.worker.print_to_stdstream = _RAYS_PRINT  # a notebook goes on, maybe with a Ray of its own
         if cluster is not None:
             cluster.close()
 

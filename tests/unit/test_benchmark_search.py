@@ -183,9 +183,14 @@ def test_a_run_becomes_a_table_of_its_completed_trials(tmp_path):
         ledger.append(finished("lenet-0000", "completed"), finished("lenet-0001", "failed", "the loss was nan"))
     write_table(run_dir / "epochs.parquet", rows, EPOCHS)
     spec = {"task": "baseline", "arms": ["lenet"], "dataset": "cifar10", "seed": 0, "numerics": {}, "padding": "same"}
+    spec |= {"trials_per_arm": 2, "max_epochs": 2, "grace_epochs": 2, "searcher": "random"}
     (run_dir / "spec.json").write_text(json.dumps(spec))
-    (run_dir / "summary.json").write_text(json.dumps({"objective": METRIC, "commit": "ab", "dataset": {"num_val": 50}}))
+    summary = {"objective": METRIC, "commit": "ab", "dataset": {"num_val": 50, "image_size": 16}}
+    (run_dir / "summary.json").write_text(json.dumps(summary))
     assert distil(run_dir, tmp_path / "table.json") == 1
+    content = json.loads((tmp_path / "table.json").read_text())
+    assert " --image-size 16 --train-images 100 --trials-per-arm 2 " in content["source"]
+    assert content["space"]["image_size"] == 16  # on which the range of cutout_length hangs
     table = read_curves(tmp_path / "table.json")
     assert (table.images, table.arm.name, table.num_epochs) == (100, "lenet", 2)
     (only,) = table.configurations

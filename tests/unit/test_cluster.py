@@ -37,6 +37,14 @@ def no_ray(monkeypatch, tmp_path):
     return calls
 
 
+def test_what_ray_s_nodes_say_is_silent_while_a_study_has_a_ray_and_not_afterwards(no_ray):
+    said = ray._private.worker.print_to_stdstream
+    with connected(None) as joined:
+        joined.start(print)
+        assert ray._private.worker.print_to_stdstream is not said
+    assert ray._private.worker.print_to_stdstream is said
+
+
 def failing(error: Exception):
     def init(**options):
         raise error
