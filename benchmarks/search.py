@@ -34,6 +34,7 @@ from study.engine.optuna_names import NamedTrial, OptunaNames
 from study.engine.scheduler import asha_decision
 from study.engine.searcher import ArmProposer
 from study.records.tables import read_table
+from study.tasks.baseline import BASELINE as STUDY
 from trainables.tasks.baseline import BASELINE
 
 TABLE = Path(__file__).with_name("learning_curves.json")
@@ -41,10 +42,8 @@ NUM_SEEDS, QUICK_SEEDS = 50, 3
 SLOTS = 2
 TOP_SHARE = 0.02
 """At most so many of the configurations meet the target."""
-TRIALS_PER_ARM = 24
-"""What the study is told to be the size of its search, from which its TPE knows when to begin."""
-FIRST_RUNG, REDUCTION = 2, 3
-"""As baseline's quick budget has them; `--max-epochs` leaves them as they are."""
+PRESET = STUDY.presets["standard"]
+"""Whose number of trials (by which TPE knows when to begin) and rungs, as shares of the epochs, the study has."""
 MOST_PASSES = 2
 RESAMPLES = 2000
 
@@ -347,9 +346,9 @@ def stage_of(table: CurveTable, seed: int, **own: Any) -> Stage:
     name = table.arm.name
     settings: dict[str, Any] = {
         "searcher": "tpe",
-        "trials_per_arm": TRIALS_PER_ARM,
-        "grace_epochs": FIRST_RUNG,
-        "reduction_factor": REDUCTION,
+        "trials_per_arm": PRESET["trials_per_arm"],
+        "grace_epochs": max(1, round(table.num_epochs * PRESET["grace_epochs"] / PRESET["max_epochs"])),
+        "reduction_factor": PRESET["reduction_factor"],
     }
     return Stage(
         **{**settings, **own},
