@@ -17,7 +17,7 @@ from study.core.checksums import DamagedFileError, read_checked
 from study.core.errors import StudyError, nearest
 from study.core.invocation import invocation
 from study.core.parsing import parse_json, parse_toml, shown
-from study.core.spec import CHOSEN_ONCE, Option, RunSpec, group_names, literal_choices, option_name, options_of
+from study.core.spec import CHOSEN_ONCE, Option, RunSpec, Scope, group_names, literal_choices, option_name, options_of
 from study.core.streams import Loudness, make_unfailing
 from study.engine import signals
 from study.engine.signals import interrupted_status, raise_interrupt, signals_to
@@ -42,6 +42,8 @@ class Verb:
     epilog: Callable[[Study], str]
     also: str = ""
 
+
+ALL_SCOPES: frozenset[str] = frozenset(get_args(Scope))
 
 # What is wrong with a path, and not with the program, wherever it is first touched.
 BAD_PATHS = {
@@ -196,7 +198,7 @@ def add_options(
     parser: Parser,
     spec: type[RunSpec],
     *,
-    scopes: frozenset[str] = frozenset({"training", "study"}),
+    scopes: frozenset[str] = ALL_SCOPES,
     notes: Callable[[str], tuple[tuple[str, ...], str]] = lambda name: ((), ""),
     shown: Collection[str] | None = None,
 ) -> None:
@@ -320,7 +322,7 @@ PRINT_SPEC = "print_spec"
 DRY_RUN = "dry_run"
 RUN = Verb(
     name="study.run",
-    scopes=frozenset({"training", "study"}),
+    scopes=ALL_SCOPES,
     options={
         PRINT_SPEC: (bool, "print a spec file to begin with, for --spec: every setting, and what is searched"),
         DRY_RUN: (

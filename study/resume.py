@@ -9,7 +9,7 @@ from study.cli import LOUDNESS, Parser, add_options, add_own_options, given_path
 from study.core.errors import StudyError
 from study.core.invocation import invocation
 from study.core.run_dir import task_of
-from study.core.spec import REPRODUCE, RunSpec, StudySpec
+from study.core.spec import REPRODUCE, SESSION_SETTINGS, RunSpec, StudySpec
 from study.records.provenance import ALLOW_CHANGED
 from study.tasks.extend import GROWING
 from study.tasks.resolve import read_spec
@@ -21,12 +21,15 @@ def main(argv: Sequence[str]) -> int:
     given, unknown = _parser(StudySpec).parse_known_args(argv)
     run_dir, allow_changed, loudness = given_path("RUN", given.run), given.allow_changed, loudness_of(vars(given))
     if task_of(run_dir) == REPRODUCE:
-        if unknown or vars(given).keys() - _OWN:
-            raise StudyError(f"{run_dir} is a reproduction, whose settings stay as they are: study.resume takes none")
+        place = {name: value for name, value in vars(given).items() if name not in _OWN}
+        if unknown or place.keys() - set(SESSION_SETTINGS):
+            raise StudyError(
+                f"{run_dir} is a reproduction, whose settings stay as they are: study.resume takes none but --address"
+            )
         from study.engine.console import StudyConsole
         from study.reproduction.session import resume as resume_reproduction
 
-        return resume_reproduction(run_dir, StudyConsole(loudness=loudness), allow_changed=allow_changed)
+        return resume_reproduction(run_dir, StudyConsole(loudness=loudness), allow_changed=allow_changed, given=place)
     study, spec = read_spec(run_dir)
     parser = _parser(study.spec)  # which knows the task's own options too
     settings, unknown = parser.parse_known_args(argv)
@@ -44,7 +47,8 @@ def _parser(spec: type[RunSpec]) -> Parser:
     parser = Parser(
         prog=invocation("study.resume"),
         description="Continues a study or a reproduction from its ledger. A study may get more trials, retest seeds or "
-        "arms: give the new totals, and the further arms. All other settings stay as they are.",
+        "arms: give the new totals, and the further arms; and it may go on on another Ray cluster, or here. All other "
+        "settings stay as they are.",
         argument_default=SUPPRESS,
         allow_abbrev=False,
     )
@@ -57,7 +61,7 @@ def _parser(spec: type[RunSpec]) -> Parser:
         help="go on although the program's own source is not that of the session before",
     )
     add_own_options(parser, "study.resume", LOUDNESS)
-    add_options(parser, spec, shown=GROWING)
+    add_options(parser, spec, shown={*GROWING, *SESSION_SETTINGS})
     return parser
 
 

@@ -17,13 +17,13 @@ from study.analysis.once import once
 from study.analysis.tables import Tables, load_tables
 from study.core.errors import nearest
 from study.core.run_dir import task_of
-from study.core.spec import REPRODUCE
+from study.core.spec import REPRODUCE, SESSION_SETTINGS
 
 ABSENT = "absent"
 """The value of what a run does not have: an arm, a knob, a setting of another version."""
 NOT_SETTINGS = frozenset(
     {"task", "name", "output_dir", "numerics", "validation_cut", "seed", "plugin", "plugin_sources", "logger"}
-)
+).union(SESSION_SETTINGS)
 """What spec.json holds besides settings, or what is compared with the data or the machine."""
 SHORT_HASH = 12
 

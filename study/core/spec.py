@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -31,6 +31,7 @@ OBJECTIVE_SEARCHERS = ("tpe", "random")
 """What searches for several objectives: TPE by fronts, and random search, which looks at none."""
 Budget = Literal["quick", "standard", "full"]
 LoggerName = Literal["mlflow", "wandb"]
+Scope = Literal["training", "study", "session"]
 MAX_NAME_LENGTH = 100
 MAX_NAME_BYTES = 200  # file systems take 255, and a range test's folder adds to it
 MOST_RETEST_SEEDS = 20
@@ -47,13 +48,14 @@ class Option:
     """An option of the command line, made from a field of a spec.
 
     group: its heading in --help. scope: "training" for settings of a single training, accepted by every verb that
-    trains; "study" for the number and choice of trainings, accepted by study.run alone. is_repeated: whether the
+    trains; "study" for the number and choice of trainings, accepted by study.run alone; "session" for those that each
+    session of a run may have otherwise. is_repeated: whether the
     command that trains a winner again includes it. reads_text: whether its validator takes the text as it was typed.
     collects: whether it may be given several times; its validator takes all the texts.
     """
 
     group: str
-    scope: Literal["training", "study"]
+    scope: Scope
     unit: str
     metavar: str
     is_repeated: bool
@@ -66,7 +68,7 @@ def option(
     group: str,
     help: str,
     *,
-    scope: Literal["training", "study"] = "study",
+    scope: Scope = "study",
     unit: str = "",
     metavar: str = "",
     is_repeated: bool = False,
@@ -175,11 +177,21 @@ class RunSpec(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = option(
         "auto", "machine", "auto takes bfloat16 where the processor has units for it", scope="training"
     )
-    address: str | None = option(None, "machine", "an existing Ray cluster, e.g. auto or HOST:6379")
-    insecure_cluster: bool = option(
-        False, "machine", "join the cluster at --address although it asks for no token: whoever reaches it owns it"
+    address: str | None = option(
+        None,
+        "machine",
+        "an existing Ray cluster, e.g. auto or HOST:6379; local, the default, starts one here",
+        scope="session",
     )
-    dashboard: bool = option(True, "machine", "start Ray's dashboard with Ray, a dozen processes that take seconds")
+    insecure_cluster: bool = option(
+        False,
+        "machine",
+        "join the cluster at --address although it asks for no token: whoever reaches it owns it",
+        scope="session",
+    )
+    dashboard: bool = option(
+        True, "machine", "start Ray's dashboard with Ray, a dozen processes that take seconds", scope="session"
+    )
 
     name: str | None = option(None, "output", "name of the run; default what it runs and the date", scope="training")
     output_dir: UserPath = option(Path("reports"), "output", "folder for runs", scope="training")
@@ -203,6 +215,11 @@ class RunSpec(BaseModel):
         if (size := len(os.fsencode(value))) > MAX_NAME_BYTES:
             raise ValueError(f"must be at most {MAX_NAME_BYTES} bytes long, got {size}")
         return value
+
+    @field_validator("address")
+    @classmethod
+    def _none_of_this_machine(cls, value: str | None) -> str | None:
+        return None if value == "local" else value
 
     @field_validator("cpus_per_trial", "gpus_per_trial")
     @classmethod
@@ -501,6 +518,24 @@ class StudySpec(RunSpec):
         first = self.retest_seeds or 0
         most = self.max_retest_seeds or max(first, MOST_RETEST_SEEDS)
         return (first,) if self.retest_until is None else look_sizes(first, most)
+
+
+SESSION_SETTINGS = tuple(name for name, option in options_of(RunSpec).items() if option.scope == "session")
+"""Where a session's Ray is: spec.json has what the run began with, the ledger what each session had."""
+
+
+def placed(spec: Spec, sessions: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> Spec:
+    """The spec of the run's next session: where its Ray is as given, else as in the last one. Raises StudyError.
+
+    sessions: those that the ledger has. A cluster is joined without a token where that was said of this cluster.
+    """
+    known = {name: getattr(spec, name) for name in SESSION_SETTINGS}
+    if sessions:
+        known |= {name: sessions[-1][name] for name in SESSION_SETTINGS if name in sessions[-1]}
+    asked = {name: given[name] for name in SESSION_SETTINGS if given.get(name) is not None}
+    if asked.get("address", known["address"]) != known["address"]:
+        known["insecure_cluster"] = False
+    return validated(type(spec), {**spec.model_dump(), **known, **asked})
 
 
 def validated(spec_type: type[Spec], values: Mapping[str, Any]) -> Spec:

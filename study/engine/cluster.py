@@ -22,7 +22,7 @@ import search_spaces
 import study as study_package
 import trainables
 from study.core.errors import StudyError, last_line
-from study.core.spec import RunSpec
+from study.core.spec import SESSION_SETTINGS, RunSpec
 from study.core.text import duration
 from study.engine import access, signals, warden
 from study.engine.nodes import SILENCE_SECONDS, Nodes
@@ -52,6 +52,8 @@ class Cluster:
         self._warden: IO[bytes] | None = None
         self._nodes: Nodes | None = None
         self._is_over = threading.Event()
+        self.place: Mapping[str, Any] = {}
+        """The settings of a session by which it was found."""
         self.on_loss: Callable[[str], int] | None = None
         """Ends the session when Ray is gone, and returns the exit status."""
 
@@ -126,6 +128,14 @@ class Cluster:
 
 
 @contextlib.contextmanager
+def cluster_of(spec: RunSpec) -> Iterator[Cluster]:
+    """The cluster of a session with these settings, as `connected`."""
+    with connected(spec.address, dashboard=spec.dashboard, insecure=spec.insecure_cluster) as cluster:
+        cluster.place = {name: getattr(spec, name) for name in SESSION_SETTINGS}
+        yield cluster
+
+
+@contextlib.contextmanager
 def connected(address: str | None, *, dashboard: bool = True, insecure: bool = False) -> Iterator[Cluster]:
     """The cluster at address, joined while the block lasts; without an address, one of this machine, not started yet.
 
@@ -193,7 +203,7 @@ def _require_reachable(address: str, failure: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise StudyError(f"{failure}: {error}") from None
+        raise StudyError(f"{failure}: {error}; --address takes another one, or local") from None
 
 
 def _joined(context: Any) -> Cluster:

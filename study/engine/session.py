@@ -175,6 +175,7 @@ class Session(ABC):
             "hardware": describe_machine(cpus=cluster.cpus, gpus=cluster.gpus),
             "versions": describe_versions(),
             "commit": git_commit(),
+            **cluster.place,
             **self.facts(),
         }
         self._ledger.append(Event(kind=SESSION, payload=payload))

@@ -30,11 +30,11 @@ from study.core.run_dir import (
     settings_of,
     worked_on_again,
 )
-from study.core.spec import StudySpec
+from study.core.spec import SESSION_SETTINGS, StudySpec, placed
 from study.core.stage import Stage, range_lines, ranges_set
 from study.core.text import listed, plural
 from study.engine.audit import audit, audit_order, choose, waiting_audits
-from study.engine.cluster import Cluster, connected, num_slots
+from study.engine.cluster import Cluster, cluster_of, num_slots
 from study.engine.console import StudyConsole
 from study.engine.fork import forked
 from study.engine.loggers import Loggers
@@ -79,7 +79,7 @@ def begin(
     spec = checked(study, values)
     require_installed("--logger", *(spec.logger or ()))
     dataset, found = load_images(study, spec)
-    with connected(spec.address, dashboard=spec.dashboard, insecure=spec.insecure_cluster) as cluster:
+    with cluster_of(spec) as cluster:
         given_name = spec.name
         spec = resolved(study, values, dataset=found, num_gpus=cluster.gpus)
         data = cut(study, spec, dataset)
@@ -135,7 +135,7 @@ def resume(
     """Continue a run from its ledger. Returns the exit status. Raises StudyError or DataError.
 
     allow_changed: also with other source of this program than it was last worked on with. given: settings that are to
-    grow (see study.tasks.extend).
+    grow (see study.tasks.extend), and where its Ray is (see study.core.spec.placed).
     """
     run_dir = spec.run_dir
     command = " ".join([resume_command(run_dir), *option_words(given)])
@@ -145,11 +145,12 @@ def resume(
         if (changed := require_same_source(run_dir, ledger.book, allow_changed=allow_changed)) is not None:
             ledger.notices.append(changed)
         begun = agreed(spec, ledger)
-        spec = extended(study, begun, given, command=command, num_retests=len(ledger.book.retests))
+        lasting = {name: value for name, value in given.items() if name not in SESSION_SETTINGS}
+        spec = extended(study, begun, lasting, command=command, num_retests=len(ledger.book.retests))
         dataset, data, _ = load_data(study, spec)
         require_same_data(run_dir, data, ledger.book)
         forget_unrecorded(run_dir, ledger.book)
-        with connected(spec.address, dashboard=spec.dashboard, insecure=spec.insecure_cluster) as cluster:
+        with cluster_of(placed(spec, ledger.book.sessions, given)) as cluster:
             stages = study.stages(spec, data)
             if spec != begun:
                 require_trainable(stages, data, spec)
@@ -171,8 +172,19 @@ def resume(
             return session.conduct(cluster=cluster, slots=slots, command=command, on_start=lambda: agreed(spec, ledger))
 
 
-def begin_audit(study: Study, page: TaskPage, spec: StudySpec, console: StudyConsole, *, num_trials: int) -> int:
-    """Audit early stopping in a finished study. Returns the exit status. Raises StudyError or DataError before that."""
+def begin_audit(
+    study: Study,
+    page: TaskPage,
+    spec: StudySpec,
+    console: StudyConsole,
+    *,
+    num_trials: int,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> int:
+    """Audit early stopping in a finished study. Returns the exit status. Raises StudyError or DataError before that.
+
+    given: where its Ray is (see study.core.spec.placed).
+    """
     run_dir = spec.run_dir
     with worked_on_again(run_dir) as ledger:
         if not any(session.get("state") == "complete" for session in ledger.book.sessions):
@@ -186,7 +198,7 @@ def begin_audit(study: Study, page: TaskPage, spec: StudySpec, console: StudyCon
             raise StudyError(f"{run_dir} has no trial that was stopped early in an arm with a winner: nothing to audit")
         for trial in stopped[:num_trials]:
             require_start(stages[-1], ledger.book, run_dir, trial.arm, search=trial.search)
-        with connected(spec.address, dashboard=spec.dashboard, insecure=spec.insecure_cluster) as cluster:
+        with cluster_of(placed(spec, ledger.book.sessions, given)) as cluster:
             session = AuditSession(
                 study=study,
                 page=page,
@@ -197,8 +209,8 @@ def begin_audit(study: Study, page: TaskPage, spec: StudySpec, console: StudyCon
                 ledger=ledger,
                 console=console,
             )
-            command = f"{invocation('study.audit')} {run_dir} --trials {num_trials}"
-            return session.conduct(cluster=cluster, slots=num_slots(spec, cluster), command=command)
+            words = [invocation("study.audit"), str(run_dir), f"--trials {num_trials}", *option_words(given)]
+            return session.conduct(cluster=cluster, slots=num_slots(spec, cluster), command=" ".join(words))
 
 
 class StudySession(Session):

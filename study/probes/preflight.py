@@ -22,7 +22,7 @@ from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.core.streams import Loudness
 from study.core.text import duration, plural, short
-from study.engine.cluster import connected, num_slots
+from study.engine.cluster import cluster_of, num_slots
 from study.engine.console import StudyConsole
 from study.engine.forecast import ArmCost, Forecast, forecast
 from study.probes.costs import arm_cost, idle_cost, seconds_by_choice
@@ -107,7 +107,7 @@ def preflight(study: Study, values: Mapping[str, Any], say: Callable[[str], None
     dataset, found = load_images(study, spec)
     for line in data_lines(dataset):
         say(line)
-    with connected(spec.address, insecure=spec.insecure_cluster) as cluster:  # one of this machine is not started
+    with cluster_of(spec) as cluster:  # one of this machine is not started
         spec = resolved(study, values, dataset=found, num_gpus=cluster.gpus)
         num_slots(spec, cluster)  # what a trial asks for must be there
         data = cut(study, spec, dataset)

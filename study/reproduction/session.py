@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import ray
@@ -25,9 +26,9 @@ from study.core.run_dir import (
     settings_of,
     worked_on_again,
 )
-from study.core.spec import validated
+from study.core.spec import placed, validated
 from study.core.text import duration, listed, plural
-from study.engine.cluster import connected, num_slots
+from study.engine.cluster import cluster_of, num_slots
 from study.engine.console import StudyConsole
 from study.engine.jobs import Job, Outcome, run_jobs
 from study.engine.retest import fresh_seeds, record_outcome
@@ -55,7 +56,7 @@ def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
     earlier = load_earlier(spec.reuse)
     runs, datasets = _runs_and_data(spec)
     tuned = _tuned(spec, runs)
-    with connected(spec.address, dashboard=spec.dashboard, insecure=spec.insecure_cluster) as cluster:
+    with cluster_of(spec) as cluster:
         settings = {name: getattr(spec, name) for name in spec.model_fields_set}
         names = (spec.name,) if spec.name else numbered(dated_name("reproduce", "-".join(spec.recipes[:3]) or "all"))
         spec = validated(ReproductionSpec, {**settings, **machine_settings(spec, cluster.gpus)})
@@ -71,11 +72,18 @@ def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
             return session.conduct(cluster=cluster, slots=slots, command=command)
 
 
-def resume(run_dir: Path, console: StudyConsole, *, allow_changed: bool = False) -> int:
+def resume(
+    run_dir: Path,
+    console: StudyConsole,
+    *,
+    allow_changed: bool = False,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> int:
     """Continue a reproduction from its ledger. Returns the exit status. Raises StudyError or DataError.
 
-    allow_changed: as of a study.
+    allow_changed: as of a study. given: where its Ray is (see study.core.spec.placed).
     """
+    command = " ".join([resume_command(run_dir), *option_words(given)])
     spec = validated(ReproductionSpec, settings_of(run_dir))
     with worked_on_again(run_dir) as ledger:
         if (changed := require_same_source(run_dir, ledger.book, allow_changed=allow_changed)) is not None:
@@ -83,13 +91,13 @@ def resume(run_dir: Path, console: StudyConsole, *, allow_changed: bool = False)
         runs, datasets = _runs_and_data(spec)
         _require_same_trainings(run_dir, runs, ledger.book)
         _require_same_data(run_dir, datasets, ledger.book)
-        with connected(spec.address, dashboard=spec.dashboard, insecure=spec.insecure_cluster) as cluster:
+        with cluster_of(placed(spec, ledger.book.sessions, given)) as cluster:
             tuned = _tuned_now_or_before(spec, runs, ledger.book)
             session = ReproductionSession(
                 spec=spec, runs=runs, datasets=datasets, tuned=tuned, ledger=ledger, console=console
             )
             slots = num_slots(spec, cluster)
-            return session.conduct(cluster=cluster, slots=slots, command=resume_command(run_dir))
+            return session.conduct(cluster=cluster, slots=slots, command=command)
 
 
 def _require_same_data(run_dir: Path, datasets: Mapping[str, ImageDataset], book: Book) -> None:

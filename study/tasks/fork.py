@@ -32,6 +32,8 @@ def fork_values(run_dir: Path, study: Study, given: Mapping[str, Any]) -> dict[s
     if settings["task"] != study.name:
         shared = StudySpec.model_fields.keys() - _OF_THE_TASK
         known = {name: value for name, value in known.items() if name in shared}
+    if "address" in given:
+        known.pop("insecure_cluster", None)  # said of another cluster
     values = {**known, **given}
     if (values.get("searches") or 1) > 1:
         raise StudyError(

@@ -192,13 +192,20 @@ def test_auto_without_a_cluster_is_one_sentence(joined, monkeypatch):
     assert joined == []
 
 
-def test_the_command_line_refuses_it_and_leaves_nothing(joined, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("study.run", "imbalance", "--arms", "none", "--dataset", "digits", "--image-size", "16"),
+        ("study.reproduce", "s0", "--dataset", "digits", "--scale", "0.01", "--no-variants"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_the_command_line_refuses_it_and_leaves_nothing(joined, monkeypatch, tmp_path, words):
     monkeypatch.setattr(study_session, "require_trainable", lambda *what: None)  # tested elsewhere, and slow
     with answering(grpc.StatusCode.OK) as (address, _):
-        words = ["imbalance", "--arms", "none", "--dataset", "digits", "--image-size", "16", "--address", address]
-        status, _, stderr = run_here("study.run", *words)
+        status, _, stderr = run_here(*words, "--address", address)
         assert (status, len(stderr.splitlines()), joined) == (2, 1, [])
         assert "--insecure-cluster" in stderr
-        run_here("study.run", *words, "--insecure-cluster")
+        run_here(*words, "--address", address, "--insecure-cluster")
     assert joined == [address]
     assert not any(tmp_path.rglob("ledger.db"))

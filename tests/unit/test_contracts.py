@@ -205,5 +205,5 @@ def test_every_setting_says_what_it_is(task):
     for name, option in options.items():
         assert spec.model_fields[name].description
         assert option.group in group_names(spec)
-        assert option.scope in {"training", "study"}
+        assert option.scope in {"training", "study", "session"}
         assert option_name(name) == "--" + name.replace("_", "-")
