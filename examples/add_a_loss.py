@@ -54,7 +54,7 @@ class GceHparams(ImbalanceHparams):
 
 def main() -> None:
     task = replace(IMBALANCE, name="gce", hparams=GceHparams)
-    dataset = load_dataset("digits", data_root=Path("data"), download=False)
+    dataset = load_dataset("digits", data_root=Path("data"), download=False, image_size=16)
     data = tuning_data(dataset, thinned=whole, subset_seed=0)
     setup = TrialSetup(num_epochs=3, seed=0, numerics=Numerics(), device=torch.device("cpu"))
     own = {"loss": "generalised_cross_entropy", "gce_q": 0.7}

@@ -20,7 +20,7 @@ from trainables.training.setup import TrialSetup
 
 
 def main() -> None:
-    dataset = load_dataset("digits", data_root=Path("data"), download=False)
+    dataset = load_dataset("digits", data_root=Path("data"), download=False, image_size=16)
     # The first five classes are cut to a tenth; validation stays balanced, and the test split is not touched.
     step = partial(thinned_counts, imbalance="step", ratio=10, minority="first")
     data = tuning_data(dataset, thinned=step, subset_seed=0)

@@ -27,6 +27,7 @@ import ray
 
 from study.cli import run_main
 from study.engine import warden
+from study.engine.cluster import without_idle_processes
 
 PROJECT = Path(__file__).resolve().parents[1]
 RUN_FILES = ("spec.json", "ledger.db", "summary.json", "report.html")
@@ -226,14 +227,15 @@ def run_here(verb: str, *arguments: str) -> tuple[int, str, str]:
 
 def start_ray(*, num_cpus: int, num_gpus: int = 0) -> None:
     """Ray in this process, for the studies that are run by run_here."""
-    ray.init(
-        address="local",
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
+    with without_idle_processes(dashboard=False):
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
 
 
 @contextlib.contextmanager

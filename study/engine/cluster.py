@@ -73,7 +73,8 @@ class Cluster:
         access.keep_token()
         self._warden = warden.start(self._token)
         # The marks are inherited by Ray's processes, and theirs.
-        with access.on_loopback(), _environment(warden.marks(self._token)):
+        marks = _environment(warden.marks(self._token))
+        with access.on_loopback(), without_idle_processes(dashboard=self._wants_dashboard), marks:
             # Without "local", Ray would join the cluster that was last started on this machine.
             context = _init(
                 "a Ray cluster on this machine did not start",
@@ -168,6 +169,29 @@ def connected(address: str | None, *, dashboard: bool = True, insecure: bool = F
             ray._private.worker.print_to_stdstream = _RAYS_PRINT  # a notebook goes on, maybe with a Ray of its own
         if cluster is not None:
             cluster.close()
+
+
+@contextlib.contextmanager
+def without_idle_processes(*, dashboard: bool) -> Iterator[None]:
+    """Have the Ray that is started in the block leave out processes whose work nobody would see.
+
+    The log monitor sends drivers what workers print, which _QUIETLY refuses; the monitor of the autoscaler, which has
+    nothing to scale here, and the API server tell the dashboard what it shows.
+    """
+    idle = ("start_log_monitor", *(() if dashboard else ("start_monitor", "start_api_server")))
+    node = ray._private.node.Node
+    before = {name: getattr(node, name) for name in idle}
+    for name in idle:
+        setattr(node, name, _not_started)
+    try:
+        yield
+    finally:
+        for name, start in before.items():
+            setattr(node, name, start)
+
+
+def _not_started(node: Any, **options: Any) -> None:
+    """In the place of a method of Ray's that starts a process."""
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from study_process import (
     trials_in_their_middle,
 )
 
+from study.engine.cluster import without_idle_processes
+
 PLUGIN = Path(__file__).resolve().parents[2] / "examples" / "my_parts.py"
 LONG = (
     "--arms",
@@ -39,7 +41,8 @@ LONG = (
 def test_a_node_that_dies_costs_a_line_and_its_trials_go_on_elsewhere(tmp_path, faults):
     run_dir = tmp_path / "two"
     ray.shutdown()  # of the module before
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    with without_idle_processes(dashboard=False):
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         second = cluster.add_node(num_cpus=1)
         place = ("--address", cluster.address, "--insecure-cluster", "--output-dir", str(tmp_path), "--name", "two")

@@ -76,15 +76,17 @@ def test_every_hyperparameter_changes_what_is_trained():
     ids=["adamw", "rmsprop", "adam", "drop_path"],
 )
 def test_a_restored_trial_goes_on_bit_for_bit(tmp_path, knobs):
-    uninterrupted = trained(classifier(num_epochs=3, **knobs), 3)
-    first = trained(classifier(num_epochs=3, **knobs), 1)
+    small = few_digits()
+    uninterrupted = trained(classifier(small, num_epochs=3, **knobs), 3)
+    first = trained(classifier(small, num_epochs=3, **knobs), 1)
     write_checkpoint(tmp_path, first.state_dict(), epoch=1)
-    trained(classifier(seed=9), 1)  # another trial in the same process
-    restored = classifier(num_epochs=3, **knobs)
+    trained(classifier(small, seed=9), 1)  # another trial in the same process
+    restored = classifier(small, num_epochs=3, **knobs)
     restored.load_state_dict(read_newest_checkpoint(tmp_path))
     assert restored.weights_sha256() == first.weights_sha256()
     assert trained(restored, 2).weights_sha256() == uninterrupted.weights_sha256()
-    assert trained(classifier(seed=2, num_epochs=3, **knobs), 3).weights_sha256() != uninterrupted.weights_sha256()
+    other = trained(classifier(small, seed=2, num_epochs=3, **knobs), 3)
+    assert other.weights_sha256() != uninterrupted.weights_sha256()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from inspect_run import write_trained_run
 from learner_cases import digits
 from PIL import Image
 from study_cases import edit_ledger
-from study_process import PROJECT, assert_one_sentence
+from study_process import PROJECT, assert_one_sentence, run_here
 from torch import nn
 
 from study import inspect
@@ -267,7 +267,7 @@ def test_an_image_of_the_data_is_known_by_its_name_its_place_and_its_class(data)
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """none-0000 trained for an epoch, and trials that were stopped, failed and are running."""
     run_dir = tmp_path_factory.mktemp("reports") / "run"
-    write_trained_run(run_dir, "imbalance", TRIAL, dataset="digits", arms="none", max_epochs=1)
+    write_trained_run(run_dir, "imbalance", TRIAL, dataset="digits", arms="none", max_epochs=1, image_size=16)
     with Ledger(run_dir) as ledger:
         for number in (1, 2, 3):
             payload = {"arm": "none", "number": number, "seed": 1, "params": {}, "hparams": {}}
@@ -281,7 +281,7 @@ def puzzles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("reports") / "puzzles"
     write_trained_run(
         run_dir, "jigsaw", PUZZLES, stage="pretext", dataset="digits", arms="jigsaw", max_epochs=1, pretext_epochs=1,
-        pretext_trials=1, trials_per_arm=1, label_fractions="1", image_size=16,
+        pretext_trials=1, trials_per_arm=1, label_fractions="1", image_size=16, train_images=200,
     )  # fmt: skip
     return run_dir
 
@@ -316,7 +316,7 @@ def test_the_verb_in_a_process_of_its_own_writes_pictures_and_says_what_it_did(t
     assert facts["validation"]["val_accuracy"] == recorded["val_accuracy"]
     assert facts["validation"]["val_balanced_accuracy"] == recorded["val_balanced_accuracy"]
     assert facts["equals_recorded"] is True
-    assert facts["layers"] == {"conv1": [32, 32, 32], "conv3": [64, 8, 8]}
+    assert facts["layers"] == {"conv1": [32, 16, 16], "conv3": [64, 4, 4]}
     assert facts["tsne"]["num_images"] == 60
     assert facts["image"]["index"] == 0
 
@@ -428,10 +428,9 @@ def test_bad_input_is_one_sentence(trained, case):
 
 
 def test_bad_input_ends_with_status_2_and_no_traceback(trained):
-    command = [sys.executable, "-m", "study.inspect", str(trained), "none-0009"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert_one_sentence(done.stderr)
+    status, stdout, stderr = run_here("study.inspect", str(trained), "none-0009")
+    assert (status, stdout) == (2, "")
+    assert_one_sentence(stderr)
 
 
 def test_the_standard_library_s_inspect_is_what_import_inspect_gives():

@@ -94,7 +94,7 @@ def test_a_restored_trial_goes_on_bit_for_bit(tmp_path, arm):
     first = trained(learner_of(arm, few_digits(), num_epochs=4), 2)
     write_checkpoint(tmp_path, first.state_dict(), epoch=2)
     other = ARM_NAMES[(ARM_NAMES.index(arm) + 1) % len(ARM_NAMES)]
-    trained(learner_of(other, thinned_digits(), num_epochs=4, seed=99, learning_rate=0.2, batch_size=64), 1)
+    trained(learner_of(other, few_digits(), num_epochs=4, seed=99, learning_rate=0.2, batch_size=64), 1)
 
     restored = learner_of(arm, few_digits(), num_epochs=4)
     restored.load_state_dict(read_newest_checkpoint(tmp_path))

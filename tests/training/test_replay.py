@@ -79,7 +79,10 @@ def test_the_first_difference_is_of_the_earliest_epoch_that_both_have():
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """none-0000 of three epochs and its retest; none-0001 without an epoch; none-0002, which diverged at once."""
     run_dir = tmp_path_factory.mktemp("reports") / "run"
-    write_trained_run(run_dir, "imbalance", TRIAL, dataset="digits", arms="none", max_epochs=NUM_EPOCHS, image_size=16)
+    write_trained_run(
+        run_dir, "imbalance", TRIAL, dataset="digits", arms="none", max_epochs=NUM_EPOCHS, image_size=16,
+        train_images=300,
+    )  # fmt: skip
     study, spec = read_spec(run_dir)
     assert spec.numerics
     dataset, data, _ = load_data(study, spec)
@@ -88,7 +91,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         trial = ledger.book.trials[TRIAL]
         row, epochs = train_and_test(
             stage.task,
-            retest_data(data, thinned=study.thinned(spec), subset_seed=RETEST_SEED),
+            retest_data(data, thinned=study.kept(spec), subset_seed=RETEST_SEED),
             test_data(dataset),
             hparams=trial.hparams,
             setup=TrialSetup(
@@ -229,7 +232,7 @@ def test_a_trial_that_began_with_another_stage_s_weights_needs_them(tmp_path):
     run_dir, puzzles, warm = tmp_path / "puzzles", "jigsaw_2x2-0000", "jigsaw_100pct-0000"
     write_trained_run(
         run_dir, "jigsaw", puzzles, stage="pretext", dataset="digits", arms="jigsaw", max_epochs=1, pretext_epochs=2,
-        pretext_trials=1, trials_per_arm=1, label_fractions="1", image_size=16,
+        pretext_trials=1, trials_per_arm=1, label_fractions="1", image_size=16, train_images=200,
     )  # fmt: skip
     lent = run_dir / "checkpoints" / puzzles
     add_trained_trial(run_dir, warm, start_from=lent)

@@ -123,6 +123,28 @@ def test_ray_is_told_the_cpus_that_this_process_may_use(no_ray, monkeypatch):
     assert joined.dashboard_url == "http://127.0.0.1:8265"
 
 
+@pytest.mark.parametrize(("dashboard", "started"), [(True, ["start_monitor", "start_api_server"]), (False, [])])
+def test_ray_starts_no_process_whose_work_nobody_sees(monkeypatch, no_ray, dashboard, started):
+    """What workers print is refused; without a dashboard, nothing shows what its two processes tell it."""
+    processes = []
+    node, names = ray._private.node.Node, ("start_log_monitor", "start_monitor", "start_api_server")
+    for name in names:
+        monkeypatch.setattr(node, name, lambda node, name=name: processes.append(name))
+    methods = [getattr(node, name) for name in names]
+    init = ray.init
+
+    def starting(**options):
+        for name in names:
+            getattr(node, name)(None)
+        return init(**options)
+
+    monkeypatch.setattr(ray, "init", starting)
+    with connected(None, dashboard=dashboard) as joined:
+        joined.start(print)
+    assert processes == started
+    assert [getattr(node, name) for name in names] == methods
+
+
 @pytest.mark.usefixtures("no_ray")
 def test_nothing_is_uploaded_on_a_cluster_of_this_machine(monkeypatch):
     """Ray does so by itself for a driver under uv run."""

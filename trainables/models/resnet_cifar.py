@@ -94,7 +94,8 @@ class CifarResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        self.head = HEADS[head](widths[-1], num_classes)
+        self.num_features = widths[-1]
+        self.head = HEADS[head](self.num_features, num_classes)
 
     def features(self, images: Tensor) -> Tensor:
         return self.stages(self.stem(images)).mean(dim=(2, 3))

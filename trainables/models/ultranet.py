@@ -63,7 +63,7 @@ class UltraNet18(CifarResNet):
             stem=lambda channels, width: nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False),
             drop_path=drop_path,
         )
-        self.last_activation = nn.Sequential(nn.BatchNorm2d(512), nn.ReLU(inplace=True))
+        self.last_activation = nn.Sequential(nn.BatchNorm2d(self.num_features), nn.ReLU(inplace=True))
 
     def features(self, images: Tensor) -> Tensor:
         return self.last_activation(self.stages(self.stem(images))).mean(dim=(2, 3))
