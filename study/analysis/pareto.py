@@ -1,4 +1,4 @@
-"""Score against cost: the trials that no other trial beats in score, training time and size at once."""
+"""Score against cost: the trials that no other trial, of any arm or of their own, beats in all of them at once."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ COSTS = ("seconds", "parameters")
 
 @once
 def scores_and_costs(tables: Tables) -> pd.DataFrame | None:
-    """The trials after the same epoch: arm, trial_id, score (0-1), seconds, parameters, on_front; None if none are.
+    """The trials after the same epoch: arm, trial_id, score (0-1), seconds, parameters, on_front, on_arm_front.
 
     seconds: of training, the mean of the epochs until then; parameters: of the model (see records.sizes), NaN if they
     are not known, and where all trials train the same model.
-    on_front: no other trial is at least as good in all three and better in one.
+    on_front: no other trial is at least as good in all three and better in one. on_arm_front: no other trial of its arm
+    is so in score and seconds. None if there are no trials.
     """
     fidelity = at_equal_fidelity(tables)
     if fidelity is None:
@@ -28,7 +29,11 @@ def scores_and_costs(tables: Tables) -> pd.DataFrame | None:
     trials = fidelity.trials
     found = trials[["arm", "trial_id", "score", "seconds"]].assign(parameters=_parameters(tables, trials))
     costs = np.column_stack([-found["score"], found["seconds"], found["parameters"].fillna(0.0)])
-    return found.assign(on_front=non_dominated(costs)).reset_index(drop=True)
+    on_arm_front = np.zeros(len(found), dtype=bool)
+    for arm in found["arm"].unique():
+        own = (found["arm"] == arm).to_numpy()
+        on_arm_front[own] = non_dominated(costs[own, :2])
+    return found.assign(on_front=non_dominated(costs), on_arm_front=on_arm_front).reset_index(drop=True)
 
 
 def _parameters(tables: Tables, trials: pd.DataFrame) -> pd.Series:

@@ -1,4 +1,4 @@
-"""Rendering: figures and tables of a run directory -> one self-contained report.html with embedded PNGs."""
+"""Rendering: figures and tables of a run directory -> one self-contained report.html that holds its pictures."""
 
 from __future__ import annotations
 
@@ -44,12 +44,19 @@ class PageFigure:
     alt: str
     png: bytes | None
     absent: str
+    svg: bytes | None = None
+    """See base.Picture."""
     numbers: str | None = None
     """As CSV; None if they are too many for a page."""
 
     @property
     def data_uri(self) -> str:
         return "data:image/png;base64," + base64.b64encode(self.png or b"").decode("ascii")
+
+    @property
+    def svg_text(self) -> str:
+        """The compressed SVG as text, which page.js unpacks."""
+        return base64.b64encode(self.svg or b"").decode("ascii")
 
     @property
     def width(self) -> int:
@@ -105,12 +112,12 @@ def draw_figures(
                 found[figure.name] = data
                 yield figure, data
 
-    pictures = list(rendered(to_draw(), num_processes))
+    drawings = list(rendered(to_draw(), num_processes))
     numbers = {name: number for number, name in enumerate(found, start=1)}
-    pngs = dict(zip(found, pictures, strict=True))
+    pictures = dict(zip(found, drawings, strict=True))
     drawn: list[PageFigure] = []
     for figure in declared:
-        data = found.get(figure.name)
+        data, picture = found.get(figure.name), pictures.get(figure.name)
         drawn.append(
             PageFigure(
                 number=numbers.get(figure.name),
@@ -119,7 +126,8 @@ def draw_figures(
                 title=figure.title.format(**words),
                 caption=figure.caption.format(**words),
                 alt=figure.alt(data) if data is not None else "",
-                png=pngs.get(figure.name),
+                png=picture.png if picture else None,
+                svg=picture.svg if picture else None,
                 absent=figure.absent.format(**words) if figure.name in applying else "",
                 numbers=figure_numbers(data) if data is not None else None,
             )

@@ -30,17 +30,18 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def same_pictures_are_drawn_once_and_coarsely() -> Iterator[None]:
-    """Of a study that is resumed, or whose page is rebuilt. That the same data give the same PNG is tests/page's."""
-    drawn: dict[tuple[Callable[[Any], Any], bytes], bytes] = {}
-    draw_anew = base.png
+    """Of a study that is resumed, or whose page is rebuilt. That equal data give the same picture is tests/page's."""
+    drawn: dict[tuple[Callable[[Any], Any], bytes], base.Picture] = {}
+    draw_anew = base.render
 
-    def png(draw: Callable[[Any], Any], data: Any) -> bytes:
-        key = draw, pickle.dumps(data)
+    def render(figure: base.Figure, data: Any) -> base.Picture:
+        key = figure.draw, pickle.dumps(data)
         if key not in drawn:
-            drawn[key] = draw_anew(draw, data)
+            drawn[key] = draw_anew(figure, data)
         return drawn[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "png", png)
+        patch.setattr(base, "render", render)
         patch.setattr(base, "DPI", 40)
+        patch.setattr(base, "MOST_SVG_CHARACTERS", 0)
         yield

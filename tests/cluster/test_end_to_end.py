@@ -32,7 +32,7 @@ from study_process import (
     uninterrupted_study,
 )
 
-from study.page.figures.base import DPI
+from study.page.figures.base import DPI, MOST_SVG_CHARACTERS
 from study.records import tables as records
 
 pytestmark = pytest.mark.timeout(600)
@@ -220,7 +220,9 @@ def test_a_gpu_that_is_not_there_is_refused_and_nothing_is_made(tmp_path, monkey
 
 
 def test_the_page_is_rebuilt_from_the_tables_alone(run_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr("study.page.figures.base.DPI", DPI)  # as in the study's process; here they are coarse
+    # As in the study's process; here they are coarse.
+    monkeypatch.setattr("study.page.figures.base.DPI", DPI)
+    monkeypatch.setattr("study.page.figures.base.MOST_SVG_CHARACTERS", MOST_SVG_CHARACTERS)
     copy = tmp_path / run_dir.name
     copy.mkdir()
     for name in ("spec.json", "summary.json", *(f"{table}.parquet" for table in TABLES)):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_run import write_run
+from fake_run import CLASS_NAMES, write_run
 
 from study.analysis.tables import Tables, load_tables
 from study.page.tasks.registry import write_page_of
@@ -17,11 +17,14 @@ playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 PHONE = {"width": 390, "height": 844}
+EVIL = "--><script>alert(1)</script><img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run_dir = write_run(tmp_path_factory.mktemp("browser") / "run", arms=("none", "focal"))
+    run_dir = write_run(
+        tmp_path_factory.mktemp("browser") / "run", arms=("none", "focal"), class_names=[EVIL, *CLASS_NAMES[1:]]
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("study.page.figures.base.DPI", 40)
         write_page_of(run_dir)
@@ -119,6 +122,24 @@ def test_pictures_and_numbers_are_handed_out(page: playwright.Page, tables: Tabl
     assert all(arm in text for arm in tables.arms)
     mean = 100 * tables.main_retests[tables.main_retests["arm"] == "focal"][tables.score].mean()
     assert any(abs(float(number) - mean) < 1e-3 for number in re.findall(r"\d+\.\d+", text))
+
+
+def test_an_svg_is_handed_out_unpacked_and_runs_nothing(
+    page: playwright.Page, browser: playwright.Browser, tmp_path: Path
+) -> None:
+    with page.expect_download() as download:
+        page.locator("#recall").get_by_role("button", name="Picture as SVG").click()
+    assert download.value.suggested_filename == "recall.svg"
+    download.value.save_as(tmp_path / "recall.svg")
+    opened = browser.new_page()
+    said: list[str] = []
+    opened.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    opened.goto((tmp_path / "recall.svg").as_uri())
+    assert opened.evaluate("document.documentElement.tagName") == "svg"
+    assert opened.locator("use").count() > 100
+    assert opened.locator("script, img").count() == 0
+    assert said == []
+    opened.close()
 
 
 def test_the_contents_lead_to_every_section(page: playwright.Page) -> None:

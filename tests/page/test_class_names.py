@@ -13,7 +13,7 @@ from study.analysis.tables import load_tables
 from study.page.class_tables import key_table
 from study.page.figures import classes as figures_classes
 from study.page.figures import labels
-from study.page.figures.labels import class_labels, is_drawable, plain
+from study.page.figures.labels import broken, class_labels, is_drawable, plain, told_apart
 from study.page.render import draw_figures, render_page
 from study.page.tasks.registry import find_page, write_page_of
 
@@ -55,6 +55,14 @@ def test_names_that_no_part_tells_apart_get_their_index() -> None:
     assert found is not None
     assert len(set(found)) == 3
     assert max(map(len, found)) <= 12
+
+
+def test_labels_of_choices_are_told_apart_and_names_break_at_underscores() -> None:
+    found = told_apart(("crop_flip_cutout", "crop_flip_randaugment", "猫$"), 8)
+    assert len(set(found)) == 3
+    assert max(map(len, found[:2])) <= 8
+    assert found[2] == r"?\$"
+    assert broken("crop_flip_randaugment", 12) == "crop_flip_\nrandaugment"
 
 
 def test_a_dollar_sign_is_no_formula() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from study.page.drawing import rendered
 from study.page.figures import base
+from study.page.figures.base import Picture
 from study.page.tasks.baseline import PAGE
 
 FIGURE = PAGE.figures[0]
@@ -18,12 +19,13 @@ THIS_PROCESS = os.getpid()
 pytestmark = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs a fork")
 
 
-def picture(data: Any) -> bytes:
-    return b"\x89PNG" + bytes([data]) * 200_000  # more than a pipe holds
+def picture(data: Any) -> Picture:
+    """Of more bytes than a pipe holds; every second one without an SVG."""
+    return Picture(png=b"\x89PNG" + bytes([data]) * 200_000, svg=bytes([data]) * 200_000 if data % 2 else None)
 
 
 def test_they_come_in_order_and_were_drawn_by_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def drawn(figure: base.Figure, data: int) -> bytes:
+    def drawn(figure: base.Figure, data: int) -> Picture:
         assert os.getpid() != THIS_PROCESS
         return picture(data)
 
@@ -32,7 +34,7 @@ def test_they_come_in_order_and_were_drawn_by_other_processes(monkeypatch: pytes
 
 
 def test_one_process_draws_them_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    def drawn(figure: base.Figure, data: int) -> bytes:
+    def drawn(figure: base.Figure, data: int) -> Picture:
         assert os.getpid() == THIS_PROCESS
         return picture(data)
 
@@ -41,7 +43,7 @@ def test_one_process_draws_them_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_killed_process_left_is_drawn_by_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    def drawn(figure: base.Figure, data: int) -> bytes:
+    def drawn(figure: base.Figure, data: int) -> Picture:
         if os.getpid() != THIS_PROCESS and data == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return picture(data)
@@ -53,7 +55,7 @@ def test_what_a_killed_process_left_is_drawn_by_this_one(monkeypatch: pytest.Mon
 def test_what_a_drawing_raises_is_raised_here_and_said_once(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def drawn(figure: base.Figure, data: int) -> bytes:
+    def drawn(figure: base.Figure, data: int) -> Picture:
         raise ValueError(f"no picture of {data}")
 
     monkeypatch.setattr(base, "render", drawn)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 from fake_run import CLASS_NAMES, FAKES, FOURTEEN_ARMS, LONG_TAIL_ARMS, LONG_TAILS, SIX_ARMS, SUPERCLASSES, write_run
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure as Canvas
 
 from study.analysis import knobs, results
 from study.analysis.tables import Tables, load_tables
@@ -24,12 +28,15 @@ from study.page.figures import superclasses as figures_superclasses
 from study.page.figures import tau as figures_tau
 from study.page.figures import transfer as figures_transfer
 from study.page.figures import tuning as figures_tuning
+from study.page.figures.base import Figure
+from study.page.figures.labels import plain
 from study.page.task import TaskPage
 from study.page.tasks.registry import PAGES, find_page
 
 CONTROLLED_ARMS = ("none", "focal")
 EVERY_FIGURE = tuple({figure.name: figure for page in PAGES.values() for figure in page.figures}.values())
 BY_NAME = {figure.name: figure for figure in EVERY_FIGURE}
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +105,8 @@ def test_every_figure_has_data_and_a_description_for_each_of_its_runs(
 def test_every_figure_is_a_png(runs: dict[str, Tables], name: str) -> None:
     """Of the one of its runs that has the fewest arms: to lay out their panels and labels is what takes long."""
     task = min((task for task, figure in OF_RUNS if figure == name), key=lambda task: len(runs[task].arms))
-    png = figures_base.render(BY_NAME[name], BY_NAME[name].data(runs[task]))
-    assert png.startswith(b"\x89PNG")
+    picture = figures_base.render(BY_NAME[name], BY_NAME[name].data(runs[task]))
+    assert picture.png.startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("task", FAKES)
@@ -125,9 +132,53 @@ def test_pages_show_the_figures_of_their_task_alone(runs: dict[str, Tables]) -> 
         assert {figure.name for figure in PAGES[task].figures} == shared | names
 
 
-def test_the_same_data_give_the_same_png(tables: Tables) -> None:
+def svg_of(figure: Figure, data: object) -> ElementTree.Element:
+    picture = figures_base.render(figure, data)
+    assert picture.svg is not None
+    return ElementTree.fromstring(zlib.decompress(picture.svg))
+
+
+def test_the_same_data_give_the_same_png_and_the_same_svg(tables: Tables, svgs_are_drawn: None) -> None:
     figure = BY_NAME["scores"]
-    assert figures_base.render(figure, figure.data(tables)) == figures_base.render(figure, figure.data(tables))
+    first, second = (figures_base.render(figure, figure.data(tables)) for _ in range(2))
+    assert first == second
+    assert first.svg is not None
+
+
+def test_an_svg_has_its_letters_as_outlines_and_says_what_it_shows(tables: Tables, svgs_are_drawn: None) -> None:
+    figure = BY_NAME["scores"]
+    svg = svg_of(figure, figure.data(tables))
+    assert svg.tag == f"{SVG}svg"
+    assert svg.findtext(f"{SVG}title") == figure.alt(figure.data(tables))
+    assert svg.find(f".//{SVG}use") is not None
+    assert svg.find(f".//{SVG}text") is None
+
+
+def test_names_from_outside_run_nothing_in_an_svg_and_leave_it_whole(svgs_are_drawn: None) -> None:
+    evil = "--><script>alert(1)</script><a href='javascript:alert(1)' onload='alert(1)'>]]>"
+
+    def draw(title: str) -> Canvas:
+        canvas = Canvas(figsize=(4, 1))
+        canvas.subplots().set_title(plain(title, 200))
+        return canvas
+
+    svg = svg_of(replace(BY_NAME["scores"], draw=draw, alt=str), f"{evil}\x1b\udce9")
+    assert svg.findtext(f"{SVG}title") == f"{evil}??"
+    assert not {one.tag for one in svg.iter()} & {f"{SVG}{tag}" for tag in ("script", "a", "foreignObject")}
+    attributes = [(name, value) for one in svg.iter() for name, value in one.attrib.items()]
+    assert not [name for name, _ in attributes if name.startswith("on")]
+    assert {value[0] for name, value in attributes if name.endswith("href")} == {"#"}
+
+
+def test_an_svg_that_is_too_long_for_a_page_is_left_out_and_its_png_is_the_same(
+    tables: Tables, svgs_are_drawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = BY_NAME["scores"]
+    whole = figures_base.render(figure, figure.data(tables))
+    assert whole.svg is not None
+    for longest in (len(zlib.decompress(whole.svg).decode()) - 1, 0):
+        monkeypatch.setattr(figures_base, "MOST_SVG_CHARACTERS", longest)
+        assert figures_base.render(figure, figure.data(tables)) == replace(whole, svg=None)
 
 
 def test_scores_are_percent_and_hold_every_seed(tables: Tables) -> None:
@@ -208,7 +259,7 @@ def test_a_knob_that_an_arm_fixes_at_zero_is_not_put_on_a_logarithmic_axis(tmp_p
     shown = data.trials[data.trials["knob"] == "weight_decay"]
     assert set(shown["arm"]) == set(tables.arms) - {"memorise"}
     assert "memorise" in set(data.trials.loc[data.trials["knob"] == "learning_rate", "arm"])
-    assert figures_base.render(BY_NAME["slices"], data).startswith(b"\x89PNG")
+    assert figures_base.render(BY_NAME["slices"], data).png.startswith(b"\x89PNG")
 
 
 def test_own_slices_show_an_arms_own_knob_and_no_constant(tables: Tables) -> None:
@@ -259,6 +310,7 @@ def test_recalls_are_the_means_over_seeds_in_class_order(tables: Tables) -> None
     assert tuple(data.recall.columns) == CLASS_NAMES
     rows = tables.retests.loc[tables.retests["arm"] == "none", "per_class_recall"]
     assert data.recall.loc["none", "bird"] == pytest.approx(100 * sum(row[2] for row in rows) / 3)
+    assert data.class_counts == (500,) * 5 + (5000,) * 5  # of the retests; those of tuning are a tenth fewer
 
 
 def test_confusions_are_of_control_and_best_remedy_and_rows_sum_to_100(tables: Tables) -> None:
@@ -342,6 +394,8 @@ def test_losses_follow_the_retest_and_the_winners_validation(runs: dict[str, Tab
         at = epochs[(epochs["arm"] == "plain") & (epochs["epoch"] == 4) & (epochs["stage"] == "retest")]
         assert points.loc["test", "mean"] == pytest.approx(scale * at[f"test_{measure}"].mean())
         assert points.loc["training", "mean"] == pytest.approx(scale * at[f"train_eval_{measure}"].mean())
+        said = re.findall(r"(training|validation|test) [\d.]+", BY_NAME["losses"].alt(data))
+        assert said == ["training", "validation", "test"] * len(data.arms)
 
 
 def test_transfer_points_are_percent_of_labels_and_of_score(runs: dict[str, Tables]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_run import write_run
+from matplotlib.figure import Figure as Canvas
 
 from study.analysis import importance as importance_of
 from study.analysis.fidelity import at_equal_fidelity
@@ -225,6 +226,29 @@ def test_parallel_coordinates_place_values_on_their_own_scale_and_mark_what_is_m
     assert list(arm.is_winner) == [False, False, True]
 
 
+def test_a_coordinate_that_ends_just_below_one_does_not_say_one(run: Tables) -> None:
+    values = iter([0.9, 0.99, 0.99999] * 2)
+
+    def listed(rng: np.random.Generator, arm: str) -> tuple[dict[str, Any], float, float]:
+        beta = next(values)
+        return {"class_weight_beta": beta}, beta, 1.0
+
+    axes = {arm: {"class_weight_beta": {"scale": "logit", "low": 0.9, "high": 0.99999}} for arm in run.arms}
+    data = landscape.parallel_data(planted(run, listed, num_trials=3, knobs=axes))
+    assert data is not None
+    assert data.arms[0].coordinates[0].ticks == ((0.0, "0.9"), (1.0, "0.99999"))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.011, 0.017), (0.04, 0.27), (0.012, 0.09), (1e-4, 5e-3), (1e-5, 1e-2)])
+def test_a_logarithmic_axis_has_two_ticks_at_least(low: float, high: float) -> None:
+    ax = Canvas().subplots()
+    ax.set_xscale("log")
+    ax.set_xlim(low, high)
+    base.set_log_ticks(ax.xaxis, low, high)
+    assert sum(low <= tick <= high for tick in ax.get_xticks()) >= 2
+    assert len(ax.xaxis.get_minorticklocs()) == 0
+
+
 @pytest.mark.parametrize("figure", [importance.IMPORTANCE, importance.ARM_IMPORTANCE, landscape.LANDSCAPE])
 def test_the_figures_of_many_trials_are_drawn(
     of_two_knobs: Tables, figure: base.Figure, monkeypatch: pytest.MonkeyPatch
@@ -232,5 +256,5 @@ def test_the_figures_of_many_trials_are_drawn(
     monkeypatch.setattr(base, "DPI", 40)
     assert figure.applies(of_two_knobs)
     data = figure.data(of_two_knobs)
-    assert base.render(figure, data).startswith(b"\x89PNG")
+    assert base.render(figure, data).png.startswith(b"\x89PNG")
     assert "2 arms" in figure.alt(data) or "4 hyperparameters" in figure.alt(data)

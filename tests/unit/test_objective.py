@@ -23,6 +23,7 @@ from study.core.spec import validated
 from study.core.stage import Stage
 from study.engine.searcher import ArmSearcher
 from study.page.answers import remarks
+from study.page.figures.pareto import pareto_data
 from study.page.methods import methods
 from study.page.tables import budget_sentences, knees_table
 from study.page.tasks.registry import find_page
@@ -165,6 +166,10 @@ def test_the_page_says_what_was_searched_and_what_the_knee_saves(tmp_path: Path)
     ((arm, _, best_seconds, _, knee_seconds, difference),) = table.rows
     assert (arm, best_seconds, knee_seconds) == ("focal", "3", "1.5")
     assert "2.0" in str(difference)
+    shown = pareto_data(both)
+    assert shown is not None
+    of_focal = shown.trials[shown.trials["arm"] == "focal"].set_index("trial_id")["role"]
+    assert of_focal[of_focal != ""].to_dict() == {winner: "winner", other: "knee"}
     said = methods(page, both)
     assert any(sentence.startswith("Two objectives.") for sentence in said)
     assert any("no early stopping" in sentence for sentence in said)

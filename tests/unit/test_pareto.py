@@ -13,7 +13,7 @@ from fake_run import write_run
 from study.analysis.pareto import non_dominated, scores_and_costs
 from study.analysis.tables import Tables, load_tables
 from study.core.plugins import use_given
-from study.page.figures.pareto import pareto_data
+from study.page.figures.pareto import ARM_FRONTS, pareto_data
 from study.page.tables import pareto_table
 from study.records.sizes import sizes
 from trainables.common.plugins import use
@@ -43,6 +43,7 @@ def test_the_front_is_of_score_seconds_and_parameters_at_one_epoch(tables: Table
     found = scores_and_costs(changed)
     assert found is not None
     assert found["on_front"].tolist() == [True, True, True, False]
+    assert found["on_arm_front"].tolist() == [True, True, True, False]
     assert found["parameters"].nunique() == 2
     rows = pareto_table(changed).rows  # type: ignore[union-attr]
     assert [row[0] for row in rows] == ["small_cnn-0000", "lenet-0000", "lenet-0001"]
@@ -51,6 +52,24 @@ def test_the_front_is_of_score_seconds_and_parameters_at_one_epoch(tables: Table
     assert data is not None
     assert data.costs == ("seconds", "parameters")
     assert data.trials["score"].tolist() == [50.0, 40.0, 70.0, 60.0]
+
+
+def test_the_front_of_an_arm_is_of_its_own_trials_score_and_seconds_alone(tables: Tables) -> None:
+    """All of small_cnn beat all of lenet; of each, the first is the best, the second quicker, the third neither."""
+    first = tables.rungs["rung_epoch"].min()
+    trials = tables.tuning.groupby("arm").head(3)
+    epochs = tables.epochs[(tables.epochs["epoch"] == first) & tables.epochs["trial_id"].isin(trials["trial_id"])]
+    epochs = epochs.assign(train_seconds=[8.0, 7.0, 8.0, 3.0, 2.0, 3.0])
+    epochs[tables.objective] = [0.4, 0.3, 0.3, 0.8, 0.7, 0.7]
+    changed = replace(tables, trials=trials, epochs=epochs)
+    found = scores_and_costs(changed)
+    assert found is not None
+    assert found["arm"].tolist() == ["lenet"] * 3 + ["small_cnn"] * 3
+    assert found["on_front"].tolist() == [False] * 3 + [True, True, False]
+    assert found["on_arm_front"].tolist() == [True, True, False] * 2
+    data = pareto_data(changed)
+    assert data is not None
+    assert ARM_FRONTS.alt(data).endswith("Trials on their arm's front: lenet 2 of 3, small_cnn 2 of 3.")
 
 
 def test_models_of_one_size_have_no_panel_of_sizes(tables: Tables) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
-from collections.abc import Callable, Sequence
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
 from study.analysis import results
 from study.analysis.tables import Tables
@@ -48,7 +53,13 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    "svg.fonttype": "path",  # letters as outlines, the same where the font is not installed
+    "svg.hashsalt": "figure",  # else ids are drawn at random
 }
+MOST_SVG_CHARACTERS = 1_000_000
+"""Of one figure; thousands of marks are longer, would swell a page, and are as good in pixels."""
+_NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no XML file may hold, and what a name from outside may."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,24 +81,67 @@ class Figure:
     applies: Callable[[Any], bool] = lambda tables: True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A drawn figure. svg: compressed by zlib; None if it has more than MOST_SVG_CHARACTERS."""
+
+    png: bytes
+    svg: bytes | None
+
+
+def render(figure: Figure, data: Any) -> Picture:
+    """Render the figure of these data."""
+    with _laid_out(figure.draw, data) as canvas:
+        return Picture(png=_png(canvas), svg=_svg(canvas, title=figure.alt(data)))
+
+
 def png(draw: Callable[[Any], Canvas], data: Any) -> bytes:
     """Render draw(data) as PNG bytes in the common style; the same data give the same bytes."""
+    with _laid_out(draw, data) as canvas:
+        return _png(canvas)
+
+
+@contextlib.contextmanager
+def _laid_out(draw: Callable[[Any], Canvas], data: Any) -> Iterator[Canvas]:
+    """draw(data) with its layout made, in the common style, which what it is written with needs too."""
     with mpl.rc_context({**STYLE, "font.family": list(font_names())}):
         figure = draw(data)
         figure.dpi = DPI
-        canvas = FigureCanvasAgg(figure)
+        FigureCanvasAgg(figure)  # by which the layout measures
         # What savefig does, but for its drawing of all that the layout has measured, which is a tenth of the time.
         if (engine := figure.get_layout_engine()) is not None:
             engine.execute(figure)
             figure.set_layout_engine("none")
-        buffer = io.BytesIO()
-        canvas.print_png(buffer, metadata={"Software": None})
+        yield figure
+
+
+def _png(figure: Canvas) -> bytes:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
 
 
-def render(figure: Figure, data: Any) -> bytes:
-    """Render the figure of these data as PNG bytes."""
-    return png(figure.draw, data)
+def _svg(figure: Canvas, title: str) -> bytes | None:
+    """See Picture. title: what a screen reader says of the file."""
+    written = _Bounded()
+    try:
+        FigureCanvasSVG(figure).print_svg(written, metadata={"Title": title, "Creator": None, "Date": None})
+    except _TooLongError:
+        return None
+    return zlib.compress(_NOT_IN_XML.sub("?", written.getvalue()).encode(), 9)
+
+
+class _TooLongError(Exception):
+    """More than MOST_SVG_CHARACTERS were written."""
+
+
+class _Bounded(io.StringIO):
+    """Ends the drawing of a long SVG at once, which would take as long as all others."""
+
+    def write(self, text: str) -> int:
+        if self.tell() + len(text) > MOST_SVG_CHARACTERS:
+            raise _TooLongError
+        return super().write(text)
 
 
 def panels(num_panels: int, num_columns: int, panel_height: float, **options: Any) -> tuple[Canvas, list[Axes]]:
@@ -124,6 +178,24 @@ def set_title(ax: Axes, text: str, width: int = 28) -> None:
 
 def set_epoch_axis(ax: Axes) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
+def set_log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Ticks of a logarithmic axis from low to high: two at least, and no minor ones."""
+    subs = (1.0,) if high / low > 30 else (1.0, 3.0) if high / low > 8 else (1.0, 2.0, 5.0)
+    locator: Locator = LogLocator(subs=subs, numticks=6)
+    if sum(low * 0.999 <= tick <= high * 1.001 for tick in locator.tick_values(low, high)) < 2:
+        locator = MaxNLocator(nbins=4, steps=[1, 2, 5, 10])
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_locator(NullLocator())  # dozens a panel would take most of the time of drawing
+
+
+def short(value: float) -> str:
+    if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e5):
+        mantissa, exponent = f"{value:.0e}".split("e")
+        return f"{mantissa}e{int(exponent)}".replace("-", "−")
+    return f"{value:g}"
 
 
 def heat_map(ax: Axes, values: np.ndarray, has_numbers: bool, font_size: float = 7.5) -> Any:

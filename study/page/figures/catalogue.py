@@ -14,7 +14,7 @@ from study.page.figures.landscape import LANDSCAPE, PARALLEL
 from study.page.figures.losses import ACCURACIES as ACCURACIES
 from study.page.figures.losses import LOSSES as LOSSES
 from study.page.figures.losses import RETEST_CURVES
-from study.page.figures.pareto import PARETO
+from study.page.figures.pareto import ARM_FRONTS, PARETO
 from study.page.figures.puzzles import PRETEXT_CURVES as PRETEXT_CURVES
 from study.page.figures.puzzles import PUZZLES as PUZZLES
 from study.page.figures.puzzles import SINKHORN as SINKHORN
@@ -42,6 +42,7 @@ TUNING: tuple[Figure, ...] = (
     PARALLEL,
     BUDGET,
     PARETO,
+    ARM_FRONTS,
     RETEST_CURVES,
 )
 """The last figures of every page: the course of tuning and of the retest."""

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from study.analysis import classes, results
+from study.analysis.class_groups import retest_counts
 from study.analysis.tables import Tables
 from study.page.figures.base import WIDTH, Figure, heat_map, set_title
 from study.page.figures.labels import by_index, class_labels, plain
@@ -20,7 +21,10 @@ OF_CLASSES = frozenset({"recall", "confusion"})
 
 @dataclass(frozen=True, kw_only=True)
 class Recalls:
-    """Recalls in %, the mean over seeds: arms as index (best first), classes as columns. counted: see TaskPage."""
+    """Recalls in %, the mean over seeds: arms as index (best first), classes as columns.
+
+    class_counts: of the retests' training images, as far as the run says, else of tuning's. counted: see TaskPage.
+    """
 
     recall: pd.DataFrame
     class_counts: tuple[int, ...]
@@ -34,7 +38,9 @@ def recalls_data(tables: Tables, counted: str) -> Recalls | None:
     dataset = tables.summary["dataset"]
     means = {arm: 100 * classes.mean_recall(tables, arm) for arm in arms}
     recalls = pd.DataFrame.from_dict(means, orient="index", columns=list(dataset["class_names"]))
-    return Recalls(recall=recalls, class_counts=tuple(dataset["class_counts"]), counted=counted)
+    retested = retest_counts(tables)
+    counts = dataset["class_counts"] if retested is None else retested[0].tolist()
+    return Recalls(recall=recalls, class_counts=tuple(counts), counted=counted)
 
 
 def draw_recalls(data: Recalls) -> Canvas:

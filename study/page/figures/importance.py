@@ -21,8 +21,8 @@ TARGETS = ("score", "seconds")
 _HOW = (
     "Optuna's conditional PED-ANOVA: how much the best tenth of the trials (at least five) differ in a knob from all "
     "trials. All are compared after the same epoch, the first rung of early stopping or else the last epoch; trials "
-    "that did not reach it do not count, and a knob that a trial lacks is judged among those that have it. Time is of "
-    "training, an epoch. In % of the sum over knobs"
+    "that did not reach it do not count, and a knob that a trial lacks is judged among those that have it. Time "
+    "is the seconds of training an epoch took. Bars are in % of the sum over knobs"
 )
 
 

@@ -56,12 +56,28 @@ def is_drawable(text: str) -> bool:
 
 def plain(text: str, width: int = 28) -> str:
     """A name as a label: without mathtext and what fonts lack, and shortened to width characters."""
-    text = "".join(character if _is_drawn(character) else UNDRAWN for character in text)
-    return _escaped(text if len(text) <= width else text[: width - 1] + "…")
+    return _escaped(_cut(_drawn(text), width))
+
+
+def _drawn(text: str) -> str:
+    return "".join(character if _is_drawn(character) else UNDRAWN for character in text)
 
 
 def _escaped(text: str) -> str:
     return text.replace("$", r"\$")
+
+
+def broken(name: str, width: int) -> str:
+    """A name in lines of about width characters, broken at underscores."""
+    lines = [""]
+    for word in name.split("_"):
+        joined = f"{lines[-1]}_{word}" if lines[-1] else word
+        if len(joined) <= width or not lines[-1]:
+            lines[-1] = joined
+        else:
+            lines[-1] += "_"
+            lines.append(word)
+    return "\n".join(plain(line, 16) for line in lines)
 
 
 def are_by_index(class_names: Sequence[str]) -> bool:
@@ -84,10 +100,16 @@ def class_labels(class_names: Sequence[str], width: int) -> tuple[str, ...] | No
         return None
     if are_by_index(class_names):
         return tuple(map(str, range(len(class_names))))
-    cut = [_cut(name, width) for name in class_names]
+    return told_apart(class_names, width)
+
+
+def told_apart(names: Sequence[str], width: int) -> tuple[str, ...]:
+    """Labels of at most width characters, no two alike. See class_labels."""
+    names = [_drawn(name) for name in names]
+    cut = [_cut(name, width) for name in names]
     telling = [
-        label if cut.count(label) == 1 else _telling(name, _those(class_names, cut, label), width)
-        for name, label in zip(class_names, cut, strict=True)
+        label if cut.count(label) == 1 else _telling(name, _those(names, cut, label), width)
+        for name, label in zip(names, cut, strict=True)
     ]
     return tuple(
         _escaped(label if telling.count(label) == 1 else f"{_cut(label, width - len(f' {index}'))} {index}")

@@ -15,21 +15,22 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
 from matplotlib.tri import Triangulation
 
 from study.analysis import results
 from study.analysis.fidelity import EqualFidelity, at_equal_fidelity
 from study.analysis.knobs import knob_axis, varied_knobs
 from study.analysis.tables import Tables, python_value
-from study.page.figures.base import BLACK, VERMILLION, WIDTH, Figure, legend, panels, set_title
-from study.page.figures.labels import plain
+from study.page.figures.base import BLACK, VERMILLION, WIDTH, Figure, legend, panels, set_log_ticks, set_title
+from study.page.figures.labels import broken, plain, told_apart
 from study.page.text import config_value
 from study.page.words import metric_name
 
 LEAST_FOR_SURFACE = 15
 """With fewer trials, a surface between them would show the noise of single points."""
 MOST_COORDINATES = 12
+MOST_UPRIGHT = 8
+"""With more axes, their names do not fit beside each other."""
 COLORS = mpl.colormaps["viridis"]
 _COMPARED = (
     "All trials are compared after the same epoch, the first rung of early stopping or else the last epoch; those that "
@@ -123,7 +124,8 @@ def draw_landscape(data: Landscape) -> Canvas:
     num_columns = min(3, len(data.arms))
     canvas, axes = panels(len(data.arms), num_columns, 2.0 if num_columns > 1 else 3.0, sharex=True, sharey=True)
     norm = _norm(data.trials["score"])
-    for ax, arm in zip(axes, data.arms, strict=True):
+    titles = told_apart(data.arms, 22 if num_columns == 3 else 40)
+    for ax, arm, title in zip(axes, data.arms, titles, strict=True):
         trials = data.trials[data.trials["arm"] == arm].sort_values("is_winner")
         ax.set_xscale("log")
         ax.set_yscale("log")
@@ -140,12 +142,11 @@ def draw_landscape(data: Landscape) -> Canvas:
                 own["x"], own["y"], c=own["score"], cmap=COLORS, norm=norm, s=size, marker=marker,
                 edgecolor=edge, linewidth=1.3 if is_winner else 0.5, zorder=3,
             )  # fmt: skip
-        set_title(ax, arm)
+        set_title(ax, title, 40)
         ax.use_sticky_edges = False
         ax.margins(0.06)
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(LogLocator(numticks=5))
-            axis.set_minor_locator(NullLocator())
+        for axis, values in ((ax.xaxis, data.trials["x"]), (ax.yaxis, data.trials["y"])):
+            set_log_ticks(axis, values.min(), values.max())
     canvas.supxlabel("learning_rate", fontsize=9)
     canvas.supylabel("weight_decay", fontsize=9)
     _color_bar(canvas, axes, norm, data.label)
@@ -215,7 +216,8 @@ def _coordinate(tables: Tables, knob: str, values: pd.Series) -> tuple[Coordinat
     scaled = _SCALES.get(axis.scale, np.asarray)
     bottom, top = scaled(low), scaled(high)
     places = (scaled(values.astype(float).to_numpy()) - bottom) / (top - bottom)
-    return Coordinate(name=knob, ticks=((0.0, f"{low:.3g}"), (1.0, f"{high:.3g}"))), places
+    ends = [config_value(end) if axis.scale == "logit" else f"{end:.3g}" for end in (low, high)]
+    return Coordinate(name=knob, ticks=((0.0, ends[0]), (1.0, ends[1]))), places
 
 
 _SCALES: dict[str, Callable[[Any], Any]] = {"log": np.log, "logit": lambda share: np.log(share / (1 - share))}
@@ -243,6 +245,7 @@ def draw_parallel(data: Parallels) -> Canvas:
 
 def _draw_arm(ax: Axes, arm: Parallel, norm: Normalize) -> None:
     num_coordinates = len(arm.coordinates)
+    is_narrow = num_coordinates > MOST_UPRIGHT
     places = np.where(np.isnan(arm.places), OFF, arm.places)
     order = np.argsort(arm.scores)  # the better ones on top
     lines = [np.column_stack([np.arange(num_coordinates), places[row]]) for row in order]
@@ -252,9 +255,10 @@ def _draw_arm(ax: Axes, arm: Parallel, norm: Normalize) -> None:
     for position, coordinate in enumerate(arm.coordinates):
         ax.axvline(position, color="#666666", linewidth=0.7, zorder=3)
         ticks = [*coordinate.ticks, *([(OFF, "–")] if np.isnan(arm.places[:, position]).any() else [])]
-        for place, text in ticks:
+        labels = told_apart([text for _, text in ticks], 8 if is_narrow else 12)
+        for (place, _), label in zip(ticks, labels, strict=True):
             ax.text(
-                position + 0.04, place, plain(text, 12), fontsize=6, va="center", zorder=5,
+                position + 0.04, place, label, fontsize=6, va="center", zorder=5,
                 bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75},
             )  # fmt: skip
     ax.set_xlim(-0.1, num_coordinates - 0.4)
@@ -263,23 +267,14 @@ def _draw_arm(ax: Axes, arm: Parallel, norm: Normalize) -> None:
     ax.grid(visible=False)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    names = [_broken(coordinate.name, 12) for coordinate in arm.coordinates]
-    ax.set_xticks(range(num_coordinates), names, fontsize=min(7.5, 60 / num_coordinates))
+    if is_narrow:
+        names = [plain(coordinate.name, 24) for coordinate in arm.coordinates]
+        ax.set_xticks(range(num_coordinates), names, fontsize=7, rotation=30, ha="right", rotation_mode="anchor")
+    else:
+        names = [broken(coordinate.name, 12) for coordinate in arm.coordinates]
+        ax.set_xticks(range(num_coordinates), names, fontsize=min(7.5, 60 / num_coordinates))
     ax.tick_params(axis="x", length=0)
     set_title(ax, arm.arm, 60)
-
-
-def _broken(name: str, width: int) -> str:
-    """A name in lines of about width characters, broken at underscores."""
-    lines = [""]
-    for word in name.split("_"):
-        joined = f"{lines[-1]}_{word}" if lines[-1] else word
-        if len(joined) <= width or not lines[-1]:
-            lines[-1] = joined
-        else:
-            lines[-1] += "_"
-            lines.append(word)
-    return "\n".join(plain(line, 16) for line in lines)
 
 
 LANDSCAPE = Figure(

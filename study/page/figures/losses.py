@@ -112,7 +112,8 @@ def draw_splits(data: Splits) -> Canvas:
 
 
 def _splits_alt(data: Splits) -> str:
-    last = data.points.sort_values("epoch").drop_duplicates(["arm", "split"], keep="last")
+    last = data.points.sort_values("epoch", kind="stable").drop_duplicates(["arm", "split"], keep="last")
+    last = last.sort_values("split", key=lambda splits: splits.map(list(SPLIT_STYLES).index), kind="stable")
     ends = [
         f"{arm} {', '.join(f'{row.split} {row.mean:.3g}' for row in row_tuples(last[last['arm'] == arm]))}"
         for arm in data.arms

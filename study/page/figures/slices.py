@@ -11,13 +11,24 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from study.analysis import results
 from study.analysis.knobs import Axis, is_numeric, knob_axis
 from study.analysis.tables import Tables
-from study.page.figures.base import BLACK, BLUE, PALE, VERMILLION, Figure, legend, panels, set_title
-from study.page.figures.labels import plain
+from study.page.figures.base import (
+    BLACK,
+    BLUE,
+    PALE,
+    VERMILLION,
+    Figure,
+    legend,
+    panels,
+    set_log_ticks,
+    set_title,
+    short,
+)
+from study.page.figures.labels import broken, plain
 from study.page.words import axis_label
 
 SHARED_KNOBS = ("learning_rate", "momentum", "weight_decay")
@@ -92,6 +103,9 @@ def own_slices_data(tables: Tables) -> Slices | None:
 def _set_knob_axis(ax: Axes, axis: Axis, values: pd.Series) -> None:
     scale = axis.scale
     if scale == "category":
+        names = [label.get_text() for label in ax.get_xticklabels()]
+        width, size = (12, 8.0) if len(names) < 4 else (8, 6.5)
+        ax.set_xticks(ax.get_xticks(), [broken(name, width) for name in names], fontsize=size)
         return
     low = float(values.min()) if axis.low is None else axis.low
     high = float(values.max()) if axis.high is None else axis.high
@@ -99,15 +113,12 @@ def _set_knob_axis(ax: Axes, axis: Axis, values: pd.Series) -> None:
         ax.set_xscale("log")
         pad = max((high / low) ** 0.06, 1.05)
         ax.set_xlim(low / pad, high * pad)
-        subs = (1.0,) if high / low > 30 else (1.0, 3.0) if high / low > 8 else (1.0, 2.0, 5.0)
-        ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-        ax.xaxis.set_minor_locator(NullLocator())  # dozens a panel would take most of the time of drawing
+        set_log_ticks(ax.xaxis, low, high)
     elif scale == "logit":
         ax.set_xscale("logit")
         candidates = [0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999]
         ax.xaxis.set_major_locator(FixedLocator([tick for tick in candidates if low * 0.99 <= tick <= high]))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlim(1 - (1 - low) * 1.8, 1 - (1 - high) / 1.8)
     else:
@@ -118,13 +129,6 @@ def _set_knob_axis(ax: Axes, axis: Axis, values: pd.Series) -> None:
             ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
         pad = 0.06 * (high - low) or 0.05
         ax.set_xlim(low - pad, high + pad)
-
-
-def _short(value: float) -> str:
-    if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e5):
-        mantissa, exponent = f"{value:.0e}".split("e")
-        return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    return f"{value:g}"
 
 
 def _scatter(ax: Axes, trials: pd.DataFrame) -> None:
@@ -222,7 +226,7 @@ SLICES = Figure(
     section="tuning",
     title="Validation score over the shared hyperparameters",
     caption="A row an arm, grey dots the other arms' trials. A stopped trial stands, hollow, at its "
-    "last value, which is of fewer epochs and not comparable with a completed one.",
+    "last value, which is of fewer epochs and not comparable with a completed one. The best is the arm's winner.",
     alt=lambda data: f"Scatter plots of the validation score over {', '.join(data.knobs)} for {len(data.arms)} arms.",
     absent="no trial has a validation score",
     data=slices_data,
@@ -232,7 +236,8 @@ OWN_SLICES = Figure(
     name="own_slices",
     section="tuning",
     title="Validation score over each arm's other hyperparameters",
-    caption="A panel for each further hyperparameter that took more than one value in an arm.",
+    caption="A panel for each further hyperparameter that took more than one value in an arm. A stopped trial stands "
+    "at its last value, which is not comparable with a completed one. The best is the arm's winner.",
     alt=lambda data: f"Scatter plots of the validation score over {', '.join(data.knobs)}.",
     absent="no arm varied a further hyperparameter",
     data=own_slices_data,

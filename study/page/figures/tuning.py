@@ -274,7 +274,7 @@ CURVES = Figure(
     section="tuning",
     title="Learning curves of the tuning trials",
     caption="One line a trial. × marks where early stopping ended one, vertical lines the rungs at "
-    "which it decides; the winner is the completed trial with the highest last value.",
+    "which it decides. The best completed trial, that with the highest last value, is the arm's winner.",
     alt=lambda data: (
         f"{data.ylabel} over epochs of {sum(len(panel.ends) for panel in data.panels)} trials, a panel an arm."
     ),

@@ -94,9 +94,16 @@
     link.download = name;
     link.click();
   };
+  // The SVG that Python's zlib compressed and that stands in the page as base64.
+  const unpacked = (text) => {
+    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return new Response(stream, { headers: { "Content-Type": "image/svg+xml" } }).blob();
+  };
 
   for (const figure of document.querySelectorAll("figure")) {
     const image = figure.querySelector("img");
+    const svg = figure.querySelector("pre.svg");
     const numbers = figure.querySelector("pre.numbers");
     const title = figure.querySelector("b").textContent;
     const bar = document.createElement("p");
@@ -105,6 +112,14 @@
       button("Enlarge", () => enlarge(image), `Enlarge: ${title}`),
       button("PNG", () => download(image.src, `${figure.id}.png`), `Picture as PNG: ${title}`),
     );
+    if (svg && window.DecompressionStream)
+      bar.append(
+        button(
+          "SVG",
+          async () => download(URL.createObjectURL(await unpacked(svg.textContent)), `${figure.id}.svg`),
+          `Picture as SVG: ${title}`,
+        ),
+      );
     if (numbers)
       bar.append(
         button(
