@@ -18,7 +18,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from study.analysis import results
 from study.analysis.tables import Tables
@@ -56,7 +56,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",  # letters as outlines, the same where the font is not installed
     "svg.hashsalt": "figure",  # else ids are drawn at random
 }
-MOST_SVG_CHARACTERS = 1_000_000
+MOST_SVG_CHARACTERS = 500_000
 """Of one figure; thousands of marks are longer, would swell a page, and are as good in pixels."""
 _NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What no XML file may hold, and what a name from outside may."""
@@ -183,10 +183,7 @@ def set_epoch_axis(ax: Axes) -> None:
 def set_log_ticks(axis: Axis, low: float, high: float) -> None:
     """Ticks of a logarithmic axis from low to high: two at least, and no minor ones."""
     subs = (1.0,) if high / low > 30 else (1.0, 3.0) if high / low > 8 else (1.0, 2.0, 5.0)
-    locator: Locator = LogLocator(subs=subs, numticks=6)
-    if sum(low * 0.999 <= tick <= high * 1.001 for tick in locator.tick_values(low, high)) < 2:
-        locator = MaxNLocator(nbins=4, steps=[1, 2, 5, 10])
-    axis.set_major_locator(locator)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=6))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axis.set_minor_locator(NullLocator())  # dozens a panel would take most of the time of drawing
 
