@@ -72,7 +72,7 @@ def forget_unrecorded(checkpoints: Place, book: Book) -> None:
     Those of trials that it does not know, and those more than an epoch ahead of it: a trial that went on from there
     would have epochs that nobody recorded. What is removed is trained again, to the same weights.
     """
-    for folder in map(checkpoints.__truediv__, checkpoints.folders()):
+    for folder in _training_folders(checkpoints):
         kind, trial_id = _kind_and_trial(folder.name)
         trial = book.trials.get(trial_id)
         if trial is None or (kind, trial.status) not in {
@@ -81,6 +81,19 @@ def forget_unrecorded(checkpoints: Place, book: Book) -> None:
             folder.remove_all()
         elif not kind and not trial.is_finished:
             forget_epochs_after(folder, trial.num_epochs + 1)
+
+
+def remove_checkpoints(checkpoints: Place) -> None:
+    """Remove the folders of all trainings; what cannot be removed stays, and so does the run's copy."""
+    with contextlib.suppress(OSError):
+        for folder in _training_folders(checkpoints):
+            folder.remove_all()
+    if checkpoints.is_near and not checkpoints.folders():
+        checkpoints.remove_all()
+
+
+def _training_folders(checkpoints: Place) -> list[Place]:
+    return [checkpoints / name for name in checkpoints.folders() if name != BACKUP]
 
 
 def _kind_and_trial(folder: str) -> tuple[str, str]:

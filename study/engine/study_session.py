@@ -236,7 +236,6 @@ class StudySession(Session):
         super().__init__(spec=spec, ledger=ledger, console=console)
         self._study, self._page, self._stages = study, page, stages
         self._dataset, self._data = dataset, data
-        self._checkpoints = checkpoints_of(spec)
         self._seconds = {"tune_seconds": 0.0, "retest_seconds": 0.0}
         self._metrics: StageMetrics | None = None
         self._loggers = Loggers(

@@ -17,9 +17,9 @@ from study.core.errors import StudyError, last_line
 from study.core.invocation import invocation
 from study.core.ledger import RETEST, Book, Event, Ledger
 from study.core.run_dir import (
-    checkpoints_of,
     new_run,
     numbered,
+    remove_checkpoints,
     require_checkpoints,
     require_place,
     resume_command,
@@ -198,7 +198,6 @@ class ReproductionSession(Session):
     ) -> None:
         super().__init__(spec=spec, ledger=ledger, console=console)
         self._datasets, self._tuned = datasets, tuned
-        self._checkpoints = checkpoints_of(spec)
         self._pools = {
             name: tuning_data(dataset, thinned=whole, subset_seed=spec.seed) for name, dataset in datasets.items()
         }
@@ -332,7 +331,7 @@ class ReproductionSession(Session):
         return write_reproduction_page(self._run_dir)
 
     def outcome(self) -> int:
-        self._checkpoints.remove_all()  # nothing begins with them any more
+        remove_checkpoints(self._checkpoints)  # nothing begins with them any more
         return 0 if self._ledger.book.retests else 1
 
     def write(self, state: State) -> None:

@@ -195,6 +195,15 @@ def place_at(folder: Place | Path | str) -> Place:
     return LocalPlace(Path(url2pathname(parts.path))) if parts.scheme == "file" else RemotePlace(folder)
 
 
+def split_uri(uri: str) -> tuple[str, str]:
+    """The URI of the folder above, and the name of the folder. Raises ValueError if it names none."""
+    parts = urlsplit(uri)
+    above, _, name = parts.path.rstrip("/").rpartition("/")
+    if not name:
+        raise ValueError(f"must be the URI of a run's folder, such as s3://bucket/folder/NAME-1a2b3c4d, got {uri!r}")
+    return _uri(parts, above), unquote(name)
+
+
 def require_uri(text: str) -> None:
     """Raise ValueError, a rule without the name of the option and without any secret, unless this may be kept as a URI.
 

@@ -18,7 +18,9 @@ Folder = Place | Path | str
 """Where checkpoints lie: a place, or what place_at takes for one."""
 NUM_KEPT = 2
 FAR_SHARE = 10
-"""In a place that is not near, writing checkpoints takes at most one in so many seconds of a training."""
+FAR_SECONDS = 20.0
+"""In a place that is not near, writing checkpoints takes at most one in so many seconds of a training, and two of its
+checkpoints are so far apart: of the two that are kept, one is then older than the last copy of the ledger there."""
 _NO_CHECKPOINT = (
     pickle.UnpicklingError, ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError,
     OSError, RuntimeError, TypeError, ValueError,
@@ -49,8 +51,8 @@ def write_checkpoint(folder: Folder, state: dict[str, Any], *, epoch: int) -> tu
 class CheckpointWriter:
     """Writes the checkpoints of one training: after each epoch, but in a place that is not near only every so often.
 
-    There, the first and the last epoch have one, and of the others each for whose writing there was time (FAR_SHARE).
-    What is lost with a worker took no longer than nine such writes and an epoch, and is trained again.
+    There, the first and the last epoch have one, and of the others each for which it is time (FAR_SHARE, FAR_SECONDS).
+    What a lost worker had trained since is trained again.
     """
 
     def __init__(self, folder: Folder, *, num_epochs: int) -> None:
@@ -65,7 +67,7 @@ class CheckpointWriter:
         written = write_checkpoint(self._place, state(), epoch=epoch)
         if not self._place.is_near:
             ended = time.monotonic()
-            self._due = ended + (FAR_SHARE - 1) * (ended - started)
+            self._due = ended + max(FAR_SECONDS, (FAR_SHARE - 1) * (ended - started))
         return written
 
 
