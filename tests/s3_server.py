@@ -1,4 +1,4 @@
-"""An S3 server in this process (moto), for places that are elsewhere: pip install 'moto[s3]' flask flask-cors."""
+"""An S3 server in this process (moto), where there is one: pip install -e '.[s3]'."""
 
 from __future__ import annotations
 

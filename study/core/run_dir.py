@@ -42,10 +42,11 @@ def retest_folder(trial_id: str, seed: int) -> str:
 
 
 def checkpoints_of(spec: RunSpec) -> Place:
-    """Where the run's checkpoints lie, each training's in a folder of its own."""
+    """Where the run's checkpoints lie, each training's in a folder of its own. Raises StudyError."""
     if spec.checkpoints is None:
         return LocalPlace(spec.run_dir.resolve() / CHECKPOINTS)  # workers have other working directories
-    assert spec.checkpoint_folder is not None
+    if spec.checkpoint_folder is None:
+        raise StudyError(f"{spec.run_dir / SPEC} lacks checkpoint_folder, the run's own folder at {spec.checkpoints}")
     return place_at(spec.checkpoints) / spec.checkpoint_folder
 
 

@@ -91,9 +91,11 @@ def test_runs_of_one_name_have_checkpoints_of_their_own_in_the_place_that_they_s
     assert checkpoints_of(spec) == LocalPlace(tmp_path.resolve() / "night" / "checkpoints")
 
 
-def test_a_folder_in_spec_json_that_leads_elsewhere_is_refused(tmp_path):
+def test_a_folder_in_spec_json_that_is_missing_or_leads_elsewhere_is_refused():
     with pytest.raises(ValueError, match="must be a plain folder name"):
         ImbalanceSpec(task="imbalance", checkpoints="file:///mnt/shared", checkpoint_folder="..")
+    with pytest.raises(StudyError, match=r"spec\.json lacks checkpoint_folder"):
+        checkpoints_of(ImbalanceSpec(task="imbalance", checkpoints="file:///mnt/shared", name="x"))
 
 
 @pytest.mark.faults
