@@ -121,13 +121,17 @@ def test_the_newest_two_checkpoints_are_kept_and_a_damaged_one_gives_way(root):
 # --- how often
 
 
-@pytest.mark.parametrize(("is_near", "epochs"), [(True, [1, 2, 3, 4, 5, 6, 7, 8]), (False, [1, 3, 5, 7, 8])])
-def test_far_away_checkpoints_take_a_tenth_of_the_time_and_the_last_epoch_has_one(monkeypatch, is_near, epochs):
-    """An epoch takes 10 s and a write 2 s, so that the next one is due 18 s after the last: with every other epoch."""
+@pytest.mark.parametrize(
+    ("is_near", "seconds", "epochs"),
+    [(True, 4, [1, 2, 3, 4, 5, 6, 7, 8]), (False, 4, [1, 5, 8]), (False, 1, [1, 3, 5, 7, 8])],
+    ids=["near", "far", "far and quick"],
+)
+def test_far_away_checkpoints_take_a_tenth_of_the_time_and_are_apart(monkeypatch, is_near, seconds, epochs):
+    """An epoch takes 10 s. After a write of 4 s the next one is due in 36 s, after one of 1 s in 20; the last is."""
     now, written = [100.0], []
 
     def write(place, state, *, epoch):
-        now[0] += 2
+        now[0] += seconds
         written.append(epoch)
         return f"epoch-{epoch:04d}.pt", "ab"
 
@@ -187,6 +191,19 @@ def test_a_place_that_cannot_be_reached_is_no_folder_without_checkpoints(monkeyp
         assert error.errno == errno.EIO
         assert error.filename == f"s3://bucket/run{'' if name == 'files' else '/a.pt'}?region=x"
     place.remove_all()  # what cannot be removed stays, as on a disk
+
+
+def test_a_checkpoint_that_cannot_be_read_for_want_of_an_answer_does_not_give_way_to_the_one_before(monkeypatch):
+    place = place_at("mock:///no-answer")
+    for epoch in (1, 2):
+        write_checkpoint(place, state_of(epoch), epoch=epoch)
+
+    def refuse(place, name):
+        raise StorageError(errno.EIO, "AWS Error NETWORK_CONNECTION", f"{place}/{name}")
+
+    monkeypatch.setattr(RemotePlace, "read", refuse)
+    with pytest.raises(StorageError, match="NETWORK_CONNECTION"):
+        read_newest_checkpoint(place)
 
 
 # --- what may be said
