@@ -31,7 +31,7 @@ from rich.console import Console
 
 from benchmarks.measured import Measured
 from study.core.ledger import SESSION, Event, Ledger, TrialRecord
-from study.core.run_dir import new_run
+from study.core.run_dir import checkpoints_of, new_run
 from study.engine import tuning
 from study.engine.console import StudyConsole
 from study.engine.scheduler import ArmScheduler
@@ -163,6 +163,7 @@ class GrowingStudy:
                 data=None,  # type: ignore[arg-type]
                 ledger=self.ledger,
                 run_dir=self.run_dir,
+                checkpoints=checkpoints_of(self.spec),
                 slots=SLOTS,
                 deadline=None,
                 on_event=on_event,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from study.cli import LOUDNESS, Parser, add_options, add_own_options, given_path, loudness_of, require_known, run_main
 from study.core.errors import StudyError
+from study.core.far_copy import fetched
 from study.core.invocation import invocation
 from study.core.run_dir import task_of
 from study.core.spec import REPRODUCE, SESSION_SETTINGS, RunSpec, StudySpec
@@ -19,9 +20,20 @@ _OWN = {"run", "allow_changed", *LOUDNESS}
 
 def main(argv: Sequence[str]) -> int:
     given, unknown = _parser(StudySpec).parse_known_args(argv)
-    run_dir, allow_changed, loudness = given_path("RUN", given.run), given.allow_changed, loudness_of(vars(given))
+    allow_changed, loudness = given.allow_changed, loudness_of(vars(given))
+    own = _OWN
+    if "://" in given.run:
+        own = _OWN | {"output_dir"}
+        output_dir = given_path(
+            "--output-dir", vars(given).get("output_dir", RunSpec.model_fields["output_dir"].default)
+        )
+        run_dir = fetched(given.run, output_dir)
+        if loudness != "quiet":
+            print(f"fetched {given.run} into {run_dir}")
+    else:
+        run_dir = given_path("RUN", given.run)
     if task_of(run_dir) == REPRODUCE:
-        place = {name: value for name, value in vars(given).items() if name not in _OWN}
+        place = {name: value for name, value in vars(given).items() if name not in own}
         if unknown or place.keys() - set(SESSION_SETTINGS):
             raise StudyError(
                 f"{run_dir} is a reproduction, whose settings stay as they are: study.resume takes none but --address"
@@ -38,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     from study.engine.study_session import resume
     from study.page.tasks.registry import PAGES
 
-    values = {name: value for name, value in vars(settings).items() if name not in _OWN}
+    values = {name: value for name, value in vars(settings).items() if name not in own}
     console = StudyConsole(loudness=loudness)
     return resume(study, PAGES[study.name], spec, console, allow_changed=allow_changed, given=values)
 
@@ -52,7 +64,12 @@ def _parser(spec: type[RunSpec]) -> Parser:
         argument_default=SUPPRESS,
         allow_abbrev=False,
     )
-    parser.add_argument("run", metavar="RUN", help="a run directory, such as reports/NAME")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="a run directory, such as reports/NAME, or a run's folder at --checkpoints, such as "
+        "s3://BUCKET/FOLDER/NAME-1a2b3c4d, which is fetched into a new run directory, in --output-dir",
+    )
     parser.add_argument(
         ALLOW_CHANGED,
         dest="allow_changed",

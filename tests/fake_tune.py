@@ -16,6 +16,7 @@ from study.engine import tuning
 from study.engine.scheduler import ArmScheduler
 from study.engine.searcher import ArmSearcher
 from study.tasks.imbalance import ImbalanceSpec
+from trainables.common.places import LocalPlace
 
 SAID_BY_RAY = (
     "Task was killed due to the node running low on memory.\n"
@@ -75,7 +76,8 @@ class Machine:
         monkeypatch.setattr(tuning, "_tuner", self.tuner)
         spec = SPEC.model_copy(update={"numerics": {"precision": "float32", "num_threads": 1}})
         return tuning.tune_arms(
-            spec=spec, stage=STAGE, data=None, ledger=self.ledger, run_dir=self.folder, slots=slots, deadline=None,
+            spec=spec, stage=STAGE, data=None, ledger=self.ledger, run_dir=self.folder,
+            checkpoints=LocalPlace(self.folder / "checkpoints"), slots=slots, deadline=None,
             on_event=lambda trial: None, say=self.said.append,
         )  # fmt: skip
 

@@ -61,8 +61,8 @@ def add_trained_trial(run_dir: Path, trial_id: str, *, stage: str = "tune", star
                 "weights_sha256": learner.weights_sha256(),
             }
             state = {"learner": learner.state_dict(), "result": json.dumps(row)}
-            path, sha256 = write_checkpoint(run_dir / "checkpoints" / trial_id, state, epoch=summary.epoch)
-            checkpoint = {"epoch": summary.epoch, "file": path.name, "sha256": sha256}
+            name, sha256 = write_checkpoint(run_dir / "checkpoints" / trial_id, state, epoch=summary.epoch)
+            checkpoint = {"epoch": summary.epoch, "file": name, "sha256": sha256}
             ledger.append(
                 Event(kind=EPOCH, trial_id=trial_id, payload=row),
                 Event(kind=CHECKPOINT, trial_id=trial_id, payload=checkpoint),

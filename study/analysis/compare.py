@@ -22,7 +22,19 @@ from study.core.spec import REPRODUCE, SESSION_SETTINGS
 ABSENT = "absent"
 """The value of what a run does not have: an arm, a knob, a setting of another version."""
 NOT_SETTINGS = frozenset(
-    {"task", "name", "output_dir", "numerics", "validation_cut", "seed", "plugin", "plugin_sources", "logger"}
+    {
+        "task",
+        "name",
+        "output_dir",
+        "checkpoints",
+        "checkpoint_folder",
+        "numerics",
+        "validation_cut",
+        "seed",
+        "plugin",
+        "plugin_sources",
+        "logger",
+    }
 ).union(SESSION_SETTINGS)
 """What spec.json holds besides settings, or what is compared with the data or the machine."""
 SHORT_HASH = 12

@@ -50,6 +50,7 @@ from trainables.common.files import StorageError, storage_error
 Status = Literal["running", "completed", "stopped", "failed"]
 FIRST_BACKUP_SECONDS = 10.0
 BACKUP_SECONDS = 180.0
+BACKUP_SHARE = 20  # with a copy elsewhere, the backup and its copy take one in so many seconds at most
 PAGE_BYTES = 4096  # SQLite's own
 WAL_PAGES = 100  # a log of more is put into the database: what a damaged log can lose is little
 
@@ -60,7 +61,7 @@ FORKED = "forked"  # a Fork: which trials of another study this one begins with
 EXTENDED = "extended"  # an Extension: from here on, trials are of a larger budget
 ASKED = "asked"  # arm, number, seed, params (Optuna's), hparams; search and control where it is not the plain one
 EPOCH = "epoch"  # a row of epochs.parquet
-CHECKPOINT = "checkpoint"  # epoch, file, sha256
+CHECKPOINT = "checkpoint"  # epoch, file, sha256; of an epoch that has one
 RUNG = "rung"  # rung_epoch, value, cutoff, num_peers, decision
 FINISHED = "finished"  # status, message
 RETEST = "retest"  # a row of retests.parquet, and its epochs; search where it is not the first one
@@ -266,6 +267,7 @@ class Ledger:
         self.num_events = 0
         self.write_seconds = 0.0
         self.notices: list[str] = []  # what was damaged and is put right, in sentences
+        self.on_backup: Callable[[], None] | None = None  # sends the backup elsewhere; it is then made more often
         self.on_event: Callable[[Event], None] = lambda event: None  # told of each that is committed
         self._run_dir = run_dir
         self._lock = threading.Lock()
@@ -409,7 +411,8 @@ class Ledger:
             self._back_up()
 
     def _back_up(self) -> None:
-        self._next_backup = time.monotonic() + BACKUP_SECONDS
+        started = time.monotonic()
+        self._next_backup = started + BACKUP_SECONDS
         if self._backed_up_seq == self._seq:
             return
         try:
@@ -420,6 +423,11 @@ class Ledger:
         except (sqlite3.Error, ValueError, OSError):
             return  # the last one stays: a study does not end for want of a copy
         self._backed_up_seq = self._seq
+        if self.on_backup is not None:
+            self.on_backup()
+            ended = time.monotonic()
+            wait = BACKUP_SHARE * (ended - started)
+            self._next_backup = ended + min(BACKUP_SECONDS, max(FIRST_BACKUP_SECONDS, wait))
 
     def events(self, *kinds: str) -> Iterator[Event]:
         """The committed events of these kinds, in order; of all kinds, if none is given."""

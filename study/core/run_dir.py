@@ -6,6 +6,7 @@ import contextlib
 import errno
 import itertools
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from study.core.checksums import DamagedFileError, is_as_written, read_checked, write_checked
-from study.core.errors import StudyError
+from study.core.errors import StudyError, last_line
 from study.core.invocation import invocation
 from study.core.ledger import Book, Ledger, reopened
 from study.core.ledger_files import BACKUP, LEDGER
@@ -21,6 +22,7 @@ from study.core.lock import locked
 from study.core.parsing import parse_json
 from study.core.spec import RunSpec, Spec
 from trainables.common.files import TEMPORARY, json_bytes, write_durably
+from trainables.common.places import LocalPlace, Place, place_at
 from trainables.training.checkpoints import forget_epochs_after
 
 SPEC = "spec.json"
@@ -39,21 +41,60 @@ def retest_folder(trial_id: str, seed: int) -> str:
     return f"retest-{trial_id}-{seed}"
 
 
-def forget_unrecorded(run_dir: Path, book: Book) -> None:
+def checkpoints_of(spec: RunSpec) -> Place:
+    """Where the run's checkpoints lie, each training's in a folder of its own. Raises StudyError."""
+    if spec.checkpoints is None:
+        return LocalPlace(spec.run_dir.resolve() / CHECKPOINTS)  # workers have other working directories
+    if spec.checkpoint_folder is None:
+        raise StudyError(f"{spec.run_dir / SPEC} lacks checkpoint_folder, the run's own folder at {spec.checkpoints}")
+    return place_at(spec.checkpoints) / spec.checkpoint_folder
+
+
+def require_checkpoints(spec: RunSpec) -> None:
+    """Raise StudyError unless a file can be written, read and removed where --checkpoints says."""
+    if spec.checkpoints is None:
+        return
+    place, name, content = place_at(spec.checkpoints), f"probe-{secrets.token_hex(8)}", secrets.token_bytes(8)
+    try:
+        place.write(name, content)
+        is_kept = place.read(name) == content
+        place.remove(name)
+    except OSError as error:
+        raise StudyError(
+            f"--checkpoints {spec.checkpoints} cannot be used: {error.strerror or last_line(error)}"
+        ) from None
+    if not is_kept:
+        raise StudyError(f"--checkpoints {spec.checkpoints} cannot be used: what was written is not what is read")
+
+
+def forget_unrecorded(checkpoints: Place, book: Book) -> None:
     """Remove a study's checkpoints that its ledger does not lead up to, as after a loss of the last events.
 
     Those of trials that it does not know, and those more than an epoch ahead of it: a trial that went on from there
     would have epochs that nobody recorded. What is removed is trained again, to the same weights.
     """
-    for folder in (run_dir / CHECKPOINTS).glob("*"):
+    for folder in _training_folders(checkpoints):
         kind, trial_id = _kind_and_trial(folder.name)
         trial = book.trials.get(trial_id)
         if trial is None or (kind, trial.status) not in {
             ("", trial.status), ("retest", "completed"), ("audit", "stopped"),
         }:  # fmt: skip
-            shutil.rmtree(folder, ignore_errors=True)
-        elif not kind:
+            folder.remove_all()
+        elif not kind and not trial.is_finished:
             forget_epochs_after(folder, trial.num_epochs + 1)
+
+
+def remove_checkpoints(checkpoints: Place) -> None:
+    """Remove the folders of all trainings; what cannot be removed stays, and so does the run's copy."""
+    with contextlib.suppress(OSError):
+        for folder in _training_folders(checkpoints):
+            folder.remove_all()
+    if checkpoints.is_near and not checkpoints.folders():
+        checkpoints.remove_all()
+
+
+def _training_folders(checkpoints: Place) -> list[Place]:
+    return [checkpoints / name for name in checkpoints.folders() if name != BACKUP]
 
 
 def _kind_and_trial(folder: str) -> tuple[str, str]:
@@ -110,7 +151,7 @@ def new_run(spec: Spec, names: Iterable[str]) -> Iterator[tuple[Spec, Ledger]]:
             run_dir = first_made(spec.output_dir, names)
         except FileExistsError as error:
             raise _taken(Path(error.filename)) from None
-        spec = spec.model_copy(update={"name": run_dir.name})
+        spec = spec.model_copy(update={"name": run_dir.name, "checkpoint_folder": _own_folder(spec, run_dir.name)})
         on_error.callback(shutil.rmtree, run_dir, ignore_errors=True)
         with locked(run_dir), Ledger(run_dir) as ledger:
             write_spec(spec)
@@ -120,6 +161,11 @@ def new_run(spec: Spec, names: Iterable[str]) -> Iterator[tuple[Spec, Ledger]]:
                 if ledger.book.sessions:
                     on_error.pop_all()
         on_error.pop_all()
+
+
+def _own_folder(spec: RunSpec, name: str) -> str | None:
+    """Of runs of one name, made on several machines, each has its own."""
+    return None if spec.checkpoints is None else f"{name}-{secrets.token_hex(4)}"
 
 
 def write_spec(spec: RunSpec) -> None:

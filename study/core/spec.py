@@ -21,6 +21,7 @@ from study.core.plugins import PluginSource
 from study.core.search import Control
 from trainables.common.numerics import Numerics
 from trainables.common.paths import user_path
+from trainables.common.places import require_uri
 from trainables.data.cache import BESIDE, CLEAR_COMMAND, user_cache
 from trainables.data.sources import SOURCES
 from trainables.data.splits import ValidationCut
@@ -39,7 +40,7 @@ MIN_SHARE = 0.0001  # of a CPU or GPU: Ray counts in ten-thousandths
 MAX_SEED = 2**32 - 1  # a retest's seeds are a thousand times as large, and must fit in 64 bits
 REPRODUCE: Literal["reproduce"] = "reproduce"
 Spec = TypeVar("Spec", bound="RunSpec")
-CHOSEN_ONCE = ("numerics", "validation_cut", "plugin_sources", "extensions")
+CHOSEN_ONCE = ("numerics", "validation_cut", "plugin_sources", "extensions", "checkpoint_folder")
 """The fields of spec.json that are no settings of another run."""
 
 
@@ -195,6 +196,16 @@ class RunSpec(BaseModel):
 
     name: str | None = option(None, "output", "name of the run; default what it runs and the date", scope="training")
     output_dir: UserPath = option(Path("reports"), "output", "folder for runs", scope="training")
+    checkpoints: str | None = option(
+        None,
+        "output",
+        "keep the trials' checkpoints in a folder at s3://BUCKET/FOLDER, gs://, abfs:// or file:///FOLDER, so that no "
+        "node but the driver's needs the run directory; default there",
+        metavar="URI",
+    )
+
+    # The run's own folder there, by a name that no other run has; not an option.
+    checkpoint_folder: str | None = None
 
     # Chosen once per run and kept through resume and retest; not an option.
     numerics: Numerics | None = None
@@ -206,8 +217,7 @@ class RunSpec(BaseModel):
             return None
         if not value.strip():
             raise ValueError("must not be empty")
-        if "/" in value or "\\" in value or value.startswith((".", "-")):
-            raise ValueError(f"must be a plain folder name without slashes or a leading dot or dash, got {value!r}")
+        _require_plain_folder(value)
         if len(value) > MAX_NAME_LENGTH:
             raise ValueError(f"must be at most {MAX_NAME_LENGTH} characters long, got {len(value)}")
         if not value.isprintable():
@@ -220,6 +230,20 @@ class RunSpec(BaseModel):
     @classmethod
     def _none_of_this_machine(cls, value: str | None) -> str | None:
         return None if value == "local" else value
+
+    @field_validator("checkpoint_folder")
+    @classmethod
+    def _plain_folder(cls, value: str | None) -> str | None:
+        if value is not None:
+            _require_plain_folder(value)
+        return value
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _uri_without_secrets(cls, value: str | None) -> str | None:
+        if value is not None:
+            require_uri(value)
+        return value
 
     @field_validator("cpus_per_trial", "gpus_per_trial")
     @classmethod
@@ -566,6 +590,11 @@ def error_sentence(spec_type: type[RunSpec], error: ValidationError) -> str:
         return f"{option} {message}"
     rule = message.removeprefix("Input should be ")
     return f"{option} must be {rule}, got {shown(value)}"
+
+
+def _require_plain_folder(name: str) -> None:
+    if "/" in name or "\\" in name or name.startswith((".", "-")):
+        raise ValueError(f"must be a plain folder name without slashes or a leading dot or dash, got {name!r}")
 
 
 def _choices(spec_type: type[RunSpec], name: str) -> list[str]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import ray
 
 from study.core.ledger import AUDIT_CHOSEN, AUDIT_FAILED, AUDITED, Book, Event, Ledger, TrialRecord
-from study.core.run_dir import CHECKPOINTS
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.engine.jobs import Outcome, ValidatedTraining, run_jobs
 from study.engine.tuning import require_start
+from trainables.common.places import Place
 from trainables.common.seeds import derive_seed
 from trainables.data.types import TuningData
 
@@ -60,7 +59,7 @@ def audit(
     stage: Stage,
     ledger: Ledger,
     data: TuningData,
-    run_dir: Path,
+    checkpoints: Place,
     num_slots: int,
     on_done: Callable[[TrialRecord], None],
     say: Callable[[str], None] = lambda line: None,
@@ -82,8 +81,8 @@ def audit(
             hparams=trial.hparams,
             num_epochs=stage.num_epochs(trial.arm),
             data=data_ref,
-            folder=run_dir.resolve() / CHECKPOINTS / f"audit-{trial.trial_id}",
-            start_from=require_start(stage, ledger.book, run_dir, trial.arm, search=trial.search),
+            folder=checkpoints / f"audit-{trial.trial_id}",
+            start_from=require_start(stage, ledger.book, checkpoints, trial.arm, search=trial.search),
         )
         for trial in waiting
     ]

@@ -5,12 +5,10 @@ This is the only code that hands the test split to a worker.
 
 from __future__ import annotations
 
-import shutil
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
@@ -19,6 +17,7 @@ import torch
 from study.core.errors import last_line
 from study.core.spec import RunSpec
 from study.engine.memory import KILLED_TRIES, REFUSED_TRIES, fewer, memory_failure, memory_line
+from trainables.common.places import Place
 from trainables.data.types import TuningData
 from trainables.jobs import train_and_test_in_worker, train_and_validate_in_worker
 from trainables.training.task import Task
@@ -43,7 +42,7 @@ class Training(ABC):
     task: Task
     hparams: Mapping[str, Any]
     num_epochs: int
-    folder: Path
+    folder: Place
     keeps_folder: bool = False
     start_from: str | None = None
     after: Key | None = None
@@ -137,7 +136,7 @@ def run_jobs(
             failed[job.key] = outcome
         on_outcome(job, outcome)
         if not job.keeps_folder:
-            shutil.rmtree(job.folder, ignore_errors=True)
+            job.folder.remove_all()
 
     try:
         while waiting or running or set_aside:

@@ -16,6 +16,7 @@ from study.core.plugins import require_sound_models
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.engine.tuning import require_start
+from trainables.common.places import Place
 from trainables.data.types import TuningData
 
 
@@ -32,15 +33,15 @@ def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec
             stage.first_learner(arm, data, numerics=spec.numerics, device=torch.device("cpu"))
 
 
-def require_weights(stages: Sequence[Stage], book: Book, run_dir: Path) -> None:
+def require_weights(stages: Sequence[Stage], book: Book, checkpoints: Place) -> None:
     """Raise StudyError if weights are gone that further trials, or retests on the seeds there are, would begin with."""
     for stage in stages:
         warm = [arm for arm in stage.arms if arm in stage.warm_arms]
         if stage.before is None or not warm:
             continue
         for lender, row in outcomes(book.retests, retested_anew(stage.before, book)):
-            require_start(stage, book, run_dir, warm[0], search=lender.search)
-            require_start(stage, book, run_dir, warm[0], row["seed"], search=lender.search)
+            require_start(stage, book, checkpoints, warm[0], search=lender.search)
+            require_start(stage, book, checkpoints, warm[0], row["seed"], search=lender.search)
 
 
 def require_same_arms(stages: Sequence[Stage], run_dir: Path) -> None:

@@ -11,14 +11,15 @@ import ray
 from study.analysis.contenders import needing_seeds
 from study.core.entrants import Entrant, outcomes, retested_anew
 from study.core.ledger import RETEST, RETEST_FAILED, Book, Event, Ledger
-from study.core.run_dir import CHECKPOINTS, WEIGHTS, retest_folder
+from study.core.run_dir import WEIGHTS, retest_folder
 from study.core.search import Search
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.engine.jobs import Job, Outcome, run_jobs
 from study.engine.tuning import start_folder
+from trainables.common.places import Place
 from trainables.data.types import TestData, TuningData
-from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint
+from trainables.training.checkpoints import Folder, read_newest_checkpoint, write_checkpoint
 
 
 def fresh_seeds(seed: int, number: int) -> list[int]:
@@ -43,6 +44,7 @@ def retest(
     data: TuningData,
     test: TestData,
     run_dir: Path,
+    checkpoints: Place,
     num_slots: int,
     on_done: Callable[[Entrant, int], None],
     say: Callable[[str], None] = lambda line: None,
@@ -69,6 +71,7 @@ def retest(
             data=data,
             test=test,
             run_dir=run_dir,
+            checkpoints=checkpoints,
             num_slots=num_slots,
             on_done=on_done,
             say=say,
@@ -113,6 +116,7 @@ def _retest_on(
     data: TuningData,
     test: TestData,
     run_dir: Path,
+    checkpoints: Place,
     num_slots: int,
     on_done: Callable[[Entrant, int], None],
     say: Callable[[str], None] = lambda line: None,
@@ -139,9 +143,9 @@ def _retest_on(
             pool=pool_ref,
             training_data=training_data(seed),
             test=test_ref,
-            folder=run_dir.resolve() / CHECKPOINTS / retest_folder(entrant.trial.trial_id, seed),
+            folder=checkpoints / retest_folder(entrant.trial.trial_id, seed),
             keeps_folder=stage.lends_weights,
-            start_from=start_folder(stage, book, run_dir, entrant.arm, seed, search=entrant.search),
+            start_from=start_folder(stage, book, checkpoints, entrant.arm, seed, search=entrant.search),
         )
         for (label, seed), entrant in waiting.items()
     ]
@@ -156,7 +160,7 @@ def _retest_on(
     return run_jobs(jobs, spec=spec, num_slots=num_slots, failed={}, on_outcome=record, say=say)
 
 
-def keep_weights(checkpoints: Path, folder: Path) -> None:
+def keep_weights(checkpoints: Folder, folder: Path) -> None:
     """Write the model of the last checkpoint, without the optimiser, into a folder of its own: 4 bytes a parameter.
 
     Called before the retest is recorded: of one that is recorded they are there, unless its checkpoint was damaged.

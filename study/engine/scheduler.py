@@ -143,14 +143,10 @@ class ArmScheduler(TrialScheduler):
         if epoch <= record.num_epochs:
             return []
         row = {**{name: result[name] for name in MEASURED if name in result}, "time": time.time()}
-        events = [
-            Event(kind=EPOCH, trial_id=trial_id, payload=row),
-            Event(
-                kind=CHECKPOINT,
-                trial_id=trial_id,
-                payload={"epoch": epoch, "file": result["checkpoint"], "sha256": result["checkpoint_sha256"]},
-            ),
-        ]
+        events = [Event(kind=EPOCH, trial_id=trial_id, payload=row)]
+        if "checkpoint" in result:
+            written = {"epoch": epoch, "file": result["checkpoint"], "sha256": result["checkpoint_sha256"]}
+            events.append(Event(kind=CHECKPOINT, trial_id=trial_id, payload=written))
         value = result[self._stage.task.metric]
         if epoch in self._stage.rungs(record.arm) and epoch >= self._first_stoppable_epoch(record):
             decision = asha_decision(

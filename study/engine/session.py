@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from study.core.far_copy import FarCopy
 from study.core.ledger import SESSION, SESSION_END, Event, Ledger
-from study.core.run_dir import resume_command
+from study.core.run_dir import checkpoints_of, resume_command
 from study.core.spec import RunSpec
 from study.core.text import duration
 from study.engine import access, signals
@@ -42,6 +43,8 @@ class Session(ABC):
     def __init__(self, *, spec: RunSpec, ledger: Ledger, console: StudyConsole) -> None:
         self._spec, self._ledger, self._console = spec, ledger, console
         self._run_dir = spec.run_dir
+        self._checkpoints = checkpoints_of(spec)
+        self._copy = FarCopy(self._run_dir, self._checkpoints) if spec.checkpoints else None
         self._concluding = threading.RLock()
         self._status: int | None = None
 
@@ -63,6 +66,9 @@ class Session(ABC):
             on_start()
             started = time.monotonic()
             self._open(cluster, command)
+            if self._copy is not None:
+                self._ledger.on_backup = self._copy.send
+                self._ledger.back_up()
             cluster.on_loss = lambda lost: self._once(lambda: self._end_without(lost, time.monotonic() - started))
             try:
                 self.write("running")
@@ -86,7 +92,19 @@ class Session(ABC):
         with self._concluding:
             if self._status is None:
                 self._status = conclude()
+                self._send_last_copy()
             return self._status
+
+    def _send_last_copy(self) -> None:
+        if self._copy is None:
+            return
+        self._ledger.back_up()
+        self._copy.send()  # what it could not send before, too
+        if (refusal := self._copy.refusal) is not None:
+            self._console.insist(
+                f"note: the copy of this run is not up to date: {refusal.filename} cannot be written: "
+                f"{refusal.strerror}"
+            )
 
     def write_progress(self) -> None:
         """Write the tables of a session that goes on; not over those of one that another thread has concluded."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,10 +21,11 @@ from study.core.invocation import invocation
 from study.core.ledger import FORKED, Event, Ledger, TrialRecord
 from study.core.plugins import keep_sources, own_part_names, require_unchanged
 from study.core.run_dir import (
-    CHECKPOINTS,
+    checkpoints_of,
     forget_unrecorded,
     new_run,
     numbered,
+    require_checkpoints,
     resume_command,
     settings_of,
     worked_on_again,
@@ -78,6 +78,7 @@ def begin(
     """
     spec = checked(study, values)
     require_installed("--logger", *(spec.logger or ()))
+    require_checkpoints(spec)
     dataset, found = load_images(study, spec)
     with cluster_of(spec) as cluster:
         given_name = spec.name
@@ -137,7 +138,7 @@ def resume(
     allow_changed: also with other source of this program than it was last worked on with. given: settings that are to
     grow (see study.tasks.extend), and where its Ray is (see study.core.spec.placed).
     """
-    run_dir = spec.run_dir
+    run_dir, checkpoints = spec.run_dir, checkpoints_of(spec)
     command = " ".join([resume_command(run_dir), *option_words(given)])
     for note in require_unchanged(run_dir, spec.plugin_sources):
         console.insist(f"note: {note}")
@@ -147,14 +148,15 @@ def resume(
         begun = agreed(spec, ledger)
         lasting = {name: value for name, value in given.items() if name not in SESSION_SETTINGS}
         spec = extended(study, begun, lasting, command=command, num_retests=len(ledger.book.retests))
+        require_checkpoints(spec)
         dataset, data, _ = load_data(study, spec)
         require_same_data(run_dir, data, ledger.book)
-        forget_unrecorded(run_dir, ledger.book)
+        forget_unrecorded(checkpoints, ledger.book)
         with cluster_of(placed(spec, ledger.book.sessions, given)) as cluster:
             stages = study.stages(spec, data)
             if spec != begun:
                 require_trainable(stages, data, spec)
-                require_weights(stages, ledger.book, run_dir)
+                require_weights(stages, ledger.book, checkpoints)
                 if changed is not None:
                     require_same_arms(stages, run_dir)
                 console.say(f"extended by {listed(spec.extensions[-1].added)}")
@@ -190,6 +192,7 @@ def begin_audit(
         if not any(session.get("state") == "complete" for session in ledger.book.sessions):
             raise StudyError(f"{run_dir} is not finished: continue it by {resume_command(run_dir)}, then audit it")
         spec = agreed(spec, ledger)
+        require_checkpoints(spec)
         dataset, data, _ = load_data(study, spec)
         require_same_data(run_dir, data, ledger.book)
         stages = study.stages(spec, data)
@@ -197,7 +200,7 @@ def begin_audit(
         if not stopped:
             raise StudyError(f"{run_dir} has no trial that was stopped early in an arm with a winner: nothing to audit")
         for trial in stopped[:num_trials]:
-            require_start(stages[-1], ledger.book, run_dir, trial.arm, search=trial.search)
+            require_start(stages[-1], ledger.book, checkpoints_of(spec), trial.arm, search=trial.search)
         with cluster_of(placed(spec, ledger.book.sessions, given)) as cluster:
             session = AuditSession(
                 study=study,
@@ -285,6 +288,7 @@ class StudySession(Session):
                 data=self._data,
                 ledger=self._ledger,
                 run_dir=self._run_dir,
+                checkpoints=self._checkpoints,
                 slots=slots,
                 deadline=None if left is None else time.monotonic() + left / num_left,
                 on_event=self.trial_changed,
@@ -343,7 +347,7 @@ class StudySession(Session):
                 stage=stage,
                 ledger=self._ledger,
                 data=self._data,
-                run_dir=self._run_dir,
+                checkpoints=self._checkpoints,
                 num_slots=slots,
                 on_done=on_done,
                 say=self._console.insist,
@@ -406,7 +410,7 @@ class StudySession(Session):
         if not trial.is_finished:
             return
         if trial.status != "completed":  # no training continues from there, and large checkpoints fill the disk
-            shutil.rmtree(self._run_dir / CHECKPOINTS / trial.trial_id, ignore_errors=True)
+            (self._checkpoints / trial.trial_id).remove_all()
         if time.monotonic() - self._written > WRITING_SHARE * self._write_seconds:
             self.write_progress()
 
@@ -440,6 +444,7 @@ class StudySession(Session):
             data=self._data,
             test=test_data(self._dataset),
             run_dir=self._run_dir,
+            checkpoints=self._checkpoints,
             num_slots=slots,
             on_done=on_done,
             say=self._console.insist,

@@ -17,7 +17,7 @@ from ray import tune
 
 from study.core.errors import StudyError
 from study.core.ledger import Book, Ledger, TrialRecord, finished
-from study.core.run_dir import CHECKPOINTS, retest_folder
+from study.core.run_dir import retest_folder
 from study.core.search import Search
 from study.core.spec import StudySpec
 from study.core.stage import Stage
@@ -25,6 +25,7 @@ from study.engine.memory import KILLED_TRIES, fewer, killed_for_memory, memory_f
 from study.engine.scheduler import ArmScheduler
 from study.engine.searcher import ArmSearcher
 from study.engine.signals import signals_to
+from trainables.common.places import Place
 from trainables.data.types import TuningData
 from trainables.training.checkpoints import read_newest_checkpoint
 from trainables.worker import TrialConfig, trainable_class
@@ -39,6 +40,7 @@ def tune_arms(
     data: TuningData,
     ledger: Ledger,
     run_dir: Path,
+    checkpoints: Place,
     slots: int,
     deadline: float | None,
     on_event: Callable[[TrialRecord], None],
@@ -47,11 +49,12 @@ def tune_arms(
 ) -> bool:
     """Run the trials of a stage that are not finished in the ledger. Returns whether Ctrl-C or SIGTERM ended it early.
 
-    deadline: by time.monotonic(); running trials then end as they are, and no further one begins.
+    checkpoints: where those of each trial have a folder. deadline: by time.monotonic(); running trials then end as they
+    are, and no further one begins.
     The first Ctrl-C lets the current epochs finish, so that they are recorded; a second one raises KeyboardInterrupt.
     A trial for which there was no memory is tried again: with half as many beside it if Ray's memory monitor killed it
-    (which say is told), at the end and alone if its device refused; it fails if that does not help. If the disk is
-    full, read-only or gone, all trials end as they are; then it raises StorageError.
+    (which say is told), at the end and alone if its device refused; it fails if that does not help. If their
+    checkpoints' place is full, read-only or gone, all trials end as they are; then it raises StorageError.
     """
     assert spec.numerics is not None
     run_dir = run_dir.resolve()  # workers have other working directories
@@ -66,8 +69,8 @@ def tune_arms(
             trial_id=trial.trial_id,
             seed=trial.seed,
             num_epochs=stage.num_epochs(trial.arm),
-            checkpoint_dir=str(run_dir / CHECKPOINTS / trial.trial_id),
-            start_from=start_folder(stage, ledger.book, run_dir, trial.arm, search=trial.search),
+            checkpoint_dir=str(checkpoints / trial.trial_id),
+            start_from=start_folder(stage, ledger.book, checkpoints, trial.arm, search=trial.search),
             numerics=spec.numerics,  # type: ignore[arg-type]
             hparams=trial.hparams,
         ).model_dump()
@@ -160,7 +163,7 @@ def _tuner(
 
 
 def start_folder(
-    stage: Stage, book: Book, run_dir: Path, arm: str, seed: int | None = None, *, search: int = 1
+    stage: Stage, book: Book, checkpoints: Place, arm: str, seed: int | None = None, *, search: int = 1
 ) -> str | None:
     """The checkpoint folder whose weights the arm's trials, or its retest with that seed, begin with, or None.
 
@@ -174,14 +177,14 @@ def start_folder(
     assert stage.before is not None
     (winner,) = stage.before.winners(book, Search(number=search)).values()
     folder = winner.trial_id if seed is None else retest_folder(winner.trial_id, seed)
-    return str(run_dir.resolve() / CHECKPOINTS / folder)
+    return str(checkpoints / folder)
 
 
 def require_start(
-    stage: Stage, book: Book, run_dir: Path, arm: str, seed: int | None = None, *, search: int = 1
+    stage: Stage, book: Book, checkpoints: Place, arm: str, seed: int | None = None, *, search: int = 1
 ) -> str | None:
     """The start_folder of a training that is to be done again. Raises StudyError if its weights are gone."""
-    folder = start_folder(stage, book, run_dir, arm, seed, search=search)
+    folder = start_folder(stage, book, checkpoints, arm, seed, search=search)
     if folder is None:
         return None
     state = read_newest_checkpoint(folder)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from study.core.errors import StudyError, last_line, nearest
 from study.core.ledger import Book, Ledger, TrialRecord
-from study.core.run_dir import CHECKPOINTS
+from study.core.run_dir import checkpoints_of
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.engine.requirements import require_same_data
@@ -210,7 +210,7 @@ def load_trial(run_dir: Path, trial_id: str) -> LoadedTrial:
     with Ledger(run_dir) as ledger:
         book = ledger.book
     trial = _completed(book, run_dir, trial_id)
-    folder = run_dir / CHECKPOINTS / trial_id
+    folder = checkpoints_of(spec) / trial_id
     state = read_newest_checkpoint(folder)
     if state is None:
         raise StudyError(f"the checkpoint of {trial_id} is gone: {folder} holds none that is intact")

@@ -17,7 +17,7 @@ import torch
 
 from study.core.errors import last_line
 from study.core.plugins import require_sound_models
-from study.core.run_dir import existing_parent
+from study.core.run_dir import existing_parent, require_checkpoints
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.core.streams import Loudness
@@ -104,6 +104,7 @@ def preflight(study: Study, values: Mapping[str, Any], say: Callable[[str], None
     Raises StudyError or DataError for what study.run would refuse.
     """
     spec = checked(study, values)
+    require_checkpoints(spec)
     dataset, found = load_images(study, spec)
     for line in data_lines(dataset):
         say(line)

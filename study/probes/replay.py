@@ -10,6 +10,7 @@ from typing import Any
 
 from study.core.errors import StudyError, last_line, nearest
 from study.core.ledger import EPOCH, RETEST, SESSION, Book, Ledger, TrialRecord
+from study.core.run_dir import checkpoints_of
 from study.core.spec import StudySpec
 from study.core.stage import Stage
 from study.core.text import plural
@@ -171,7 +172,7 @@ def _rebuilt(
     """The learner before its first epoch, and its data."""
     trial, seed = recorded.trial, recorded.retest_seed
     search = trial.search if seed is None else book.retests[trial.trial_id, seed].get("search", 1)
-    start_from = require_start(stage, book, run_dir, trial.arm, seed, search=search)
+    start_from = require_start(stage, book, checkpoints_of(spec), trial.arm, seed, search=search)
     if seed is not None:
         data = retest_data(data, thinned=study.kept(spec), subset_seed=seed)
     setup = recorded_setup(spec, stage, arm=trial.arm, seed=trial.seed if seed is None else seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,9 +17,10 @@ from study.core.errors import StudyError, last_line
 from study.core.invocation import invocation
 from study.core.ledger import RETEST, Book, Event, Ledger
 from study.core.run_dir import (
-    CHECKPOINTS,
     new_run,
     numbered,
+    remove_checkpoints,
+    require_checkpoints,
     require_place,
     resume_command,
     settings_of,
@@ -42,6 +42,7 @@ from study.reproduction.runs import Run, load_run_data, planned_runs, scaled_tes
 from study.reproduction.spec import OWN_DATASET, ReproductionSpec
 from study.reproduction.tuned import load_studies, tuned_beside
 from study.tasks.resolve import dated_name, machine_settings
+from trainables.common.places import Place
 from trainables.data.sources import SOURCES
 from trainables.data.splits import retest_data, tuning_data, whole
 from trainables.data.types import DataError, ImageDataset
@@ -53,6 +54,7 @@ def begin(values: Mapping[str, Any], console: StudyConsole) -> int:
     """Make a run directory and work on it. Returns the exit status. Raises StudyError or DataError before that."""
     spec = validated(ReproductionSpec, values)
     require_place(spec)
+    require_checkpoints(spec)
     earlier = load_earlier(spec.reuse)
     runs, datasets = _runs_and_data(spec)
     tuned = _tuned(spec, runs)
@@ -88,6 +90,7 @@ def resume(
     with worked_on_again(run_dir) as ledger:
         if (changed := require_same_source(run_dir, ledger.book, allow_changed=allow_changed)) is not None:
             ledger.notices.append(changed)
+        require_checkpoints(spec)
         runs, datasets = _runs_and_data(spec)
         _require_same_trainings(run_dir, runs, ledger.book)
         _require_same_data(run_dir, datasets, ledger.book)
@@ -279,8 +282,8 @@ class ReproductionSession(Session):
         total = len(self._seeds) * sum(run.not_run is None for run in self._runs.values())
         return f"[{len(book.retests) + len(book.retest_failures)}/{total} runs]"
 
-    def _folder(self, run: str, seed: int) -> Path:
-        return self._run_dir.resolve() / CHECKPOINTS / f"{run}-{seed}"
+    def _folder(self, run: str, seed: int) -> Place:
+        return self._checkpoints / f"{run}-{seed}"
 
     def _reason_not_to_run(self, run: Run) -> str | None:
         """What would fail in every training fails here: why it cannot run on these data, or None."""
@@ -328,7 +331,7 @@ class ReproductionSession(Session):
         return write_reproduction_page(self._run_dir)
 
     def outcome(self) -> int:
-        shutil.rmtree(self._run_dir / CHECKPOINTS, ignore_errors=True)  # nothing begins with them any more
+        remove_checkpoints(self._checkpoints)  # nothing begins with them any more
         return 0 if self._ledger.book.retests else 1
 
     def write(self, state: State) -> None:

@@ -46,6 +46,7 @@ from study.page.tasks.registry import PAGES
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import read_spec, resolved
 from trainables.common.numerics import Numerics
+from trainables.common.places import LocalPlace
 from trainables.common.plugins import plugins_in_use, use
 from trainables.data.sources import load_dataset
 from trainables.data.splits import tuning_data
@@ -139,6 +140,7 @@ def tuned(
             data=data,
             ledger=ledger,
             run_dir=folder,
+            checkpoints=LocalPlace(folder / "checkpoints"),
             slots=num_slots(spec, resources),
             deadline=None if spec.time_budget is None else time.monotonic() + spec.time_budget,
             on_event=lambda trial: on_event(trial, starts),

@@ -22,6 +22,7 @@ from trainables.tasks.jigsaw import (
     normalised_tiles,
     passes_per_epoch,
 )
+from trainables.training.checkpoints import write_checkpoint
 
 CPU = torch.device("cpu")
 
@@ -188,6 +189,14 @@ def test_a_checkpoint_of_another_architecture_is_refused_with_the_layers_that_di
     message = r"conv2.weight is \[64, 32, 5, 5\] and must be \[64, 32, 3, 3\]; conv3.bias is missing and must be \[64\]"
     with pytest.raises(ValueError, match=message):
         begin_with_trunk(transfer(data), state, TransferHparams())
+
+
+def test_a_classifier_begins_with_puzzles_that_lie_elsewhere(few):
+    source = pretext(few, seed=2)
+    write_checkpoint("mock:///puzzles", {"learner": source.state_dict()}, epoch=1)
+    target = transfer(few, start_from="mock:///puzzles")
+    assert torch.equal(target.model.conv3.weight, source.model.conv3.weight)
+    assert not torch.equal(target.model.conv3.weight, transfer(few).model.conv3.weight)
 
 
 def test_a_folder_without_an_intact_checkpoint_is_refused(data, tmp_path):

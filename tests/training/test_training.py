@@ -13,6 +13,7 @@ import torch
 from study.engine import jobs as training
 from study.engine.jobs import Job, run_jobs
 from study.reproduction.spec import ReproductionSpec
+from trainables.common.places import LocalPlace
 from trainables.tasks.recipe import RECIPE
 
 SPEC = ReproductionSpec(cpus_per_trial=1, gpus_per_trial=0)
@@ -68,7 +69,7 @@ def job(name: str, folder: Path, *, seed: int = 0, after: str | None = None) -> 
         pool=None,
         training_data=lambda data: data,
         test=None,
-        folder=folder / name,
+        folder=LocalPlace(folder / name),
         keeps_folder=name == "first",
         after=(after, seed) if after else None,
     )
@@ -83,7 +84,7 @@ def run(monkeypatch, tmp_path):
         monkeypatch.setattr(training, "ray", fake)
 
         def on_outcome(job: Job, outcome: Any) -> None:
-            assert job.folder.exists(), "recorded before its checkpoints are removed"
+            assert job.folder.path.exists(), "recorded before its checkpoints are removed"
             told[job.name] = outcome
 
         lost = run_jobs(jobs, spec=SPEC, num_slots=num_slots, failed=failed or {}, on_outcome=on_outcome, **options)

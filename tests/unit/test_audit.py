@@ -26,6 +26,7 @@ from study.records.audits import audit_rows
 from study.records.tables import AUDIT, read_table, write_table
 from study.records.writer import write_records
 from study.tasks.imbalance import ImbalanceSpec
+from trainables.common.places import LocalPlace
 from trainables.jobs import train_and_validate_in_worker
 from trainables.tasks.imbalance import IMBALANCE
 from trainables.training.trial import train_to_end, trial_epoch
@@ -128,14 +129,15 @@ def test_workers_of_an_audit_get_the_tuning_data_and_no_other_and_every_outcome_
 
     monkeypatch.setattr("study.engine.audit.run_jobs", run)
     data, spec = few_digits(), ImbalanceSpec()
-    options = {"spec": spec, "stage": STAGE, "ledger": ledger, "data": data, "run_dir": tmp_path, "num_slots": 1}
+    checkpoints = LocalPlace(tmp_path / "checkpoints")
+    options = {"spec": spec, "stage": STAGE, "ledger": ledger, "data": data, "checkpoints": checkpoints, "num_slots": 1}
     assert audit(**options, on_done=lambda trial: done.append(trial.trial_id)) == ["lost"]
     assert [training.name for training in handed] == done == [first, second]
     for training in handed:
         assert training.given == (("reference to", data),)
         assert training.worker is train_and_validate_in_worker
         assert (training.seed, training.num_epochs) == (ledger.book.trials[training.name].seed, 9)
-        assert training.folder == tmp_path / "checkpoints" / f"audit-{training.name}"
+        assert training.folder == checkpoints / f"audit-{training.name}"
     assert ledger.book.audits == {first: [{"epoch": 1}]}
     assert ledger.book.audit_failures == {second: "the training loss was nan"}
     assert audit(**options, on_done=done.append) == []

@@ -27,10 +27,11 @@ def names(folder):
 
 
 def test_what_was_written_is_read_back(tmp_path):
-    path, sha256 = write_checkpoint(tmp_path / "new" / "folder", state_of(7), epoch=7)
-    state = read_newest_checkpoint(tmp_path / "new" / "folder")
-    assert path.name == "epoch-0007.pt"
-    assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    folder = tmp_path / "new" / "folder"
+    name, sha256 = write_checkpoint(folder, state_of(7), epoch=7)
+    state = read_newest_checkpoint(folder)
+    assert name == "epoch-0007.pt"
+    assert sha256 == hashlib.sha256((folder / name).read_bytes()).hexdigest()
     assert state["epoch"] == 7
     assert state["weight"].tolist() == [7.0, 8.0, 9.0]
 

@@ -21,6 +21,7 @@ from study.core.ledger_files import BACKUP, COUNT, LEDGER, DamagedLedgerError
 from study.core.run_dir import CHECKPOINTS, forget_unrecorded, new_run, resume_command, settings_of
 from study.records.writer import write_records
 from study.tasks.imbalance import ImbalanceSpec
+from trainables.common.places import place_at
 from trainables.training.checkpoints import newest_epoch, write_checkpoint
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
@@ -211,8 +212,9 @@ def test_the_backup_follows_every_few_minutes(tmp_path, monkeypatch):
 # --- checkpoints that lie ahead of the ledger
 
 
-def test_checkpoints_that_the_ledger_does_not_lead_up_to_are_removed(tmp_path):
-    folder = tmp_path / CHECKPOINTS
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_checkpoints_that_the_ledger_does_not_lead_up_to_are_removed(tmp_path, where):
+    folder = place_at(tmp_path / CHECKPOINTS if where == "here" else f"mock:///{tmp_path.name}")
     with Ledger(tmp_path) as ledger:
         for trial_id in ("none-0000", "none-0001", "none-0002"):
             ledger.append(asked(trial_id))
@@ -222,8 +224,8 @@ def test_checkpoints_that_the_ledger_does_not_lead_up_to_are_removed(tmp_path):
         for name in ("none-0000", "none-0001", "none-0002", "none-0003", "retest-none-0002-1000", "retest-none-0001-1"):
             for epoch in {"none-0000": (3, 4), "none-0001": (4, 5)}.get(name, (2, 3)):
                 write_checkpoint(folder / name, {"epoch": epoch}, epoch=epoch)
-        forget_unrecorded(tmp_path, ledger.book)
-    assert {path.name: newest_epoch(path) for path in folder.iterdir()} == {
+        forget_unrecorded(folder, ledger.book)
+    assert {name: newest_epoch(folder / name) for name in folder.folders()} == {
         "none-0000": 4,  # trained, and the driver died before it was recorded
         "none-0001": 4,  # 5 would leave epoch 4 unrecorded
         "none-0002": 3,

@@ -23,6 +23,7 @@ from study.cli import run_main
 from study.core.ledger import SESSION, Event, Ledger, reopened
 from trainables.common.files import StorageError, write_durably
 from trainables.tasks.imbalance import IMBALANCE
+from trainables.training.checkpoints import CheckpointWriter
 from trainables.worker import trainable_class
 
 pytestmark = pytest.mark.faults
@@ -151,14 +152,44 @@ def test_a_worker_that_finds_no_place_for_a_checkpoint_reports_it(monkeypatch, n
         raise OSError(number, os.strerror(number), "/disk/epoch-0001.pt")
 
     trainable = object.__new__(trainable_class(IMBALANCE))
-    trainable._repeated = trainable._out_of_memory = None
-    trainable._trial = SimpleNamespace(checkpoint_dir="/disk")
-    monkeypatch.setattr("trainables.worker.write_checkpoint", write)
+    trainable._repeated = trainable._out_of_memory = trainable._unreached = None
+    trainable._checkpoints = CheckpointWriter("/disk", num_epochs=1)
+    monkeypatch.setattr("trainables.training.checkpoints.write_checkpoint", write)
     monkeypatch.setattr(type(trainable), "_train_and_validate", lambda self: {"epoch": 1})
     monkeypatch.setattr(type(trainable), "_state", lambda self, result: {})
     result = trainable.step()
     assert result["no_storage"] == [number, os.strerror(number), "/disk/epoch-0001.pt"]
     assert METRIC in result
+
+
+@pytest.mark.parametrize("at", ["its start", "its own checkpoints"])
+def test_a_worker_that_cannot_reach_checkpoints_reports_it_and_is_of_use_for_the_next_trial(monkeypatch, faults, at):
+    """It must not begin anew beside checkpoints that are there."""
+    refusal = StorageError(errno.EIO, "AWS Error NETWORK_CONNECTION", "s3://bucket/run-1f/none-0000")
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise refusal
+
+    trainable = object.__new__(trainable_class(IMBALANCE))
+    trainable._data = None
+    learner = SimpleNamespace(epoch=0, state_dict=dict)
+    trainable.task = SimpleNamespace(learner=lambda *arguments, **options: learner, metric=METRIC)
+    monkeypatch.setattr("trainables.worker.worker_setup", lambda **options: None)
+    monkeypatch.setattr(type(trainable), "_train_and_validate", lambda self: {"epoch": 1})
+    config = {
+        "trial_id": "none-0000", "seed": 1, "num_epochs": 2, "checkpoint_dir": f"mock:///{id(refusal)}", "hparams": {},
+        "numerics": {"precision": "float32", "num_threads": 1},
+    }  # fmt: skip
+    for _ in faults.each([at]):
+        with monkeypatch.context() as broken:
+            if at == "its start":
+                broken.setattr(trainable.task, "learner", refuse)
+            else:
+                broken.setattr("trainables.worker.read_newest_checkpoint", refuse)
+            trainable.reset_config(config)
+        assert trainable.step()["no_storage"] == [refusal.errno, refusal.strerror, refusal.filename]
+        trainable.reset_config(config)
+        assert trainable.step()["epoch"] == 1
 
 
 # --- the session

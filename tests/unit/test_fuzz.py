@@ -162,7 +162,8 @@ def test_events_that_nobody_wrote(tmp_path, faults, ledger_bytes):
 @pytest.mark.parametrize("form", ["zip", "pickle"])
 def test_the_bytes_of_a_checkpoint(tmp_path, faults, form):
     """With the right checksum: whoever makes them up can do that."""
-    path, _ = write_checkpoint(tmp_path, {"epoch": 3, "weight": torch.arange(3.0), "more": {"a": [1, "x"]}}, epoch=3)
+    name, _ = write_checkpoint(tmp_path, {"epoch": 3, "weight": torch.arange(3.0), "more": {"a": [1, "x"]}}, epoch=3)
+    path = tmp_path / name
     if form == "pickle":
         torch.save({"epoch": 3, "weight": torch.arange(3.0)}, path, _use_new_zipfile_serialization=False)
 

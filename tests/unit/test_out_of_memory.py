@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -116,7 +115,7 @@ def test_a_worker_reports_it_and_is_of_use_for_the_next_trial(monkeypatch, error
     trainable.task = SimpleNamespace(learner=learner, metric=METRIC)
     monkeypatch.setattr("trainables.worker.worker_setup", lambda **options: None)
     monkeypatch.setattr(
-        "trainables.worker.write_checkpoint", lambda *arguments, **options: (Path("epoch-0001.pt"), "ab")
+        "trainables.training.checkpoints.write_checkpoint", lambda *arguments, **options: ("epoch-0001.pt", "ab")
     )
     monkeypatch.setattr(type(trainable), "_train_and_validate", epoch)
     monkeypatch.setattr(type(trainable), "_state", lambda self, result: {})

@@ -7,6 +7,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -14,15 +15,17 @@ import time
 from pathlib import Path
 
 import pytest
+from study_process import assert_one_sentence, run_here
 
 from study.core import ledger as ledger_module
 from study.core.errors import StudyError
 from study.core.ledger import LEDGER, SESSION, Event, Ledger
 from study.core.lock import OWNER, locked
 from study.core.parsing import parse_json
-from study.core.run_dir import first_made, new_run, numbered
+from study.core.run_dir import checkpoints_of, first_made, new_run, numbered, require_checkpoints
 from study.tasks.imbalance import ImbalanceSpec
 from study.tasks.resolve import dated_name
+from trainables.common.places import LocalPlace
 
 BEGUN = Event(kind=SESSION, payload={"command": "first"})
 
@@ -72,6 +75,51 @@ def test_a_name_that_was_chosen_is_taken_once(tmp_path):
         pass
     with pytest.raises(FileExistsError):
         first_made(tmp_path, ("it",))
+
+
+def test_runs_of_one_name_have_checkpoints_of_their_own_in_the_place_that_they_share(tmp_path):
+    places = []
+    for machine in ("a", "b"):
+        spec = spec_in(tmp_path / machine).model_copy(update={"checkpoints": "s3://bucket/all?region=eu-west-1"})
+        with new_run(spec, ("night",)) as (spec, _):
+            kept = parse_json((spec.run_dir / "spec.json").read_text())
+        assert checkpoints_of(ImbalanceSpec(**kept)) == checkpoints_of(spec)
+        places.append(str(checkpoints_of(spec)))
+        assert re.fullmatch(r"s3://bucket/all/night-[0-9a-f]{8}\?region=eu-west-1", places[-1])
+    assert places[0] != places[1]
+    spec = spec_in(tmp_path).model_copy(update={"name": "night"})
+    assert checkpoints_of(spec) == LocalPlace(tmp_path.resolve() / "night" / "checkpoints")
+
+
+def test_a_folder_in_spec_json_that_is_missing_or_leads_elsewhere_is_refused():
+    with pytest.raises(ValueError, match="must be a plain folder name"):
+        ImbalanceSpec(task="imbalance", checkpoints="file:///mnt/shared", checkpoint_folder="..")
+    with pytest.raises(StudyError, match=r"spec\.json lacks checkpoint_folder"):
+        checkpoints_of(ImbalanceSpec(task="imbalance", checkpoints="file:///mnt/shared", name="x"))
+
+
+@pytest.mark.faults
+def test_a_place_for_checkpoints_that_takes_none_is_refused_before_anything_begins(tmp_path, faults):
+    (tmp_path / "file").write_text("")
+    runs = tmp_path / "runs"
+    refused = {
+        (tmp_path / "file" / "folder").as_uri(): "Not a directory",
+        "ftp://host/folder": "Unrecognized filesystem type",
+    }
+    words = ("imbalance", "--dataset", "digits", "--output-dir", str(runs), "--checkpoints")
+    for uri in faults.each(list(refused), few=2):
+        status, said, complained = run_here("study.run", *words, uri)
+        assert (status, said) == (2, "")
+        assert_one_sentence(complained)
+        assert complained.startswith(f"error: --checkpoints {uri} cannot be used: ")
+        assert refused[uri] in complained
+    assert not runs.exists()
+
+
+def test_what_was_tried_there_leaves_nothing(tmp_path):
+    spec = spec_in(tmp_path).model_copy(update={"checkpoints": (tmp_path / "new").as_uri()})
+    require_checkpoints(spec)
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_a_name_longer_than_a_file_system_takes_is_refused():

@@ -123,6 +123,19 @@ def test_a_repeated_epoch_is_not_recorded_twice(ledger):
     assert [event.kind for event in ledger.events()] == ["asked", "epoch", "checkpoint", "rung"]
 
 
+def test_an_epoch_without_a_checkpoint_is_recorded_and_one_that_is_trained_again_is_not(ledger):
+    """In a store, not every epoch has one: a trial that goes on from epoch 1 reports 1, 2 and 3 again."""
+    ledger.append(asked("none-0000"))
+    scheduler = make_scheduler(make_stage(), ledger)
+    for epoch in (1, 2, 3, 1, 2, 3, 4):
+        result = result_of(epoch, 0.5)
+        if epoch != 1:
+            del result["checkpoint"], result["checkpoint_sha256"]
+        assert scheduler.on_trial_result(None, ray_trial("none-0000"), result) == CONTINUE
+    assert [row["epoch"] for row in ledger.book.trials["none-0000"].epochs] == [1, 2, 3, 4]
+    assert [event.payload["epoch"] for event in ledger.events("checkpoint")] == [1]
+
+
 def test_a_finished_trial_that_reports_again_is_stopped_and_nothing_recorded(ledger):
     ledger.append(asked("none-0000"), *epoch_events("none-0000", 1, 0.5), finished("none-0000", "stopped"))
     scheduler = make_scheduler(make_stage(), ledger)

@@ -325,6 +325,15 @@ REFUSALS = [
     ("--cpus-per-trial inf", "--cpus-per-trial must be finite, got inf"),
     ("--cpus-per-trial nan", "--cpus-per-trial must be greater than 0, got nan"),
     ("--cpus-per-trial 1e-5", "--cpus-per-trial must be at least 0.0001, got 1e-05"),
+    (
+        "--checkpoints s3://KEY:SECRET@bucket/runs",
+        "--checkpoints must be a URI without a password, which would be kept with the run: credentials are looked for "
+        "where the store's own tools keep them",
+    ),
+    (
+        "--checkpoints /mnt/runs",
+        "--checkpoints must be the URI of a folder, such as s3://bucket/folder or file:///folder, got '/mnt/runs'",
+    ),
     ("--gpus-per-trial 1e-5", "--gpus-per-trial must be at least 0.0001, got 1e-05"),
     ("--gpus-per-trial 1.5", "--gpus-per-trial must be up to 1, or a whole number, got 1.5"),
     ("--gpus-per-trial -1", "--gpus-per-trial must be greater than or equal to 0, got -1.0"),
@@ -512,6 +521,7 @@ def test_help_names_every_setting_of_the_task_and_no_other(capsys, task):
         "--validation-cut",
         "--plugin-sources",
         "--extensions",
+        "--checkpoint-folder",
     }
     others = {option_name(field) for study in STUDIES.values() for field in study.spec.model_fields} - own
     assert own <= named

@@ -20,6 +20,7 @@ from study.engine.tuning import start_folder
 from study.page.tasks.registry import PAGES
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import resolved
+from trainables.common.places import LocalPlace, place_at
 from trainables.data.splits import tuning_data, whole
 
 STUDY = STUDIES["jigsaw"]
@@ -77,10 +78,10 @@ def test_classifiers_begin_with_the_winner_s_weights_and_their_retests_with_thos
     completed(ledger, pretext, "jigsaw_2x2-0000", 0.5)
     completed(ledger, pretext, "jigsaw_2x2-0001", 0.75)
     folder = tmp_path.resolve() / "checkpoints"
-    assert start_folder(transfer, ledger.book, tmp_path, "jigsaw_10pct") == str(folder / "jigsaw_2x2-0001")
-    of_seed = start_folder(transfer, ledger.book, tmp_path, "jigsaw_10pct", 1000)
+    assert start_folder(transfer, ledger.book, LocalPlace(folder), "jigsaw_10pct") == str(folder / "jigsaw_2x2-0001")
+    of_seed = start_folder(transfer, ledger.book, LocalPlace(folder), "jigsaw_10pct", 1000)
     assert of_seed == str(folder / "retest-jigsaw_2x2-0001-1000")
-    assert start_folder(transfer, ledger.book, tmp_path, "scratch_10pct") is None
+    assert start_folder(transfer, ledger.book, LocalPlace(folder), "scratch_10pct") is None
 
 
 def test_a_classifier_s_search_begins_with_what_the_puzzles_search_of_its_number_found(spec, data, ledger, tmp_path):
@@ -95,9 +96,12 @@ def test_a_classifier_s_search_begins_with_what_the_puzzles_search_of_its_number
     ledger.append(Event(kind=EPOCH, trial_id="jigsaw_2x2-s2-0000", payload=row))
     ledger.append(finished("jigsaw_2x2-s2-0000", "completed"))
     assert session(spec, (pretext, transfer), data, ledger)._startable(transfer) == transfer
-    folders = [start_folder(transfer, ledger.book, tmp_path, "jigsaw_10pct", seed, search=2) for seed in (None, 1005)]
-    folder = tmp_path.resolve() / "checkpoints"
-    assert folders == [str(folder / "jigsaw_2x2-s2-0000"), str(folder / "retest-jigsaw_2x2-s2-0000-1005")]
+    folder = place_at("s3://bucket/mine-1f?region=eu-west-1")
+    folders = [start_folder(transfer, ledger.book, folder, "jigsaw_10pct", seed, search=2) for seed in (None, 1005)]
+    assert folders == [
+        "s3://bucket/mine-1f/jigsaw_2x2-s2-0000?region=eu-west-1",
+        "s3://bucket/mine-1f/retest-jigsaw_2x2-s2-0000-1005?region=eu-west-1",
+    ]
 
 
 def test_without_a_winner_the_arms_that_need_one_wait(spec, data, ledger, capsys):

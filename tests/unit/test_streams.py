@@ -21,6 +21,7 @@ from study.core.streams import make_unfailing
 from study.engine import signals, tuning
 from study.engine.console import StudyConsole
 from trainables.common.numerics import Numerics
+from trainables.common.places import LocalPlace
 
 
 def status_of(main) -> int:
@@ -226,7 +227,8 @@ def test_the_first_interrupt_is_answered_at_once_though_the_epochs_in_flight_tak
     spec = SPEC.model_copy(update={"numerics": Numerics(precision="float32", num_threads=1)})
     with Ledger(tmp_path) as ledger:
         interrupted = tuning.tune_arms(
-            spec=spec, stage=STAGE, data=None, ledger=ledger, run_dir=tmp_path, slots=1, deadline=None,
+            spec=spec, stage=STAGE, data=None, ledger=ledger, run_dir=tmp_path,
+            checkpoints=LocalPlace(tmp_path / "checkpoints"), slots=1, deadline=None,
             on_event=lambda trial: None, on_interrupt=answered.set,
         )  # fmt: skip
     assert interrupted

@@ -89,7 +89,7 @@ def rehearse(
     saving: list[Seconds] = []
     with _timed(saving, setup.device):
         state = {"learner": learner.state_dict(), "result": json.dumps({})}
-        path, _ = write_checkpoint(folder, state, epoch=1)
+        name, _ = write_checkpoint(folder, state, epoch=1)
         weights = learner.weights_sha256()
     restored = task.learner(hparams, data, setup, start_from=start_from)
     kept = read_newest_checkpoint(folder)
@@ -104,7 +104,7 @@ def rehearse(
         val_image=validation[0] * (1 / max(1, len(checked.val_indices))),
         save=saving[0],
         num_images=num_images,
-        checkpoint_bytes=path.stat().st_size,
+        checkpoint_bytes=(folder / name).stat().st_size,
         model_bytes=sum(tensor.nbytes for tensor in learner.model.state_dict().values()),
     )
 

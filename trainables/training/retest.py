@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 
 from trainables.data.splits import index_sha256
 from trainables.data.types import TestData, TuningData
+from trainables.training.checkpoints import Folder
 from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
 from trainables.training.trial import epochs_to_end
@@ -23,7 +23,7 @@ def train_and_test(
     *,
     hparams: Mapping[str, Any],
     setup: TrialSetup,
-    checkpoint_dir: Path,
+    checkpoint_dir: Folder,
     start_from: str | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Train on all of data.train_indices for setup.num_epochs, then read the test split once.

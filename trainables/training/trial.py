@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from trainables.data.types import TuningData
-from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint
+from trainables.training.checkpoints import CheckpointWriter, Folder, read_newest_checkpoint
 from trainables.training.learner import Learner
 from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
@@ -39,7 +38,7 @@ def train_to_end(
     *,
     hparams: Mapping[str, Any],
     setup: TrialSetup,
-    checkpoint_dir: Path,
+    checkpoint_dir: Folder,
     start_from: str | None = None,
 ) -> list[dict[str, Any]]:
     """Train a trial for setup.num_epochs, validating after each. Returns the rows of all epochs.
@@ -53,18 +52,18 @@ def train_to_end(
 
 
 def epochs_to_end(
-    learner: Learner, checkpoint_dir: Path, next_epoch: Callable[[], dict[str, Any]]
+    learner: Learner, checkpoint_dir: Folder, next_epoch: Callable[[], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Train all remaining epochs, a checkpoint after each. Returns what next_epoch() returned of all of them.
+    """Train all remaining epochs, with checkpoints (see CheckpointWriter). Returns what next_epoch() returned of all.
 
     Continues from the newest checkpoint in checkpoint_dir, if any. next_epoch(): trains the learner's next epoch.
     """
     epochs: list[dict[str, Any]] = []
+    checkpoints = CheckpointWriter(checkpoint_dir, num_epochs=learner.num_epochs)
     if (state := read_newest_checkpoint(checkpoint_dir)) is not None:
         learner.load_state_dict(state["learner"])
         epochs = json.loads(state["result"])
     while learner.epoch < learner.num_epochs:
         epochs.append(next_epoch())
-        state = {"learner": learner.state_dict(), "result": json.dumps(epochs)}
-        write_checkpoint(checkpoint_dir, state, epoch=learner.epoch)
+        checkpoints.write(lambda: {"learner": learner.state_dict(), "result": json.dumps(epochs)}, epoch=learner.epoch)
     return epochs
