@@ -21,7 +21,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("reports") / "run"
     write_trained_run(
         run_dir, "jigsaw", PUZZLES, stage="pretext", dataset="digits", arms="jigsaw", max_epochs=1, pretext_epochs=1,
-        pretext_trials=1, trials_per_arm=1, label_fractions="1", image_size=16,
+        pretext_trials=1, trials_per_arm=1, label_fractions="1", image_size=16, train_images=200,
     )  # fmt: skip
     add_trained_trial(run_dir, WARM, start_from=run_dir / "checkpoints" / PUZZLES)
     with Ledger(run_dir) as ledger:
