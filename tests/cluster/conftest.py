@@ -45,3 +45,11 @@ def same_pictures_are_drawn_once_and_coarsely() -> Iterator[None]:
         patch.setattr(base, "DPI", 40)
         patch.setattr(base, "MOST_SVG_CHARACTERS", 0)
         yield
+
+
+@pytest.fixture(scope="module")
+def undrawn(same_pictures_are_drawn_once_and_coarsely: None) -> Iterator[None]:
+    """Pages without pictures, where they are of studies such as others draw: a page's take seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "png", lambda draw, data: b"\x89PNG")
+        yield

@@ -25,7 +25,7 @@ from study.core.ledger import AUDITED, Ledger
 from study.engine import scheduler
 from trainables.training.checkpoints import read_newest_checkpoint
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("undrawn")]
 
 MAX_EPOCHS = 3
 ARGUMENTS = (
@@ -36,7 +36,7 @@ ARGUMENTS = (
 
 
 @pytest.fixture(scope="module")
-def study(one_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def study(one_ray: None, undrawn: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A study with --audit 1, then study.audit --trials 2 cut when the second is done, then resumed."""
     output_dir = tmp_path_factory.mktemp("reports")
     run_dir, notes = output_dir / "run", {}

@@ -57,7 +57,7 @@ from trainables.tasks.imbalance import IMBALANCE
 from trainables.training.setup import TrialSetup
 from trainables.training.task import Task
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("undrawn")]
 
 STUDY = STUDIES["imbalance"]
 FOUR_ARMS = ("none", "weighted_sampler", "ldam_drw", "focal")
@@ -380,15 +380,15 @@ def test_rays_memory_monitor_ends_a_worker_and_not_the_study(tmp_path, monkeypat
 
 @pytest.mark.alone
 def test_the_slots_are_kept_busy(tmp_path, monkeypatch):
-    """24 trials of one epoch on 2 slots: at most 1.2 x their own seconds / 2, and 15 s to start two workers."""
+    """12 trials of one epoch on 2 slots: at most 1.2 x their own seconds / 2, and 15 s to start two workers."""
     observed = tuned(
-        tmp_path, monkeypatch, arms=("none",), trials_per_arm=24, max_epochs=1, max_concurrent=2,
+        tmp_path, monkeypatch, arms=("none",), trials_per_arm=12, max_epochs=1, max_concurrent=2,
         gpus_per_trial=0.0, searcher="random", imbalance_ratio=1.5, image_size=32,
     )  # fmt: skip
     epochs = of_kind(observed.events, "epoch")
-    assert len(epochs) == 24
+    assert len(epochs) == 12
     busy = sum(event["train_seconds"] + event["eval_seconds"] for event in epochs)
-    print(f"\n24 trials: {observed.seconds:.1f} s from fit() to the last result, {busy / 2:.1f} s of work on each slot")
+    print(f"\n12 trials: {observed.seconds:.1f} s from fit() to the last result, {busy / 2:.1f} s of work on each slot")
     assert observed.seconds <= 1.2 * busy / 2 + 15
 
 
@@ -456,6 +456,7 @@ def second_node() -> Iterator[None]:
     """Another raylet, which has one CPU and the resource elsewhere."""
     address = ray.get_runtime_context().gcs_address
     words = ["start", "--block", "--address", address, "--num-cpus", "1", "--resources", '{"elsewhere": 1}']
+    words.append("--include-log-monitor=false")
     script = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen([sys.executable, "-c", script, *words], **quiet)  # type: ignore[call-overload]

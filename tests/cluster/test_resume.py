@@ -26,7 +26,6 @@ from study_process import (
     read_rows,
     read_summary,
     run_here,
-    run_to_end,
     shared_folder,
     started,
     trials_in_their_middle,
@@ -35,7 +34,7 @@ from study_process import (
     without,
 )
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("undrawn")]
 
 NUM_TRIALS = len(ARMS) * TRIALS_PER_ARM
 NUM_RETESTS = len(ARMS) * RETEST_SEEDS
@@ -61,7 +60,7 @@ def whole() -> Path:
 
 
 @pytest.fixture(scope="module")
-def killed_twice(one_ray, tmp_path_factory) -> History:
+def killed_twice(one_ray, undrawn, tmp_path_factory) -> History:
     """The same study: killed in the middle of a trial, resumed, killed in the middle of the retest, resumed.
 
     The first time its workers are left to find out, which they do in the middle of their work; the second time they die
@@ -79,6 +78,7 @@ def killed_twice(one_ray, tmp_path_factory) -> History:
     with started("study.resume", str(history.run_dir)) as process:
         process.wait_until(lambda: mid_retest(history.run_dir), "killed in the middle of the retest")
         process.kill()
+        history.notes["stderr"] = process.stderr
         history.cut()
     status, stdout, stderr = run_here("study.resume", str(history.run_dir))
     assert status == 0, stdout + stderr
@@ -87,8 +87,8 @@ def killed_twice(one_ray, tmp_path_factory) -> History:
 
 
 @pytest.fixture(scope="module")
-def two_slots(tmp_path_factory) -> History:
-    """With two slots: begun twice under one name, Ctrl-C, resumed (twice at once), killed, resumed."""
+def two_slots(one_ray, undrawn, tmp_path_factory) -> History:
+    """With two slots: begun twice under one name, Ctrl-C, resumed (twice at once), killed; the rest in one slot."""
     output_dir = tmp_path_factory.mktemp("two-slots")
     history = History(output_dir / "cut")
     arguments = [
@@ -115,7 +115,7 @@ def two_slots(tmp_path_factory) -> History:
         assert process.is_running
         process.kill()
     history.cut()
-    status, stdout, stderr = run_to_end("study.resume", str(history.run_dir))
+    status, stdout, stderr = run_here("study.resume", str(history.run_dir))
     assert status == 0, stdout + stderr
     history.notes["stderr"] = stderr
     return history
@@ -208,7 +208,7 @@ def test_resuming_a_complete_study_trains_nothing_and_leaves_the_tables_equal(ki
 
 
 @pytest.fixture(scope="module")
-def extended(whole, one_ray, tmp_path_factory) -> Path:
+def extended(whole, one_ray, undrawn, tmp_path_factory) -> Path:
     """A copy of the whole one that got a further trial an arm, a further retest seed and a further arm."""
     run_dir = Path(shutil.copytree(whole, tmp_path_factory.mktemp("extended") / "more"))
     more = ("--trials-per-arm", str(TRIALS_PER_ARM + 1), "--retest-seeds", str(RETEST_SEEDS + 1), "--arms", "focal")
@@ -291,8 +291,10 @@ def test_a_run_that_is_worked_on_cannot_be_resumed(two_slots):
     assert "is being worked on by another process (pid " in stderr
 
 
-def test_resuming_says_nothing_but_its_own_lines(two_slots):
-    assert two_slots.notes["stderr"] == ""
+@pytest.mark.parametrize("history", ["killed_twice", "two_slots"])
+def test_resuming_says_nothing_but_its_own_lines(history, request):
+    """In a process of its own until the middle of the retest, and in this one to the end."""
+    assert request.getfixturevalue(history).notes["stderr"] == ""
 
 
 def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path):
