@@ -29,6 +29,8 @@ _WORDS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "rungs": {"decision": ("continue", "stop")},
     "retests": {"role": (*ROLES, FORMER)},
 }
+SLACK = 1e-3
+"""What a number may lie beyond its bounds by rounding: a mean in float32, the end of a schedule."""
 _FROM_ONE = ("epoch", "rung_epoch", "search", "grid", "final_epoch", "stopped_at_epoch", "rank_at_stop", "num_train")
 _SHARES_IN = ("epochs", "retests")  # elsewhere a value is the stage's metric, which may be a loss
 
@@ -88,7 +90,8 @@ def _numbers(frame: pd.DataFrame, schema: pa.Schema, *, shares: bool) -> Iterabl
         else:
             continue
         least, most = np.nanmin(values), np.nanmax(values)
-        if least < low or most > high:
+        slack = 0 if pa.types.is_integer(kind) else SLACK
+        if least < low - slack or most > high + slack:
             yield f"{field.name} has {least if least < low else most:g}, and is from {low} to {high:g}"
 
 

@@ -343,6 +343,15 @@ def test_a_table_that_contradicts_itself_or_another_is_refused(
         load_tables(run_dir)
 
 
+def test_what_lies_beyond_its_bounds_by_rounding_is_taken(run_dir: Path) -> None:
+    for table, change in (("epochs", {"learning_rate": -1e-9}), ("retests", {"test_accuracy": 1 + 1e-7})):
+        path = run_dir / f"{table}.parquet"
+        whole = pq.read_table(path)
+        first, *rest = whole.to_pylist()
+        pq.write_table(pa.Table.from_pylist([{**first, **change}, *rest], schema=whole.schema), path)
+    load_tables(run_dir)
+
+
 def test_a_table_that_a_kill_left_ahead_of_the_others_is_no_contradiction(run_dir: Path) -> None:
     """Trials are written first: there may be some of which no other table says anything yet."""
     whole = pq.read_table(run_dir / "epochs.parquet")
