@@ -31,6 +31,7 @@ from study.core.errors import StudyError
 from study.core.run_dir import settings_of
 from study.exports.trainings import trainings
 from study.page import compare, render
+from study.page.figures.base import Picture
 from study.page.tasks.registry import find_page
 from study.reproduction import page as reproduction_page
 from study.reproduction.recipes import RECIPES
@@ -41,8 +42,8 @@ from study.tasks.fork import fork_values
 from study.tasks.registry import STUDIES
 from study.tasks.resolve import read_spec, resolved
 
-FEW, MANY = 30, 300
-FEW_WHOLE = 2
+FEW, MANY = 30, 150
+FEW_WHOLE = 1
 """So many of those that are taken are read to the end of a page."""
 
 Case = tuple[str, str, Callable[[], bytes]]
@@ -221,7 +222,8 @@ def try_all(
 @pytest.fixture(autouse=True)
 def nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """The figures' numbers are computed, as for a page; Matplotlib is tested elsewhere, and slow."""
-    monkeypatch.setattr(render, "rendered", lambda figures, num_processes: [b"\x89PNG" + bytes(40) for _ in figures])
+    picture = Picture(png=bytes(40), svg=None)
+    monkeypatch.setattr(render, "rendered", lambda figures, num_processes: [picture for _ in figures])
 
 
 @pytest.fixture(scope="module")
