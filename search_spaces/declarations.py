@@ -94,7 +94,7 @@ class Int(Knob):
 
 @dataclass(frozen=True)
 class Choice(Knob):
-    """One of several choices. scale: how choices that are numbers are drawn; None: linear."""
+    """One of several choices. scale: how choices that are numbers are drawn; linear if None, or if one has no place."""
 
     name: str
     choices: Sequence[Any]
@@ -110,7 +110,9 @@ class Choice(Knob):
         axis = axis_of(self.distribution)
         if "low" not in axis:
             return axis
-        return {**axis, "scale": self.scale or axis["scale"], "choices": sorted(self.choices)}
+        least, most = {"log": (0.0, math.inf), "logit": (0.0, 1.0)}.get(self.scale or "", (-math.inf, math.inf))
+        scale = self.scale if all(least < choice < most for choice in self.choices) else None
+        return {**axis, "scale": scale or axis["scale"], "choices": sorted(self.choices)}
 
     def _ask(self, trial: Trial) -> Any:
         return trial.suggest_categorical(self.name, self.choices)

@@ -193,7 +193,7 @@ class Run:
     @property
     def winners(self) -> dict[str, Winner]:
         """By arm, in declared order; of every stage. Arms without a completed trial have none."""
-        return {arm: self._winner(arm, winner) for arm, winner in self._tables.summary["winners"].items()}
+        return {arm: self._winner(arm, winner) for arm, winner in (self._tables.summary.get("winners") or {}).items()}
 
     @property
     def winner(self) -> Winner:

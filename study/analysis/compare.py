@@ -282,7 +282,7 @@ def data_facts(run: Run) -> Facts:
         "Validation cut": run.tables.spec.get("validation_cut", "equally"),
         "Seed of study and tuning subset": run.tables.spec.get("seed", ABSENT),
         "Retest seeds": tuple(sorted(int(seed) for seed in retests["seed"].unique())),
-        "Fingerprint": dataset.get("fingerprint", ABSENT)[:SHORT_HASH],
+        "Fingerprint": (dataset.get("fingerprint") or ABSENT)[:SHORT_HASH],
     }
 
 

@@ -13,6 +13,7 @@ from study.analysis.once import once
 from study.analysis.selection import Selection, selection
 from study.analysis.tables import Tables, by_search, knob, of_arms
 from study.core.stage import TUNE, Group
+from study.records.tables import STATUSES
 from trainables.common.plugins import OWN_METRIC
 
 TEST_METRICS = (
@@ -25,7 +26,6 @@ TEST_METRICS = (
     "test_nll",
     "test_ece",
 )
-STATUSES = ("completed", "stopped", "failed", "running", "interrupted")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from study.analysis.consistency import require_consistent
 from study.analysis.summary import require_summary
 from study.core.checksums import DamagedFileError, read_checked
 from study.core.errors import nearest
@@ -187,25 +188,25 @@ class Tables:
 
 
 def load_tables(run_dir: Path) -> Tables:
-    """Read a run directory. Raises ValueError, in one sentence, if it is not one or a file is damaged."""
+    """Read a run directory. Raises ValueError, in one sentence, if it is none, is damaged, or contradicts itself."""
     if not run_dir.is_dir():
         raise ValueError(
             f"{run_dir} is not a directory; a run directory is wanted, such as reports/NAME"
             f"{nearest(run_dir.name, _runs_beside(run_dir))}"
         )
-    summary = load_json(run_dir / "summary.json")
-    try:
-        require_summary(summary)
-    except ValueError as error:
-        raise ValueError(f"{run_dir / 'summary.json'} {error}") from None
+    summary = load_summary(run_dir)
     frames = {
         name: _study_frame(run_dir / f"{name}.parquet", schema, summary)
-        for name, schema in _SCHEMAS.items()
+        for name, schema in reversed(_SCHEMAS.items())  # a study that goes on may write meanwhile: trials come last
         if name not in _ONLY_SOME_HAVE or (run_dir / f"{name}.parquet").is_file()
     }
     for name, column in (("epochs", summary["objective"]), ("retests", summary["score"])):
         if column not in frames[name]:
             raise ValueError(f"{run_dir / 'summary.json'} judges by {column!r:.100}, which {name}.parquet lacks")
+    try:
+        require_consistent(summary, frames, _SCHEMAS)
+    except ValueError as error:
+        raise ValueError(f"{run_dir}/{error}") from None
     return Tables(spec=load_json(run_dir / "spec.json"), summary=summary, **frames)
 
 
@@ -215,6 +216,16 @@ def _runs_beside(run_dir: Path) -> list[str]:
         return sorted(path.parent.name for path in run_dir.parent.glob("*/summary.json"))
     except OSError:  # it may not be read
         return []
+
+
+def load_summary(run_dir: Path) -> dict[str, Any]:
+    """A study's summary.json. Raises ValueError, as load_tables."""
+    summary = load_json(run_dir / "summary.json")
+    try:
+        require_summary(summary)
+    except ValueError as error:
+        raise ValueError(f"{run_dir / 'summary.json'} {error}") from None
+    return summary
 
 
 def load_json(path: Path) -> dict[str, Any]:
@@ -243,11 +254,6 @@ def _study_frame(path: Path, schema: pa.Schema, summary: Mapping[str, Any]) -> p
             f"{path} was written by {writer} and cannot be read by this one: {error}; read it with the version that "
             "wrote it"
         ) from error
-    return frame
-
-
-def load_frame(path: Path) -> pd.DataFrame:
-    frame: pd.DataFrame = load_table(path).to_pandas()
     return frame
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from study.core.ledger import Book, TrialRecord
 from study.core.search import PLAIN
@@ -12,6 +12,7 @@ from study.core.stage import Stage
 
 Role = Literal["winner", "default", "random", "knee"]
 """The winner of a search, the configuration that its arm starts from, its control's winner, or its front's knee."""
+ROLES: tuple[Role, ...] = get_args(Role)
 FORMER = "former"
 """In the tables, the role of what was retested and is no entrant any more."""
 Row = Mapping[str, Any]

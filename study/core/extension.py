@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from study.core.text import listed, plural
 
@@ -22,6 +22,18 @@ class Extension(BaseModel):
     num_retests: int
     before: dict[str, Any]
     after: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _of_settings_that_may_grow(self) -> Extension:
+        for values in (self.before, self.after):
+            arms, numbers = values.get("arms", []), [value for name, value in values.items() if name != "arms"]
+            if not isinstance(arms, list) or not all(isinstance(arm, str) for arm in arms):
+                raise ValueError("arms must be a list of names")
+            if not all(isinstance(number, int) for number in numbers):
+                raise ValueError("what grows but for arms must be a number")
+        if self.before.keys() != self.after.keys():
+            raise ValueError("before and after must be of the same settings")
+        return self
 
     @property
     def added(self) -> list[str]:

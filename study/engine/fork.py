@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.declarations import StartTrial
-from study.analysis.tables import load_json
+from study.analysis.tables import load_summary
 from study.core.errors import StudyError
 from study.core.fork import Fork, Inherited, OldTrial
 from study.core.ledger import Ledger, TrialRecord
@@ -45,7 +45,7 @@ def forked(run_dir: Path, task: str, stage: Stage, data: TuningData) -> Fork:
     An arm that the run has, too, begins with its own trials, another one with those of all.
     """
     old = _read(run_dir)
-    is_same_data = old.summary["dataset"]["fingerprint"] == data.fingerprint
+    is_same_data = old.summary["dataset"].get("fingerprint") == data.fingerprint
     arms = {}
     for arm in stage.arms:
         own = [trial for trial in old.trials if trial.arm == arm] or old.trials
@@ -56,7 +56,7 @@ def forked(run_dir: Path, task: str, stage: Stage, data: TuningData) -> Fork:
 def _read(run_dir: Path) -> _Old:
     settings_of(run_dir)  # raises StudyError if it is no run directory
     try:
-        summary = load_json(run_dir / "summary.json")
+        summary = load_summary(run_dir)
     except ValueError as error:
         raise StudyError(str(error)) from None
     with Ledger(run_dir) as ledger:

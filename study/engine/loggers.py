@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from study.core.entrants import Entrant, Row, outcomes, retested_anew
+from study.core.entrants import Entrant, Row, former_retests, outcomes, retested_anew
 from study.core.errors import last_line
 from study.core.ledger import Book, TrialRecord
 from study.core.stage import Stage
@@ -20,7 +20,7 @@ from study.exports import follower
 from study.exports.installed import missing
 from study.exports.logged import LoggedTraining, to_line
 from study.exports.trainings import of_retest, of_trial
-from study.records.tables import retest_row, trial_row
+from study.records.tables import former_row, retest_row, trial_row
 
 FOLDER = "loggers"
 CATCH_UP_SECONDS = 60.0
@@ -45,6 +45,13 @@ class Loggers:
                 self.trial_changed(trial)
             for entrant, row in outcomes({**book.retests, **book.retest_failures}, retested_anew(stage, book)):
                 self._retested(stage, entrant, row)
+        self.overtaken(book)
+
+    def overtaken(self, book: Book) -> None:
+        """Hand over the retests of what is no winner any more, as such."""
+        for stage in self._stages:
+            for row in former_retests(stage, book):
+                self._tested(stage, book.trials[row["trial_id"]], former_row(stage, row))
 
     def trial_changed(self, trial: TrialRecord) -> None:
         row = trial_row(self._stage_of[trial.arm], trial, active=True)
@@ -63,8 +70,11 @@ class Loggers:
             one.wait(until)
 
     def _retested(self, stage: Stage, entrant: Entrant, row: Row) -> None:
-        hparams = of_trial(trial_row(stage, entrant.trial, active=True), []).hparams
-        self._update(of_retest(retest_row(stage, entrant, row), row.get("epochs", []), hparams))
+        self._tested(stage, entrant.trial, retest_row(stage, entrant, row))
+
+    def _tested(self, stage: Stage, trial: TrialRecord, row: Row) -> None:
+        hparams = of_trial(trial_row(stage, trial, active=True), []).hparams
+        self._update(of_retest(row, row.get("epochs", []), hparams))
 
     def _update(self, training: LoggedTraining) -> None:
         for one in self._followers:

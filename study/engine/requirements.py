@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from study.analysis.tables import load_json
+from study.analysis.tables import load_summary
 from study.core.entrants import outcomes, retested_anew
 from study.core.errors import StudyError
 from study.core.ledger import Book
@@ -33,24 +33,45 @@ def require_trainable(stages: Sequence[Stage], data: TuningData, spec: StudySpec
             stage.first_learner(arm, data, numerics=spec.numerics, device=torch.device("cpu"))
 
 
-def require_weights(stages: Sequence[Stage], book: Book, checkpoints: Place) -> None:
-    """Raise StudyError if weights are gone that further trials, or retests on the seeds there are, would begin with."""
+def require_weights(stages: Sequence[Stage], book: Book, checkpoints: Place, *, num_seeds: int) -> None:
+    """Raise StudyError if weights are gone that further trials, or retests on the seeds there are, would begin with.
+
+    Else each of them would fail for good. num_seeds: of a retest, at least. Where nothing is left to train that begins
+    with them, they may be gone.
+    """
     for stage in stages:
         warm = [arm for arm in stage.arms if arm in stage.warm_arms]
-        if stage.before is None or not warm:
+        if stage.before is None or not warm or _is_over(stage, warm, book, num_seeds):
             continue
+        if _are_trained(stage.before, stage.before.arms, book):  # else another trial may win
+            for search in stage.before.searches:
+                if stage.before.winners(book, search):
+                    require_start(stage, book, checkpoints, warm[0], search=search.number)
         for lender, row in outcomes(book.retests, retested_anew(stage.before, book)):
             require_start(stage, book, checkpoints, warm[0], search=lender.search)
             require_start(stage, book, checkpoints, warm[0], row["seed"], search=lender.search)
 
 
+def _is_over(stage: Stage, arms: Sequence[str], book: Book, num_seeds: int) -> bool:
+    """Whether these arms have all their trials, and their entrants all retests."""
+    entrants = [entrant for entrant in retested_anew(stage, book) if entrant.arm in arms]
+    num_done = sum(len(outcomes(rows, entrants)) for rows in (book.retests, book.retest_failures))
+    return _are_trained(stage, arms, book) and num_done >= num_seeds * len(entrants)
+
+
+def _are_trained(stage: Stage, arms: Sequence[str], book: Book) -> bool:
+    num_planned = sum(stage.trials_of(search) for search in stage.searches)
+    trials = [book.of_arm(arm) for arm in arms]
+    return all(len(of_arm) >= num_planned and all(one.is_finished for one in of_arm) for of_arm in trials)
+
+
 def require_same_arms(stages: Sequence[Stage], run_dir: Path) -> None:
     """Raise StudyError if what an arm of the run means, or the metric, is another one by this program's source."""
     try:
-        summary = load_json(run_dir / "summary.json")
+        summary = load_summary(run_dir)
     except ValueError as error:
         raise StudyError(str(error)) from None
-    main, known = stages[-1], summary["knobs"]
+    main, known = stages[-1], summary.get("knobs") or {}
     pairs = [("the metric", summary["objective"], main.task.metric), ("the score", summary["score"], main.task.score)]
     for stage in stages:
         for arm in stage.arms:

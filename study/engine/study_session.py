@@ -154,9 +154,9 @@ def resume(
         forget_unrecorded(checkpoints, ledger.book)
         with cluster_of(placed(spec, ledger.book.sessions, given)) as cluster:
             stages = study.stages(spec, data)
+            require_weights(stages, ledger.book, checkpoints, num_seeds=spec.looks[0])
             if spec != begun:
                 require_trainable(stages, data, spec)
-                require_weights(stages, ledger.book, checkpoints)
                 if changed is not None:
                     require_same_arms(stages, run_dir)
                 console.say(f"extended by {listed(spec.extensions[-1].added)}")
@@ -259,6 +259,7 @@ class StudySession(Session):
             self._run_stage(stage, slots, num_left=len(self._stages) - position)
             for position, stage in enumerate(self._stages)
         )
+        self._loggers.overtaken(self._ledger.book)
         return interrupted or self._audit(slots, self._spec.audit or len(self._ledger.book.audit_chosen))
 
     def facts(self) -> Mapping[str, Any]:

@@ -191,7 +191,7 @@ def require_start(
     lent_at = None if stage.before is None else {stage.before.num_epochs(lender) for lender in stage.before.arms}
     if state is None or (lent_at is not None and state["learner"]["epoch"] not in lent_at):
         raise StudyError(
-            f"{arm} began with the weights in {folder}, whose last checkpoint is deleted or damaged: it cannot be "
+            f"{arm} begins with the weights in {folder}, whose last checkpoint is deleted or damaged: it cannot be "
             "trained again"
         )
     return folder

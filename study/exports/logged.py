@@ -81,12 +81,13 @@ class Logger(ABC):
 
 @dataclass(kw_only=True)
 class _Given:
-    """What a logger has of a training. epoch: the last one."""
+    """What a logger has of a training. epoch: the last one; role: of a retest, where that was noted."""
 
     name: str
     run_id: str | None = None
     epoch: int = 0
     status: str | None = None
+    role: str | None = None
 
 
 class Log:
@@ -111,8 +112,10 @@ class Log:
         """Give the logger what it lacks of the training."""
         given = self._given.setdefault(training.name, _Given(name=training.name))
         new = [epoch for epoch in training.epochs if epoch["epoch"] > given.epoch]
-        if not new and training.status == given.status:
+        role = training.tags.get("role")
+        if not new and training.status == given.status and given.role in {None, role}:
             return
+        given.role = role
         if training.name not in self._open:
             given.run_id = self._logger.begin(training, given.run_id)
         assert given.run_id is not None

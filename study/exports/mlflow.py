@@ -38,6 +38,8 @@ class MlflowLogger(Logger):
         if run_id is not None:
             self._client.update_run(run_id, status="RUNNING")
             self._client.set_tag(run_id, "status", "running")
+            if "role" in training.tags:  # a winner's retest may be a former one's by now
+                self._client.set_tag(run_id, "role", training.tags["role"])
             return run_id
         from mlflow.entities import Param
 

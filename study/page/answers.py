@@ -241,7 +241,7 @@ def data_sentences(page: TaskPage, summary: Mapping[str, Any]) -> list[str]:
         f"{dataset['image_size']} pixels."
     )
     coarse = coarse_remark(dataset)
-    remarks = dataset.get("remarks", [])  # runs made before there were any have none
+    remarks = dataset.get("remarks") or []  # runs made before there were any have none
     return [facts, *page.data_notes(summary), *remarks, *([coarse] if coarse else [])]
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.core.checksums import read_checked
-from study.core.entrants import Entrant
+from study.core.entrants import FORMER, Entrant
 from study.core.ledger import TrialRecord
 from study.core.names import require_plain
 from study.core.stage import Stage
@@ -27,6 +27,7 @@ def _shares(*names: str) -> list[pa.Field]:
     return [_field(name, pa.float64(), "0-1", nullable=True) for name in names]
 
 
+STATUSES = ("completed", "stopped", "failed", "running", "interrupted")
 _NAMES = ("trial_id", "stage", "arm", "control", "role")
 
 _PUZZLE_SHARES = (
@@ -49,7 +50,7 @@ TRIALS = pa.schema(
         _field("control", pa.string(), nullable=True),  # random, of a trial of that control; null: the arm's own search
         _field("number", pa.int64(), "position in its search, from 0"),
         _field("extension", pa.int64(), "how often the study had been extended when it was asked for", nullable=True),
-        _field("status", pa.string()),  # completed | stopped | failed | running | interrupted
+        _field("status", pa.string()),  # one of STATUSES
         _field("message", pa.string(), nullable=True),  # why it failed
         _field("epochs", pa.int64(), "epochs done"),
         _field("images", pa.int64(), "training images drawn"),
@@ -294,6 +295,11 @@ def retest_id(row: Mapping[Any, Any]) -> str:
 def retest_row(stage: Stage, entrant: Entrant, row: Mapping[str, Any]) -> dict[str, Any]:
     """row, an entrant's of book.retests or book.retest_failures, with what places it in the study."""
     return {"stage": stage.retest_name, "role": entrant.role, **row, "search": entrant.search}
+
+
+def former_row(stage: Stage, row: Mapping[str, Any]) -> dict[str, Any]:
+    """row, of study.core.entrants.former_retests, likewise."""
+    return {"stage": stage.retest_name, "role": FORMER, **row, "search": row.get("search", 1)}
 
 
 def trial_row(stage: Stage, trial: TrialRecord, *, active: bool) -> dict[str, Any]:

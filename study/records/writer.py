@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from study.core.checksums import write_checked
-from study.core.entrants import FORMER, former_retests, outcomes, retested_anew
+from study.core.entrants import former_retests, outcomes, retested_anew
 from study.core.ledger import Book, TrialRecord
 from study.core.stage import Stage
 from study.records.audits import audit_rows
@@ -25,6 +25,7 @@ from study.records.tables import (
     TRIALS,
     as_table,
     column_type,
+    former_row,
     parquet_bytes,
     retest_id,
     retest_row,
@@ -135,11 +136,7 @@ def _retest_rows(stages: Sequence[Stage], book: Book) -> list[dict[str, Any]]:
         for stage in stages
         for entrant, row in outcomes(book.retests, retested_anew(stage, book))
     ]
-    former = [
-        {"stage": stage.retest_name, "role": FORMER, **row, "search": row.get("search", 1)}
-        for stage in stages
-        for row in former_retests(stage, book)
-    ]
+    former = [former_row(stage, row) for stage in stages for row in former_retests(stage, book)]
     return entrants + former
 
 

@@ -5,18 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from study.analysis.summary import Count, Hardware, Positive, Recorded, SessionFacts
 from study.analysis.tables import load_json
 from study.core.spec import REPRODUCE
 from study.records.summary import State
 from study.reproduction.recipe import Ablation, Cause, Claim, EpochCurves, Reported
 
 
+class _Machines(Recorded):
+    """What is kept as it is, and shown."""
+
+    sessions: list[SessionFacts] | None = None
+    hardware: Hardware | None = None
+    versions: dict[str, str] | None = None
+
+
 class Record(BaseModel):
     """A part of summary.json. What an older one lacks has a default; what a newer one says beyond it is ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class RecipeRecord(Record):
@@ -43,11 +52,11 @@ class RunRecord(Record):
     says: str
     task: str | None = None
     score: str
-    scale: float
-    num_epochs: int
-    full_epochs: int
-    num_train: int | None = None
-    class_counts: tuple[int, ...] | None = None
+    scale: float = Field(gt=0, le=1)
+    num_epochs: Positive
+    full_epochs: Positive
+    num_train: Count | None = None
+    class_counts: tuple[Count, ...] | None = None
     imbalance: str | None
     begins_with: str | None = None
     config: dict[str, Any]
@@ -58,6 +67,8 @@ class RunRecord(Record):
 class TunedRecord(Record):
     """The retests of a tuned arm. low and high: its 95 % t-interval, None or NaN for one seed."""
 
+    model_config = ConfigDict(allow_inf_nan=True)
+
     study: str
     arm: str
     column: str
@@ -66,7 +77,13 @@ class TunedRecord(Record):
     mean: float
     low: float | None
     high: float | None
-    n: int
+    n: Positive
+
+    @model_validator(mode="after")
+    def _has_both_ends(self) -> TunedRecord:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high must both be there, or neither")
+        return self
 
 
 class NotTunedRecord(Record):
@@ -98,12 +115,19 @@ class DatasetRecord(Record):
     origin: str
     remarks: tuple[str, ...] = ()
     fingerprint: str | None = None
-    num_classes: int
+    num_classes: Positive
     class_names: tuple[str, ...] | None = None
-    class_counts: tuple[int, ...] | None = None
-    num_train: int
-    num_val: int | None = None
-    num_test: int
+    class_counts: tuple[Count, ...] | None = None
+    num_train: Count
+    num_val: Count | None = None
+    num_test: Positive
+
+    @model_validator(mode="after")
+    def _is_of_one_number_of_classes(self) -> DatasetRecord:
+        for values in (self.class_names, self.class_counts):
+            if values is not None and len(values) != self.num_classes:
+                raise ValueError(f"has {len(values)} class names or counts, and {self.num_classes} classes")
+        return self
 
 
 class ReproductionSummary(Record):
@@ -115,7 +139,7 @@ class ReproductionSummary(Record):
     command: str | None = None
     resume_command: str | None = None
     seed: int | None = None
-    seeds: int
+    seeds: Positive
     dataset_override: str | None
     recipes: tuple[RecipeRecord, ...]
     runs: dict[str, RunRecord]
@@ -132,6 +156,18 @@ class ReproductionSummary(Record):
     numerics: dict[str, Any] = {}
     ledger_milliseconds_per_event: float | None = None
 
+    @model_validator(mode="after")
+    def _is_of_one_reproduction(self) -> ReproductionSummary:
+        for ablation in self.ablations:
+            if {len(ablation.columns)} != set(map(len, ablation.cells)) or len(ablation.rows) != len(ablation.cells):
+                raise ValueError(f"the cells of the ablation {ablation.name!r:.50} are not of its rows and columns")
+        names = [recipe.name for recipe in self.recipes]
+        if len(set(names)) < len(names):
+            raise ValueError("a recipe is there twice")
+        if unknown := [name for name, run in self.runs.items() if run.recipe not in names]:
+            raise ValueError(f"the run {unknown[0]!r:.50} is of no recipe that is there")
+        return self
+
 
 def read_summary(path: Path) -> ReproductionSummary:
     """Raises ValueError, in one sentence, where the file is no reproduction's or is damaged."""
@@ -139,6 +175,7 @@ def read_summary(path: Path) -> ReproductionSummary:
     if content.get("task") != REPRODUCE:
         raise ValueError(f"{path} is not a reproduction's: its task is {content.get('task')!r}, not {REPRODUCE!r}")
     try:
+        _Machines.model_validate(content)
         return ReproductionSummary.model_validate(content)
     except ValidationError as error:
         raise ValueError(f"{path}: {_sentence(content, error)}") from None
@@ -146,6 +183,8 @@ def read_summary(path: Path) -> ReproductionSummary:
 
 def _sentence(content: dict[str, Any], error: ValidationError) -> str:
     """'recipe s0_base: lacks says, fault': of the outermost part that is damaged, all that it lacks."""
+    if not error.errors()[0]["loc"]:
+        return error.errors()[0]["msg"]
     found = sorted(error.errors(), key=lambda one: len(one["loc"]))
     *owner, last = found[0]["loc"]
     lacks = [str(one["loc"][-1]) for one in found if [*one["loc"][:-1]] == owner and one["type"] == "missing"]

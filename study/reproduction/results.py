@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from study.analysis.consistency import are_of_length, require_possible
 from study.analysis.intervals import Interval, t_interval
 from study.analysis.once import once
-from study.analysis.tables import load_frame
-from study.records.tables import RUN_EPOCHS, RUNS
+from study.analysis.tables import load_table
+from study.records.tables import RUN_EPOCHS, RUNS, with_missing_columns
 from study.reproduction.records import RecipeRecord, ReproductionSummary, RunRecord, read_summary
 
 TARGET_SHARE = 0.95
@@ -90,19 +91,44 @@ def load_reproduction(run_dir: Path) -> Reproduction:
     if not run_dir.is_dir():
         raise ValueError(f"{run_dir} is not a directory; a run directory is wanted, such as reports/NAME")
     summary = read_summary(run_dir / "summary.json")
-    runs = _load_table(run_dir / "runs.parquet", RUNS.names)
-    epochs = _load_table(run_dir / "epochs.parquet", RUN_EPOCHS.names)
+    runs = _load_table(run_dir / "runs.parquet", RUNS)
+    epochs = _load_table(run_dir / "epochs.parquet", RUN_EPOCHS)
+    try:
+        _require_consistent(summary, runs, epochs)
+    except ValueError as error:
+        raise ValueError(f"{run_dir}/{error}") from None
     finished = pd.MultiIndex.from_frame(runs[["run", "seed"]])
     is_finished = pd.MultiIndex.from_frame(epochs[["run", "seed"]]).isin(finished)
     return Reproduction(summary=summary, runs=runs, epochs=epochs[is_finished])
 
 
-def _load_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    frame = load_frame(path)
-    missing = [column for column in columns if column not in frame]
+def _load_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
+    table = load_table(path)
+    missing = [column for column in schema.names if column not in table.column_names]
     if missing:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}")
+    try:
+        frame: pd.DataFrame = with_missing_columns(table, schema).to_pandas()
+    except ValueError as error:
+        raise ValueError(f"{path} is of no use: {error}") from None
     return frame
+
+
+def _require_consistent(summary: ReproductionSummary, runs: pd.DataFrame, epochs: pd.DataFrame) -> None:
+    """Raise ValueError, in one sentence that begins with a table's name, where they are not of one reproduction."""
+    require_possible("runs", runs, RUNS, key=["run", "seed"], words={}, shares=True)
+    require_possible("epochs", epochs, RUN_EPOCHS, key=["run", "seed", "epoch"], words={}, shares=True)
+    for name, frame in (("runs", runs), ("epochs", epochs)):
+        if unknown := sorted(set(frame["run"]) - summary.runs.keys()):
+            raise ValueError(f"{name}.parquet is of no use: its {unknown[0]!r:.50} is no run in summary.json")
+    datasets = {recipe.name: summary.dataset_override or recipe.dataset for recipe in summary.recipes}
+    for run, rows in runs.groupby("run"):
+        dataset = summary.datasets.get(datasets[summary.runs[str(run)].recipe])
+        for column in ("per_class_recall", "confusion_matrix", "drawn_per_class", "distinct_per_class"):
+            if dataset is not None and not are_of_length(rows[column], dataset.num_classes):
+                raise ValueError(
+                    f"runs.parquet is of no use: {column} of {run} is not of {dataset.num_classes} classes"
+                )
 
 
 # --- numbers of a run -------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ def set_recalls(run_dir: Path, recalls: Mapping[str, Sequence[Sequence[float]]])
         {
             **template,
             "arm": arm,
+            "trial_id": f"{arm}-0000",
             "seed": seed,
             "per_class_recall": recall,
             "test_balanced_accuracy": sum(recall) / len(recall),

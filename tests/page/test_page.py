@@ -101,7 +101,7 @@ def set_scores(run_dir: Path, scores: dict[str, list[float]]) -> Tables:
     """Replace the retests by given test balanced accuracies, seeds 1, 2, ..."""
     template = records.read_table(run_dir / "retests.parquet").to_pylist()[0]
     rows = [
-        {**template, "arm": arm, "seed": seed, "test_balanced_accuracy": value}
+        {**template, "arm": arm, "trial_id": f"{arm}-0000", "seed": seed, "test_balanced_accuracy": value}
         for arm, values in scores.items()
         for seed, value in enumerate(values, start=1)
     ]
@@ -541,6 +541,10 @@ def test_jigsaw_from_a_given_checkpoint_has_no_pretext(tmp_path: Path) -> None:
     edit_summary(
         run_dir,
         stages=summary["stages"][1:],
+        **{
+            name: {arm: value for arm, value in summary[name].items() if arm in summary["arms"]}
+            for name in ("winners", "knobs", "arm_factors")
+        },
         setting={**summary["setting"], "pretext_checkpoint": "elsewhere/jigsaw"},
     )
     for name in ("trials", "epochs", "rungs", "retests"):

@@ -341,7 +341,8 @@ def run_dir(tmp_path):
 def with_audit(run_dir, ends: list[float | None], **changes: object) -> Tables:
     """The run with an audit of its first stopped trials, which end at these values."""
     trials = load_tables(run_dir).trials
-    stopped_trials = trials[trials["status"] == "stopped"].to_dict("records")
+    is_stopped = (trials["status"] == "stopped") & (trials["stage"] == "tune")
+    stopped_trials = trials[is_stopped].to_dict("records")
     rows = [audit_row(trial, final=final, **changes) for trial, final in zip(stopped_trials, ends, strict=False)]
     write_table(run_dir / "audit.parquet", rows, AUDIT)
     return load_tables(run_dir)

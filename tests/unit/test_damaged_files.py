@@ -45,7 +45,7 @@ def killed(tmp_path_factory) -> Path:
                 ledger.back_up()
         ledger.append(asked("focal-0000"))
         write_records(spec.run_dir, ledger.book, stages=(make_stage(),), active=True)
-        write_checked(spec.run_dir, {"summary.json": json_bytes(summary)})
+        write_checked(spec.run_dir, {"summary.json": json_bytes({**summary, "winners": {}})})
         shutil.copytree(spec.run_dir, folder / "killed")
     assert (folder / "killed" / f"{LEDGER}-wal").stat().st_size > 0
     return folder / "killed"

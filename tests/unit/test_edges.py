@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +146,7 @@ def test_a_run_without_ranges_or_with_one_trial_an_arm_is_not_judged(tmp_path: P
     assert "made before ranges were recorded" in str(cautions.edges_unknown(tables))
     single = run_with(tmp_path / "single", "learning_rate", RATE, 0.3)
     assert found_in(single).found
-    path = tmp_path / "single" / "trials.parquet"
-    table = records.read_table(path)
-    records.write_table(path, table.to_pylist()[:1], table.schema)
-    single = load_tables(tmp_path / "single")
+    single = replace(single, trials=single.trials[:1])
     assert found_in(single).found == ()
     assert cautions.edges_unknown(single) is None
 

@@ -299,8 +299,8 @@ def test_the_audit_of_an_extended_study_stays_a_random_sample_of_all_that_was_st
 def with_summary(folder: Path, **changes: Any) -> Path:
     stage = make_stage()
     knobs = {arm: stage.space.axes(stage.space.arms[arm]) for arm in stage.arms}
-    known = {"knobs": knobs, "objective": stage.task.metric, "score": stage.task.score, **changes}
-    (folder / "summary.json").write_text(json.dumps(known))
+    write_run(folder, arms=("none", "focal"))
+    edit_summary(folder, **{"knobs": knobs, "objective": stage.task.metric, "score": stage.task.score, **changes})
     return folder
 
 
@@ -345,7 +345,7 @@ def test_the_page_counts_no_retest_of_an_earlier_winner_and_says_where_they_are(
     run = write_run(tmp_path / "it")
     scores = arm_scores(load_tables(run))
     rows = read_table(run / "retests.parquet").to_pylist()
-    former = {**rows[0], "arm": "focal", "trial_id": "focal-9999", "role": "former", "test_balanced_accuracy": 0.0}
+    former = {**rows[0], "arm": "focal", "trial_id": "focal-0000", "role": "former", "test_balanced_accuracy": 0.0}
     write_table(run / "retests.parquet", [*rows, former], RETESTS)
     edit_summary(run, extensions=[extension_of().model_dump()])
     assert arm_scores(load_tables(run)).equals(scores)

@@ -18,12 +18,16 @@ from study.records import tables as records
 
 def change(run_dir: Path, name: str, edit: Any) -> Tables:
     """Edit each row of a table in place and load the run."""
+    edit_rows(run_dir, name, edit)
+    return load_tables(run_dir)
+
+
+def edit_rows(run_dir: Path, name: str, edit: Any) -> None:
     table = records.read_table(run_dir / name)
     rows = table.to_pylist()
     for row in rows:
         edit(row)
     records.write_table(run_dir / name, rows, table.schema)
-    return load_tables(run_dir)
 
 
 # --- tau
@@ -40,7 +44,7 @@ def swept(tmp_path: Path) -> Tables:
         if row["val_balanced_accuracy_by_tau"] is not None:
             row["val_balanced_accuracy_by_tau"] = [0.6, 0.7, 0.7]
 
-    change(run_dir, "epochs.parquet", set_validation)
+    edit_rows(run_dir, "epochs.parquet", set_validation)
     return change(run_dir, "retests.parquet", lambda row: row.update(test_balanced_accuracy_by_tau=tests[row["seed"]]))
 
 
@@ -101,7 +105,8 @@ def three_classes(tmp_path: Path) -> Tables:
     run_dir = write_run(tmp_path / "run", task="cifar100", arms=["bad", "good"], control="bad", retest_seeds=(1, 2))
     dataset = json.loads((run_dir / "summary.json").read_text())["dataset"]
     names = {"class_names": ["a", "b", "c"], "superclass_names": ["ab", "only c"], "superclass_of": [0, 0, 1]}
-    edit_summary(run_dir, dataset={**dataset, **names})
+    numbers = {"num_classes": 3, "class_counts": dataset["class_counts"][:3]}
+    edit_summary(run_dir, dataset={**dataset, **names, **numbers})
     confusions = {"good": [[9, 1, 0], [3, 6, 1], [0, 2, 8]], "bad": [[5, 5, 0], [1, 9, 0], [5, 0, 5]]}
 
     def set_confusion(row: dict[str, Any]) -> None:
@@ -158,7 +163,7 @@ def transfer(tmp_path: Path, **scores: list[float]) -> Transfer:
     by_arm = {f"{name}_10pct": values for name, values in scores.items()}
     template = records.read_table(run_dir / "retests.parquet").to_pylist()[-1]
     rows = [
-        {**template, "arm": arm, "seed": seed, "test_accuracy": value}
+        {**template, "arm": arm, "trial_id": f"{arm}-0000", "seed": seed, "test_accuracy": value}
         for arm, values in by_arm.items()
         for seed, value in enumerate(values, start=1)
     ]

@@ -63,8 +63,9 @@ def old(tmp_path: Path) -> Path:
             if end == "completed":
                 ledger.append(*epoch_events(trial_id, 2, score))
             ledger.append(finished(trial_id, end))  # type: ignore[arg-type]
-    tuned = {"name": "tune", "objective": METRIC, "mode": "max", "epochs_of": {"none": 2}}
-    summary = {"task": "imbalance", "arms": ["none"], "stages": [tuned], "dataset": {"fingerprint": DATA.fingerprint}}
+    summary = json.loads((write_run(tmp_path / "fake", arms=("none",)) / "summary.json").read_text())
+    summary["stages"][0] |= {"objective": METRIC, "epochs_of": {"none": 2}}
+    summary["dataset"]["fingerprint"] = DATA.fingerprint
     (spec.run_dir / "summary.json").write_text(json.dumps(summary))
     return spec.run_dir
 
@@ -289,6 +290,7 @@ def conducted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def conduct(self: Any, *, command: str, on_start: Any = lambda: None, **_: Any) -> int:
         on_start()
         sizes = {"num_classes": 2, "num_train": 2, "num_val": 2, "num_test": 2, "class_names": ["a", "b"]}
+        sizes |= {"class_counts": [1, 1], "image_size": 16, "channels": 1, "origin": "here"}
         facts = {
             "dataset": {"name": "digits", "fingerprint": "", **sizes},
             "hardware": {},

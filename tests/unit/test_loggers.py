@@ -191,6 +191,42 @@ def test_a_session_hands_over_what_earlier_ones_recorded_and_each_change(
     ]  # fmt: skip
 
 
+def test_the_retests_of_an_overtaken_winner_are_handed_over_as_a_former_one_s(
+    book: Book, handed: list[LoggedTraining], tmp_path: Path
+) -> None:
+    stage = make_stage(arms=("none",))
+    session = Loggers(["mlflow"], study="mine", run_dir=tmp_path, stages=[stage], say=print)
+    session.overtaken(book)
+    assert handed == []
+    for event in (*epoch_events("none-0001", 2, 0.9), finished("none-0001", "completed")):
+        book.apply(event)
+    session.overtaken(book)
+    assert [(one.name, one.tags["role"], one.hparams["learning_rate"]) for one in handed] == [
+        ("none-0000-seed-4", "former", 0.1)
+    ]
+    handed.clear()
+    session.catch_up(book)
+    write_records(tmp_path, book, stages=[stage], active=True)
+    assert [one.tags["role"] for one in handed if one.name == "none-0000-seed-4"] == ["former"]
+    assert pd.read_parquet(tmp_path / "retests.parquet")["role"].tolist() == ["former"]
+
+
+def test_a_role_that_changed_is_logged_again_and_nothing_else_is(tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    retest = replace(training(0.5, status="completed"), tags={"kind": "retest", "role": "winner"})
+    former = replace(retest, tags={"kind": "retest", "role": "former"})
+    Log(Kept(), record).update(retest)
+    kept = Kept()
+    log = Log(kept, record)
+    for one in (retest, former, former):
+        log.update(one)
+    assert kept.calls == [("begin", "id of none-0000"), ("completed", 1)]
+    record.write_text(record.read_text().replace(', "role": "former"', "").replace(', "role": "winner"', ""))
+    of_before = Kept()
+    Log(of_before, record).update(former)
+    assert of_before.calls == []
+
+
 def test_the_tables_have_it_as_the_session_had(book: Book, handed: list[LoggedTraining], tmp_path: Path) -> None:
     stage = make_stage(arms=("none",))
     Loggers(["mlflow"], study="mine", run_dir=tmp_path, stages=[stage], say=print).catch_up(book)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,10 +16,10 @@ from fake_run import write_run
 from study_cases import make_scheduler, make_stage, ray_trial, result_of
 
 from study.analysis.tables import load_tables
-from study.core.entrants import entrants
+from study.core.entrants import entrants, former_retests, retested_anew
 from study.core.errors import StudyError
 from study.core.front import knee, non_dominated
-from study.core.ledger import Ledger
+from study.core.ledger import RETEST, Event, Ledger
 from study.core.spec import validated
 from study.core.stage import Stage
 from study.engine.searcher import ArmSearcher
@@ -93,6 +94,34 @@ def test_a_searcher_that_is_rebuilt_from_the_ledger_goes_on_as_if_never_gone(tmp
             found.append([trial.params for trial in ledger.book.trials.values()])
     assert len(found[0]) == 16
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("searcher", ["tpe", "random"])
+def test_a_study_that_is_extended_has_the_trials_of_one_that_began_larger(tmp_path: Path, searcher: str) -> None:
+    """As long as both begin to model at the same trial; what was the knee or won before is a former one's."""
+
+    def trials(folder: str, *totals: int) -> list[dict[str, Any]]:
+        (tmp_path / folder).mkdir()
+        for before, total in itertools.pairwise((0, *totals)):
+            stage = replace(stage_of(searcher, total), first_trials_per_arm=5)
+            with Ledger(tmp_path / folder) as ledger:
+                conduct(searcher_of(stage, ledger), stage, ledger, total - before)
+                among = retested_anew(stage, ledger.book)
+                ledger.append(
+                    *(
+                        Event(kind=RETEST, payload={"arm": "none", "trial_id": one.trial.trial_id, "seed": 1000})
+                        for one in among
+                        if (one.trial.trial_id, 1000) not in ledger.book.retests
+                    )
+                )
+                former = {row["trial_id"] for row in former_retests(stage, ledger.book)}
+                assert not former & {one.trial.trial_id for one in among}
+                assert len(former) + len(among) == len(ledger.book.retests)
+                found = [trial.params for trial in ledger.book.trials.values()]
+        assert bool(former) == (len(totals) > 1)
+        return found
+
+    assert trials("extended", 5, 7, 20) == trials("whole", 20)
 
 
 def test_the_knee_lies_farthest_below_the_line_between_the_ends_of_the_front() -> None:

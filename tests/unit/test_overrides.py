@@ -237,3 +237,9 @@ def test_the_two_ends_and_every_choice_are_what_is_checked():
 def test_an_override_knows_its_parts():
     (override,) = parsed({"resnet9.learning_rate@0.5": "1e-4..0.1:log"})
     assert (override.arm, override.knob, override.choice) == ("resnet9", "learning_rate", "0.5")
+
+
+def test_choices_that_have_no_place_on_their_scale_are_drawn_on_a_linear_one():
+    assert Choice("weight_decay", (1e-4, 1e-3), scale="log").axis["scale"] == "log"
+    assert Choice("weight_decay", (0.0, 1e-4, 1e-3), scale="log").axis["scale"] == "linear"
+    assert Choice("class_weight_beta", (0.9, 1.0), scale="logit").axis["scale"] == "linear"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from study.core.errors import StudyError
 from study.core.ledger import ASKED, EPOCH, RETEST, RETEST_FAILED, Event, Ledger, finished
 from study.core.stage import Stage, ranges_of, ranges_set
 from study.engine.console import StudyConsole
+from study.engine.requirements import require_weights
 from study.engine.retest import _fail_without_weights
 from study.engine.study_session import StudySession
 from study.engine.tuning import start_folder
@@ -22,6 +24,7 @@ from study.tasks.registry import STUDIES
 from study.tasks.resolve import resolved
 from trainables.common.places import LocalPlace, place_at
 from trainables.data.splits import tuning_data, whole
+from trainables.training.checkpoints import write_checkpoint
 
 STUDY = STUDIES["jigsaw"]
 WARM = ("jigsaw_2x2", "jigsaw_10pct")
@@ -102,6 +105,35 @@ def test_a_classifier_s_search_begins_with_what_the_puzzles_search_of_its_number
         "s3://bucket/mine-1f/jigsaw_2x2-s2-0000?region=eu-west-1",
         "s3://bucket/mine-1f/retest-jigsaw_2x2-s2-0000-1005?region=eu-west-1",
     ]
+
+
+def test_a_resume_is_refused_where_the_puzzles_weights_are_gone_that_something_would_begin_with(
+    spec, data, ledger, tmp_path
+):
+    spec = spec.model_copy(update={"trials_per_arm": 1, "pretext_trials": 1, "retest_seeds": 1})
+    stages = pretext, transfer = STUDY.stages(spec, data)
+    warm = [arm for arm in transfer.arms if arm in transfer.warm_arms]
+
+    def required() -> None:
+        require_weights(stages, ledger.book, LocalPlace(tmp_path / "checkpoints"), num_seeds=1)
+
+    required()  # the puzzles come first
+    completed(ledger, pretext, "jigsaw_2x2-0000", 0.5)
+    folder = tmp_path / "checkpoints" / "jigsaw_2x2-0000"
+    with pytest.raises(StudyError, match=rf"^jigsaw_10pct begins with the weights in {folder}, whose last checkpoint"):
+        required()
+    state = {"learner": {"epoch": pretext.max_epochs}}
+    write_checkpoint(folder, state, epoch=pretext.max_epochs)
+    required()
+    row = {"arm": "jigsaw_2x2", "trial_id": "jigsaw_2x2-0000", "seed": 1000}
+    ledger.append(Event(kind=RETEST, payload=row))
+    with pytest.raises(StudyError, match=r"the weights in \S*/retest-jigsaw_2x2-0000-1000, whose"):
+        required()
+    for arm in warm:
+        completed(ledger, transfer, f"{arm}-0000", 0.5)
+        ledger.append(Event(kind=RETEST, payload={"arm": arm, "trial_id": f"{arm}-0000", "seed": 1000}))
+    shutil.rmtree(folder)
+    required()  # nothing is left that would begin with them
 
 
 def test_without_a_winner_the_arms_that_need_one_wait(spec, data, ledger, capsys):
