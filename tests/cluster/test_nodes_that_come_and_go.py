@@ -57,7 +57,7 @@ def assert_nothing_lost(run_dir: Path) -> None:
     assert set(finished_trials(events).values()) <= {"completed", "stopped"}
     assert len(finished_trials(events)) == len(of_kind(events, "finished")) == 4
     assert max(Counter(epochs_so_far(events)).values()) == 1  # from its checkpoint: no epoch is lost, none is twice
-    retests = [(event["trial_id"], event["seed"]) for event in of_kind(events, "retest")]
+    retests = [(event["arm"], event["seed"]) for event in of_kind(events, "retest")]
     assert len(retests) == len(set(retests)) == 4
     assert read_summary(run_dir)["state"] == "complete"
 
