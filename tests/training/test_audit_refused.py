@@ -51,7 +51,7 @@ def test_a_trial_whose_first_weights_are_gone(trained, tmp_path):
         stopped = WARM.replace("0000", "0001")
         ledger.append(Event(kind=ASKED, trial_id=stopped, payload=payload), finished(stopped, "stopped"))
     shutil.rmtree(run_dir / "checkpoints" / PUZZLES)
-    assert "jigsaw_100pct began with the weights in" in refused(run_dir)
+    assert "jigsaw_100pct begins with the weights in" in refused(run_dir)
 
 
 def test_a_study_that_was_never_finished(trained, tmp_path):

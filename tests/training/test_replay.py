@@ -239,7 +239,7 @@ def test_a_trial_that_began_with_another_stage_s_weights_needs_them(tmp_path):
     assert replay_trial(run_dir, warm).differences == ()
     newest = lent / "epoch-0002.pt"
     newest.write_bytes(newest.read_bytes()[:-1])  # the checkpoint of epoch 1 is still intact
-    with pytest.raises(StudyError, match=r"jigsaw_100pct began with the weights in .*jigsaw_2x2-0000, whose last"):
+    with pytest.raises(StudyError, match=r"jigsaw_100pct begins with the weights in .*jigsaw_2x2-0000, whose last"):
         replay_trial(run_dir, warm)
     shutil.rmtree(lent)
     status, stdout, stderr = run_here("study.replay", str(run_dir), warm)

@@ -199,6 +199,7 @@ def test_every_setting_says_what_it_is(task):
         "task",
         "numerics",
         "validation_cut",
+        "checkpoint_folder",
         "plugin_sources",
         "extensions",
     }
