@@ -57,16 +57,19 @@ class Cluster:
         self.on_loss: Callable[[str], int] | None = None
         """Ends the session when Ray is gone, and returns the exit status."""
 
-    def start(self, say: Callable[[str], None]) -> None:
-        """Start Ray on this machine if no Ray is connected yet. say: told of nodes that are lost. Raises StudyError."""
+    def start(self, say: Callable[[str], None], *, cpus: float = math.inf) -> None:
+        """Start Ray on this machine if no Ray is connected yet. say: told of nodes that are lost. Raises StudyError.
+
+        cpus: what the session uses at most. Ray gets no more to give, for it starts a worker for each with itself.
+        """
         if ray.is_initialized():
             self._nodes = Nodes(say)
             self._nodes.watch()
         else:
-            self._start()
+            self._start(math.ceil(min(int(self.cpus), cpus) - 1e-9))
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
-    def _start(self) -> None:
+    def _start(self, num_cpus: int) -> None:
         # Under "uv run", Ray would upload the current folder for its workers, and fail where it is large. They are on
         # this machine and need nothing. Ray has read the variable of this name when it was imported.
         ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
@@ -79,7 +82,7 @@ class Cluster:
             context = _init(
                 "a Ray cluster on this machine did not start",
                 address="local",
-                num_cpus=int(self.cpus),
+                num_cpus=num_cpus,
                 num_gpus=int(self.gpus),
                 include_dashboard=self._wants_dashboard,
             )

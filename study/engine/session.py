@@ -60,7 +60,7 @@ class Session(ABC):
         for notice in self._ledger.notices:
             self._console.insist(f"note: {notice}")
         self.introduce(slots)
-        cluster.start(self._console.insist)
+        cluster.start(self._console.insist, cpus=slots * (self._spec.cpus_per_trial or 0.0))
         with signals_to(raise_interrupt):  # Ray has put a handler of its own into the place of the command's
             self._say_where(cluster)
             on_start()

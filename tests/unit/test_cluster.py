@@ -123,6 +123,15 @@ def test_ray_is_told_the_cpus_that_this_process_may_use(no_ray, monkeypatch):
     assert joined.dashboard_url == "http://127.0.0.1:8265"
 
 
+@pytest.mark.parametrize(("cpus", "told"), [(1.0, 1), (1.5, 2), (3 * 0.1, 1), (2.9999999999, 3), (99.0, 3)])
+def test_ray_gets_no_more_cpus_than_the_session_uses(no_ray, monkeypatch, cpus, told):
+    """It starts a worker for each of them, of 0.1 GB and a second or two of CPU, whether or not a trial comes."""
+    monkeypatch.setattr(cluster, "usable_cpus", lambda: 3)
+    with connected(None) as joined:
+        joined.start(print, cpus=cpus)
+    assert (no_ray[0]["num_cpus"], joined.cpus) == (told, 3)
+
+
 @pytest.mark.parametrize(("dashboard", "started"), [(True, ["start_monitor", "start_api_server"]), (False, [])])
 def test_ray_starts_no_process_whose_work_nobody_sees(monkeypatch, no_ray, dashboard, started):
     """What workers print is refused; without a dashboard, nothing shows what its two processes tell it."""
