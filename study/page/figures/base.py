@@ -56,7 +56,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",  # letters as outlines, the same where the font is not installed
     "svg.hashsalt": "figure",  # else ids are drawn at random
 }
-MOST_SVG_CHARACTERS = 500_000
+MOST_SVG_CHARACTERS = 250_000
 """Of one figure; thousands of marks are longer, would swell a page, and are as good in pixels."""
 _NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What no XML file may hold, and what a name from outside may."""
