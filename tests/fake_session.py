@@ -52,5 +52,5 @@ def conducted(
         session = Training(spec=spec, ledger=ledger, console=StudyConsole(Console(file=said, soft_wrap=True)))
         session.error, session.still = error, still
         cluster = Cluster(cpus=1, gpus=0)
-        cluster.start, cluster.loss = (lambda say: None), (lambda: lost)  # type: ignore[method-assign]
+        cluster.start, cluster.loss = (lambda say, *, cpus: None), (lambda: lost)  # type: ignore[method-assign]
         return session.conduct(cluster=cluster, slots=1, command="it"), said.getvalue(), spec.run_dir
