@@ -110,7 +110,7 @@ class Choice(Knob):
         axis = axis_of(self.distribution)
         if "low" not in axis:
             return axis
-        least, most = {"log": (0.0, math.inf), "logit": (0.0, 1.0)}.get(self.scale or "", (-math.inf, math.inf))
+        least, most = ends_of(self.scale)
         scale = self.scale if all(least < choice < most for choice in self.choices) else None
         return {**axis, "scale": scale or axis["scale"], "choices": sorted(self.choices)}
 
@@ -167,6 +167,11 @@ class StartTrial(KnobTrial):
             value = middle(distribution)
         self.params[name], self.distributions[name], self.axes[name] = value, distribution, knob.axis
         return value
+
+
+def ends_of(scale: str | None) -> tuple[float, float]:
+    """Between what a scale is defined, the ends left out."""
+    return {"log": (0.0, math.inf), "logit": (0.0, 1.0)}.get(scale or "", (-math.inf, math.inf))
 
 
 def axis_of(distribution: BaseDistribution) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+import pytest
+
 Case = TypeVar("Case")
 PROPERTY = "faults"
 
@@ -15,6 +17,11 @@ class Faults:
     def __init__(self, *, every: bool) -> None:
         self.every = every
         self.injected = self.survived = 0
+
+    def only_if_every(self, why: str) -> None:
+        """Skip the test, but under -m faults. why: what the default run has of it instead, or what it costs."""
+        if not self.every:
+            pytest.skip(f"{why}: python -m pytest -m faults")
 
     def each(self, cases: Sequence[Case], *, few: int = 2) -> Iterator[Case]:
         """The cases, or a few of them, evenly spread; one is survived when the loop comes back for the next."""

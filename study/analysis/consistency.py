@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from search_spaces.declarations import ends_of
 from study.analysis.summary import MOST
 from study.core.entrants import FORMER, ROLES
 from study.core.stage import retests_of
@@ -144,9 +144,7 @@ def _about_knobs(summary: Mapping[str, Any], trials: pd.DataFrame) -> Iterable[t
             if axis["scale"] == "category" or f"config/{knob}" not in own:
                 continue
             values: Any = own[f"config/{knob}"].dropna()
-            least, most = {"log": (0.0, math.inf), "logit": (0.0, 1.0)}.get(axis["scale"], (-math.inf, math.inf))
-            if axis.get("choices") is not None:
-                least, most = -math.inf, math.inf
+            least, most = ends_of(axis["scale"] if axis.get("choices") is None else None)
             if len(values) and not (
                 pd.api.types.is_numeric_dtype(values) and least < values.min() and values.max() < most
             ):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
+from search_spaces.declarations import ends_of
 from study.core.extension import Extension
 from study.core.stage import TUNE
 
@@ -240,7 +240,7 @@ def _is_range(axis: _Axis) -> bool:
     """Whether there is one of this kind; earlier versions did not record its ends."""
     if axis.low is None or axis.high is None:
         return axis.low is None and axis.high is None
-    least, most = {"log": (0.0, math.inf), "logit": (0.0, 1.0)}.get(axis.scale, (-math.inf, math.inf))
+    least, most = ends_of(axis.scale)
     if axis.choices is not None:  # a user may choose 0 among the values of a log scale
         return axis.low <= axis.high and all(isinstance(one, int | float) for one in axis.choices)
     return least < axis.low <= axis.high < most

@@ -40,8 +40,7 @@ LONG = (
 @pytest.mark.faults
 @pytest.mark.timeout(600)
 def test_a_study_in_s3_goes_on_after_its_driver_and_then_its_machine_are_lost(tmp_path, faults: Faults):
-    if not faults.every:
-        pytest.skip("three sessions with Ray: under -m faults alone")
+    faults.only_if_every("three sessions with Ray")
     run_dir, again = tmp_path / "first" / "far", tmp_path / "second" / "far"
     with s3_server() as s3:
         uri = s3.uri("studies")

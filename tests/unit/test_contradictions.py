@@ -243,8 +243,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(0)]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_study_that_says_what_cannot_be(tmp_path: Path, faults: Faults, kind: str, other: Path) -> None:
-    if kind != "imbalance" and not faults.every:
-        pytest.skip("the same checks: python -m pytest -m faults")
     run_dir = write_run(tmp_path / "run", **KINDS[kind])
 
     def cases() -> Iterator[Case]:
