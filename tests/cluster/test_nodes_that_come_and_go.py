@@ -1,4 +1,4 @@
-"""A study on a cluster whose nodes die one after the other, and one that outlives its cluster."""
+"""Studies on a cluster of which a node dies, all nodes do, one after the other, or nothing is left."""
 
 from __future__ import annotations
 
@@ -22,25 +22,24 @@ from study_process import (
     trials_in_their_middle,
 )
 
+from study.engine.cluster import without_idle_processes
+
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
+PLUGIN = Path(__file__).resolve().parents[2] / "examples" / "my_parts.py"
 LONG = (
-    "--arms", "none,focal", "--trials-per-arm", "2", "--max-epochs", "12", "--grace-epochs", "6",
+    "--trials-per-arm", "2", "--max-epochs", "12", "--grace-epochs", "6",
     "--train-images", "300",
 )  # fmt: skip
-
-
-@pytest.fixture
-def only_where_all_faults_are_made(faults):
-    if not faults.every:
-        pytest.skip("minutes: python -m pytest -m faults")
+OTHERS = ("--arms", "none,focal")
 
 
 @contextlib.contextmanager
-def cluster_with(*cpus: int) -> Iterator[tuple[Cluster, list]]:
-    """A cluster whose head trains nothing, and its other nodes, which have so many CPUs."""
+def cluster_with(*cpus: int, head: int = 0) -> Iterator[tuple[Cluster, list]]:
+    """A cluster whose head has so many CPUs to train with, and its other nodes, which have so many each."""
     ray.shutdown()  # of the module before
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    with without_idle_processes(dashboard=False):
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head, "include_dashboard": False})
     try:
         yield cluster, [cluster.add_node(num_cpus=number) for number in cpus]
     finally:
@@ -53,6 +52,7 @@ def at(cluster: Cluster, run_dir: Path) -> tuple[str, ...]:
 
 
 def assert_nothing_lost(run_dir: Path) -> None:
+    """All four trials and retests are there."""
     events = ledger_events(run_dir)
     assert set(finished_trials(events).values()) <= {"completed", "stopped"}
     assert len(finished_trials(events)) == len(of_kind(events, "finished")) == 4
@@ -73,14 +73,38 @@ def retests_in_their_middle(run_dir: Path) -> bool:
     return any(run_dir.glob("checkpoints/retest-*/epoch-*.pt"))
 
 
-def test_of_three_nodes_all_that_train_die_and_others_take_over_in_the_retest_too(
-    tmp_path, faults, only_where_all_faults_are_made
-):
+@pytest.mark.timeout(300)
+def test_a_node_that_dies_costs_a_line_and_its_trials_go_on_elsewhere(tmp_path, faults):
+    run_dir = tmp_path / "two"
+    own = ("--arms", "none,gce", "--plugin", str(PLUGIN))
+    with (
+        cluster_with(1, head=1) as (cluster, (second,)),
+        started("study.run", "imbalance", *SETTINGS, *LONG, *own, *at(cluster, run_dir)) as study,
+    ):
+        study.wait_until(lambda: len(trials_in_their_middle(ledger_events(run_dir))) == 2, "both nodes train")
+        cut = ledger_events(run_dir)
+        for node in faults.each([second]):
+            cluster.remove_node(node, allow_graceful=False)
+            assert study.wait() == 0, study.stdout + study.stderr
+        said, complained = study.stdout, study.stderr
+    assert complained == ""
+    assert "2 at a time" in said
+    [line] = [line for line in said.splitlines() if "is gone" in line]
+    assert line.startswith("note: a node is gone (")
+    assert "with 1 CPU), 1 node left" in line
+    assert "raylet" not in said  # Ray's own words: a hundred lines
+    assert ledger_events(run_dir)[: len(cut)] == cut
+    assert_nothing_lost(run_dir)
+    assert [plugin["file"] for plugin in read_summary(run_dir)["plugins"]] == ["my_parts.py"]
+
+
+def test_of_three_nodes_all_that_train_die_and_others_take_over_in_the_retest_too(tmp_path, faults):
+    faults.only_if_every("minutes")
     run_dir = tmp_path / "three"
     kills = faults.each(["the first node", "the last one that trains", "a node that retests"], few=3)
     with (
         cluster_with(1, 1) as (cluster, (first, second)),
-        started("study.run", "imbalance", *SETTINGS, *LONG, *at(cluster, run_dir)) as study,
+        started("study.run", "imbalance", *SETTINGS, *LONG, *OTHERS, *at(cluster, run_dir)) as study,
     ):
         study.wait_until(lambda: len(trials_in_their_middle(ledger_events(run_dir))) == 2, "both nodes train")
         next(kills)
@@ -111,10 +135,11 @@ def test_of_three_nodes_all_that_train_die_and_others_take_over_in_the_retest_to
     assert_nothing_lost(run_dir)
 
 
-def test_a_study_whose_cluster_is_gone_goes_on_on_this_machine(tmp_path, faults, only_where_all_faults_are_made):
+def test_a_study_whose_cluster_is_gone_goes_on_on_this_machine(tmp_path, faults):
+    faults.only_if_every("minutes")
     run_dir = tmp_path / "outlives"
     with cluster_with(2) as (cluster, _):
-        with started("study.run", "imbalance", *SETTINGS, *LONG, *at(cluster, run_dir)) as study:
+        with started("study.run", "imbalance", *SETTINGS, *LONG, *OTHERS, *at(cluster, run_dir)) as study:
             study.wait_until(lambda: bool(trials_in_their_middle(ledger_events(run_dir))), "it trains")
             study.interrupt()
             assert study.wait() == 130, study.stdout + study.stderr
