@@ -4,55 +4,67 @@ from __future__ import annotations
 
 from argparse import SUPPRESS
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any
 
 from study.cli import LOUDNESS, Parser, add_options, add_own_options, given_path, loudness_of, require_known, run_main
 from study.core.errors import StudyError
-from study.core.far_copy import fetched
+from study.core.far_copy import run_at
 from study.core.invocation import invocation
 from study.core.run_dir import task_of
 from study.core.spec import REPRODUCE, SESSION_SETTINGS, RunSpec, StudySpec
 from study.records.provenance import ALLOW_CHANGED
 from study.tasks.extend import GROWING
+from study.tasks.registry import find_study
 from study.tasks.resolve import read_spec
 
 _OWN = {"run", "allow_changed", *LOUDNESS}
+_OWN_OF_FAR = {"output_dir", *_OWN}
 
 
 def main(argv: Sequence[str]) -> int:
-    given, unknown = _parser(StudySpec).parse_known_args(argv)
-    allow_changed, loudness = given.allow_changed, loudness_of(vars(given))
-    own = _OWN
+    given, _ = _parser(StudySpec).parse_known_args(argv)
+    loudness, own = loudness_of(vars(given)), _OWN
     if "://" in given.run:
-        own = _OWN | {"output_dir"}
-        output_dir = given_path(
-            "--output-dir", vars(given).get("output_dir", RunSpec.model_fields["output_dir"].default)
-        )
-        run_dir = fetched(given.run, output_dir)
+        far, own = run_at(given.run), _OWN_OF_FAR
+        _settings(argv, far.task, own, far.uri)  # which is refused before anything is fetched
+        output_dir = vars(given).get("output_dir", RunSpec.model_fields["output_dir"].default)
+        run_dir = far.fetched(given_path("--output-dir", output_dir))
         if loudness != "quiet":
-            print(f"fetched {given.run} into {run_dir}")
+            print(f"fetched {far.uri} into {run_dir}")
     else:
         run_dir = given_path("RUN", given.run)
-    if task_of(run_dir) == REPRODUCE:
-        place = {name: value for name, value in vars(given).items() if name not in own}
-        if unknown or place.keys() - set(SESSION_SETTINGS):
-            raise StudyError(
-                f"{run_dir} is a reproduction, whose settings stay as they are: study.resume takes none but --address"
-            )
-        from study.engine.console import StudyConsole
+    task = task_of(run_dir)
+    from study.engine.console import StudyConsole
+
+    if task == REPRODUCE:
         from study.reproduction.session import resume as resume_reproduction
 
-        return resume_reproduction(run_dir, StudyConsole(loudness=loudness), allow_changed=allow_changed, given=place)
+        place = _settings(argv, task, own, run_dir)
+        return resume_reproduction(
+            run_dir, StudyConsole(loudness=loudness), allow_changed=given.allow_changed, given=place
+        )
     study, spec = read_spec(run_dir)
-    parser = _parser(study.spec)  # which knows the task's own options too
-    settings, unknown = parser.parse_known_args(argv)
-    require_known(parser, unknown)
-    from study.engine.console import StudyConsole
+    values = _settings(argv, study.name, own, run_dir)
     from study.engine.study_session import resume
     from study.page.tasks.registry import PAGES
 
-    values = {name: value for name, value in vars(settings).items() if name not in own}
     console = StudyConsole(loudness=loudness)
-    return resume(study, PAGES[study.name], spec, console, allow_changed=allow_changed, given=values)
+    return resume(study, PAGES[study.name], spec, console, allow_changed=given.allow_changed, given=values)
+
+
+def _settings(argv: Sequence[str], task: str, own: AbstractSet[str], run: Path | str) -> dict[str, Any]:
+    """The given settings of a run, without the options in own, which are none. Raises StudyError, naming the run."""
+    parser = _parser(StudySpec if task == REPRODUCE else find_study(task).spec)  # which knows the task's own options
+    given, unknown = parser.parse_known_args(argv)
+    values = {name: value for name, value in vars(given).items() if name not in own}
+    if task == REPRODUCE and (unknown or values.keys() - set(SESSION_SETTINGS)):
+        raise StudyError(
+            f"{run} is a reproduction, whose settings stay as they are: study.resume takes none but --address"
+        )
+    require_known(parser, unknown)
+    return values
 
 
 def _parser(spec: type[RunSpec]) -> Parser:
@@ -68,7 +80,8 @@ def _parser(spec: type[RunSpec]) -> Parser:
         "run",
         metavar="RUN",
         help="a run directory, such as reports/NAME, or a run's folder at --checkpoints, such as "
-        "s3://BUCKET/FOLDER/NAME-1a2b3c4d, which is fetched into a new run directory, in --output-dir",
+        "s3://BUCKET/FOLDER/NAME-1a2b3c4d (or s3://BUCKET/FOLDER/NAME, if one run has that name): it is fetched into a "
+        "new run directory, in --output-dir",
     )
     parser.add_argument(
         ALLOW_CHANGED,

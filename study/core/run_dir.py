@@ -6,6 +6,7 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -166,6 +167,11 @@ def new_run(spec: Spec, names: Iterable[str]) -> Iterator[tuple[Spec, Ledger]]:
 def _own_folder(spec: RunSpec, name: str) -> str | None:
     """Of runs of one name, made on several machines, each has its own."""
     return None if spec.checkpoints is None else f"{name}-{secrets.token_hex(4)}"
+
+
+def is_checkpoint_folder(folder: str, name: str) -> bool:
+    """Whether a folder at --checkpoints is one that a run of that name was given."""
+    return re.fullmatch(re.escape(name) + "-[0-9a-f]{8}", folder) is not None
 
 
 def write_spec(spec: RunSpec) -> None:

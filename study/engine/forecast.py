@@ -104,11 +104,15 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a study will cost. further: retests that --retest-until may add, at most; not among the parts."""
+    """What a study will cost. further: retests that --retest-until may add, at most; not among the parts.
+
+    disk_bytes: in the run directory; store_bytes: where --checkpoints says.
+    """
 
     parts: tuple[Part, ...]
     further: Part | None
     disk_bytes: int
+    store_bytes: int = 0
 
     @property
     def seconds(self) -> Seconds:
@@ -119,21 +123,26 @@ def forecast(stages: Sequence[Stage], spec: StudySpec, costs: Mapping[str, ArmCo
     """The cost of a study. costs: by arm, of all stages; num_slots: trainings at a time."""
     num_seeds, main = spec.looks[0], stages[-1]
     parts = [Part(name="start", trainings=0, epochs=0, seconds=START_SECONDS)]
-    kept = 0.0
+    checkpoints = weights = 0.0
     for stage in stages:
         tuning = _tuning(stage, costs, num_slots)
         if spec.time_budget is not None:
             tuning = _cut(tuning, spec.time_budget / len(stages))
         parts += [tuning, _retests(stage, costs, num_slots, per_arm=_entrants_per_arm(stage) * num_seeds)]
-        kept += _kept_bytes(stage, costs, num_seeds)
+        checkpoints += _checkpoint_bytes(stage, costs, num_seeds)
+        weights += stage.num_searches * sum(costs[arm].model_bytes for arm in stage.arms)
     if spec.audit and (audit := _audit(main, costs, num_slots, spec.audit)).trainings:
         parts.append(audit)
     parts.append(Part(name="page", trainings=0, epochs=0, seconds=PAGE_SECONDS))
     further = None
     if len(spec.looks) > 1:
         further = _retests(main, costs, num_slots, per_arm=spec.looks[-1] - num_seeds)
-    running = num_slots * (NUM_KEPT + 1) * max(costs[arm].checkpoint_bytes for stage in stages for arm in stage.arms)
-    return Forecast(parts=tuple(parts), further=further, disk_bytes=round(kept + running) + OTHER_BYTES)
+    largest = max(costs[arm].checkpoint_bytes for stage in stages for arm in stage.arms)
+    checkpoints += num_slots * (NUM_KEPT + 1) * largest  # of what is being trained
+    here, there = weights + checkpoints, 0.0
+    if spec.checkpoints is not None:
+        here, there = weights, checkpoints + weights  # which are in the run's copy
+    return Forecast(parts=tuple(parts), further=further, disk_bytes=round(here) + OTHER_BYTES, store_bytes=round(there))
 
 
 def _expected(stage: Stage, arm: str, num_trials: int) -> Expected:
@@ -206,12 +215,11 @@ def _entrants_per_arm(stage: Stage) -> int:
     return stage.num_searches * (1 + stage.retests_default + bool(stage.control_trials) + (not stage.stops_early))
 
 
-def _kept_bytes(stage: Stage, costs: Mapping[str, ArmCost], num_seeds: int) -> float:
-    """Checkpoints of completed trials, and of retests that another stage begins with, and the winners' weights."""
+def _checkpoint_bytes(stage: Stage, costs: Mapping[str, ArmCost], num_seeds: int) -> float:
+    """Kept checkpoints: of completed trials, and of retests that another stage begins with."""
     kept = 0.0
     for arm in stage.arms:
-        checkpoints = min(NUM_KEPT, stage.num_epochs(arm)) * costs[arm].checkpoint_bytes
-        kept += checkpoints * sum(expected.completed for _, expected in _by_search(stage, arm))
-        kept += stage.num_searches * costs[arm].model_bytes
-        kept += stage.lends_weights * checkpoints * _entrants_per_arm(stage) * num_seeds
+        of_training = min(NUM_KEPT, stage.num_epochs(arm)) * costs[arm].checkpoint_bytes
+        kept += of_training * sum(expected.completed for _, expected in _by_search(stage, arm))
+        kept += stage.lends_weights * of_training * _entrants_per_arm(stage) * num_seeds
     return kept

@@ -297,7 +297,9 @@ def _lines(found: Preflight) -> list[str]:
     if found.forecast.further is not None:
         further = found.forecast.further
         lines.append(f"  and up to {plural(further.trainings, 'further retest')}: {duration(further.seconds.wall)}")
-    lines.append(f"disk: about {bytes_text(found.forecast.disk_bytes)}")
+    there = found.forecast.store_bytes
+    elsewhere = f", and {bytes_text(there)} where --checkpoints says" if there else ""
+    lines.append(f"disk: about {bytes_text(found.forecast.disk_bytes)}{elsewhere}")
     return lines
 
 

@@ -12,7 +12,7 @@ from study_cases import asked, epoch_events
 from study_process import assert_one_sentence, run_here
 
 from study.core.errors import StudyError
-from study.core.far_copy import FarCopy, fetched
+from study.core.far_copy import FarCopy, run_at
 from study.core.ledger import SESSION, Event, Ledger
 from study.core.run_dir import checkpoints_of, new_run, remove_checkpoints, settings_of
 from study.core.spec import StudySpec
@@ -21,6 +21,10 @@ from trainables.common.places import Place, RemotePlace, place_at
 from trainables.training.checkpoints import read_newest_checkpoint, write_checkpoint
 
 _numbers = itertools.count()
+
+
+def fetched(uri: str, output_dir: Path) -> Path:
+    return run_at(uri).fetched(output_dir)
 
 
 @pytest.fixture
@@ -66,6 +70,28 @@ def test_a_folder_that_was_moved_goes_on_where_it_lies_now(tmp_path, spec, store
     copy_all(place_at(store) / str(spec.checkpoint_folder), place_at(f"{store}/moved/renamed"))
     run_dir = fetched(f"{store}/moved/renamed", tmp_path / "second")
     assert str(checkpoints_of(type(spec)(**settings_of(run_dir)))) == f"{store}/moved/renamed"
+
+
+def test_a_name_is_enough_where_one_run_has_it(tmp_path, spec, store):
+    """Of a driver's machine that is lost, nobody may know the token."""
+    folder = str(spec.checkpoint_folder)
+    place_at(f"{store}/night-owl").write("spec.json", b"")
+    assert run_at(f"{store}/night").uri == f"{store}/{folder}"
+    assert "checkpoint_folder" in settings_of(fetched(f"{store}/night", tmp_path / "second"))
+    copy_all(place_at(f"{store}/{folder}"), place_at(f"{store}/night-00000000"))
+    with pytest.raises(StudyError, match=rf"several runs, night-00000000 and {folder}: give the folder of one"):
+        run_at(f"{store}/night")
+    assert run_at(f"{store}/{folder}").folder == folder
+
+
+@pytest.mark.parametrize("option", ["--num-trails=8", "--class-balance-beta=0.9", "--seeds=2"])
+def test_an_option_that_is_none_of_the_run_is_refused_before_it_is_fetched(tmp_path, spec, store, option):
+    second = tmp_path / "second"
+    status, said, complained = run_here("study.resume", f"{store}/night", option, "--output-dir", str(second))
+    assert (status, said) == (2, "")
+    assert_one_sentence(complained)
+    assert option.split("=")[0] in complained
+    assert not second.exists()
 
 
 def test_what_is_no_run_or_is_there_already_is_refused_in_one_sentence_and_leaves_nothing(tmp_path, spec, store):

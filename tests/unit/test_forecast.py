@@ -168,3 +168,9 @@ def test_the_disk_holds_two_checkpoints_a_completed_trial_the_winners_and_what_i
     main = make_stage(arms=("focal",), trials_per_arm=1, grace_epochs=9)
     # the retests of a stage that lends weights are kept, on 3 seeds
     assert forecast_of(stages=[before, main]).disk_bytes == 2 * (2 * 1000 + 100) + 3 * 2 * 1000 + 3 * 1000
+
+
+def test_checkpoints_elsewhere_take_no_disk_here_and_the_winners_weights_lie_in_both_places():
+    here, far = forecast_of(), forecast_of(checkpoints="s3://bucket/studies")
+    assert (here.store_bytes, far.disk_bytes) == (0, 2 * 100)
+    assert far.store_bytes == here.disk_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -201,3 +202,8 @@ def test_other_work_on_the_machine_is_told_apart():
     slowed = shown(forecast=taking(300), idle=taking(100))
     assert "other work slows this machine now; without it about 1 min 40 s" in slowed
     assert "other work" not in shown(forecast=taking(100), idle=taking(100))
+
+
+def test_what_lies_where_checkpoints_says_is_told_apart_from_the_disk():
+    far = replace(taking(100), store_bytes=30_000_000)
+    assert "disk: about 0.0 MB, and 30 MB where --checkpoints says" in shown(forecast=far)
