@@ -92,7 +92,7 @@ def _arm(name: str, description: str, *, augmentation: str, regularisation: str,
 ARMS = by_name(
     _arm(
         "memorise",
-        "no augmentation, no regularisation, large batches: the source's setup",
+        "no augmentation, no regularisation, large batches: the setup of the report that this study re-creates",
         augmentation="none",
         regularisation="none",
     ),

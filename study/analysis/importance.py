@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 
 from study.analysis.distributions import distributions, plain
 from study.analysis.fidelity import at_equal_fidelity
+from study.analysis.given import is_given
 from study.analysis.knobs import varied_knobs
 from study.analysis.once import once
 from study.analysis.tables import Tables
@@ -36,6 +37,8 @@ COLUMNS = ("arm", "target", "knob", "share", "is_above_chance", "num_having", "n
 def importances(tables: Tables) -> pd.DataFrame:
     """One row per arm (ALL_ARMS first, if there are several), target and knob, the most important first.
 
+    Of trials that were drawn: given ones share values, and where these are good, so seems each value that they share.
+
     target: "score" (to be among the best) or "seconds" (to be among the fastest an epoch), at equal fidelity. share: of
     the sum over knobs, 0-1. is_above_chance: whether it exceeds what each of NUM_SHUFFLES random orders of
     the same trials gives the knob. num_having: the trials, of num_trials, that have the knob; it is judged among
@@ -47,9 +50,10 @@ def importances(tables: Tables) -> pd.DataFrame:
     fidelity = at_equal_fidelity(tables)
     if fidelity is None:
         return pd.DataFrame(columns=list(COLUMNS))
+    drawn = fidelity.trials[~is_given(tables, fidelity.trials)]
     rows: list[dict[str, Any]] = []
     for arm in (*([ALL_ARMS] if len(tables.arms) > 1 else []), *tables.arms):
-        trials = fidelity.trials if arm == ALL_ARMS else fidelity.trials[fidelity.trials["arm"] == arm]
+        trials = drawn if arm == ALL_ARMS else drawn[drawn["arm"] == arm]
         if len(trials) >= LEAST_TRIALS:
             knobs = (ARM, *varied_knobs(trials)) if arm == ALL_ARMS else varied_knobs(trials)
             rows += [{"arm": arm, **row} for row in _judged(tables, trials.reset_index(drop=True), knobs)]

@@ -36,6 +36,13 @@ def scores_and_costs(tables: Tables) -> pd.DataFrame | None:
     return found.assign(on_front=non_dominated(costs), on_arm_front=on_arm_front).reset_index(drop=True)
 
 
+def slowest_over_fastest(tables: Tables) -> pd.Series:
+    """trial_id -> its slowest epoch's training time over its fastest one's, of tuning trials of two epochs or more."""
+    seconds = tables.tuning_epochs.groupby("trial_id")["train_seconds"].agg(["max", "min", "size"])
+    timed = seconds[(seconds["size"] > 1) & (seconds["min"] > 0)]
+    return timed["max"] / timed["min"]
+
+
 def _parameters(tables: Tables, trials: pd.DataFrame) -> pd.Series:
     """The number of parameters of each trial's model: as recorded or, of runs made before it was, counted."""
     kinds = list(zip(_texts(knob(trials, "model")), _texts(knob(trials, "padding")), strict=True))

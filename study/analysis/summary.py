@@ -59,6 +59,7 @@ class _Stage(Recorded):
     trials_per_arm: Positive
     max_epochs: Positive
     epochs_of: dict[str, Positive]
+    num_given: dict[str, Count] | None = None
 
 
 class _Budget(Recorded):
@@ -263,6 +264,8 @@ def _about_arms(summary: _Summary) -> Iterable[str]:
     for stage in summary.stages:
         if set(stage.epochs_of) != set(stage.arms):
             yield f"epochs_of of the stage {stage.name!r:.50} is not of its arms"
+        if stage.num_given is not None and set(stage.num_given) != set(stage.arms):
+            yield f"num_given of the stage {stage.name!r:.50} is not of its arms"
     named = {
         "winners": summary.winners or {},
         "references": [one.arm for one in summary.references or []],

@@ -28,11 +28,11 @@ def label_fraction(tables: Tables, arm: str) -> float:
 # The verdict by the signs of the paired differences (to scratch, to scratch with equal epochs); 0: includes 0.
 TRANSFER_WORDS = {
     (1, 1): "helps",
-    (1, 0): "gives no measurable gain over training as long on the labels",
-    (1, -1): "beats scratch, but training as long on the labels is better",
+    (1, 0): "gives no measurable gain over training for as many epochs on the labels",
+    (1, -1): "beats scratch, but training for as many epochs on the labels is better",
     (0, 1): "gives no measurable gain over scratch",
     (0, 0): "gives no measurable gain",
-    (0, -1): "gives no measurable gain over scratch, and training as long on the labels is better",
+    (0, -1): "gives no measurable gain over scratch, and training for as many epochs on the labels is better",
     (-1, 1): "hurts against scratch",
     (-1, 0): "hurts against scratch",
     (-1, -1): "hurts",

@@ -20,20 +20,23 @@ from study.page.text import adjusted_text, distance_text, level_text, paired_tex
 from study.page.words import metric_name, optimizer_name, origin_text
 from study.records.validation import coarse_remark
 
+MOST_RIVALS = 3  # named in the answer; all are in its remarks
+
 
 def not_covered(tables: Tables) -> str:
     """What the intervals leave out: the search, and the choice of the test images."""
     num_test, score = int(tables.summary["dataset"]["num_test"]), float(tables.main_retests[tables.score].mean())
     covered = (
         "The intervals are over the retest's seeds, not over the search: each arm was tuned once, and another "
-        "search of its size might have found it another configuration. Nor are they over the test images: on another "
+        "search of its size might have found it another configuration. Nor are they over the test images: the choice "
         if tables.num_searches == 1
         else f"The intervals are over {tables.num_searches} searches of each arm, each retested on seeds of its own, "
-        "so that they cover the luck of search and seeds. They are not over the test images: on another "
+        "so that they cover the luck of search and seeds. They are not over the test images: the choice "
     )
     return covered + (
-        f"{num_test:,} a score would come out up to about {percent(test_images_half_width(score, num_test))} points "
-        "higher or lower (95 %), differences less."
+        f"of these {num_test:,} alone leaves a score uncertain by about "
+        f"±{percent(test_images_half_width(score, num_test))} points (95 %), and a difference of two arms by about as "
+        "much."
     )
 
 
@@ -80,6 +83,12 @@ def group_headline(page: TaskPage, tables: Tables, group: Group) -> str:
             f"{percent(verdict.score.mean)} %, {distance}; one {unit} gives no interval, so this is no evidence of a "
             "difference."
         )
+    above = _measurably_above(page, tables, verdict)
+    if not verdict.difference.excludes_zero and above:
+        return (
+            f"{place_words}, {above}. {best} has the highest {metric}, {score}, but its distance to {control} is not "
+            f"measurable: {distance} {paired_text(verdict.difference, verdict.score)}."
+        )
     if not verdict.difference.excludes_zero:
         return (
             f"{place_words}, there is no measurable difference between the best arm and {control}: {best} has the "
@@ -87,7 +96,26 @@ def group_headline(page: TaskPage, tables: Tables, group: Group) -> str:
             f"is {percent(2 * verdict.difference.half_width)} points wide and includes 0."
         )
     paired = paired_text(verdict.difference, verdict.score)
-    return f"{place_words}, {best} gives the best {metric}: {score}, {distance} {paired}."
+    rivals = [page.arm_phrase(arm) for arm in verdict.may_be_best if arm not in {verdict.best, group.control}]
+    if not rivals:
+        return f"{place_words}, {best} gives the best {metric}: {score}, {distance} {paired}."
+    named = listed(rivals) if len(rivals) <= MOST_RIVALS else f"{len(rivals)} other arms"
+    return f"{place_words}, {best} has the highest {metric}: {score}, {distance} {paired}; {named} may be as good."
+
+
+def _measurably_above(page: TaskPage, tables: Tables, verdict: Verdict) -> str:
+    """'focal, by 2.1 points (paired interval ...), is measurably above no remedy', of the arms that are; else ''."""
+    differences = results.differences_to_control(tables, verdict.group)
+    above = [arm for arm in verdict.above_control if arm != verdict.best]
+    if not above or verdict.score is None:
+        return ""
+    each = [
+        f"{page.arm_phrase(arm)}, by {percent(difference.mean)} points {paired_text(difference, verdict.score)}"
+        for arm, difference in differences.items()
+        if arm in above
+    ]
+    verb = "is" if len(above) == 1 else "are"
+    return f"{listed(each)}, {verb} measurably above {page.control_phrase(str(verdict.group.control))}"
 
 
 def place(page: TaskPage, tables: Tables, group: Group) -> str:
@@ -101,7 +129,7 @@ def _named(page: TaskPage, tables: Tables, arm: str) -> str:
     if not page.names_optimizer:
         return page.arm_phrase(arm)
     optimizer = knob(results.winners(tables.trials).set_index("arm"), "optimizer").get(arm)
-    return arm if optimizer is None else f"{arm} with {optimizer_name(str(optimizer))}"
+    return arm if optimizer is None else f"{arm} (its winner uses {optimizer_name(str(optimizer))})"
 
 
 def _headline_without_retests(page: TaskPage, tables: Tables) -> str:
@@ -181,22 +209,20 @@ def _group_remarks(page: TaskPage, tables: Tables, group: Group) -> list[str]:
     best, control = name(verdict.best), name(str(group.control))
     sentences = [_selection_remark(verdict, name)]
     above = [name(arm) for arm in verdict.above_control if arm != verdict.best]
-    if above and verdict.difference is not None:
-        also, rest = "Also measurably", ""
-        if verdict.best not in verdict.above_control:
-            also = "Measurably"
-            rest = f" The difference of {best} is larger, but spreads more over {plural_of(tables.unit)}."
-        sentences.append(f"{also} above {control}{adjusted_text(verdict.difference)}: {listed(above)}.{rest}")
+    if above and verdict.best in verdict.above_control and verdict.difference is not None:
+        sentences.append(f"Also measurably above {control}{adjusted_text(verdict.difference)}: {listed(above)}.")
     sentences.append(not_covered(tables))
     if verdict.score.n < 2:
         sentences.append(f"With one {tables.unit} no arm can be told from {best}.")
     elif len(verdict.may_be_best) == verdict.num_arms:
         sentences.append(f"With {level_text(LEVEL)} confidence, no arm is ruled out as the best one.")
     elif len(verdict.may_be_best) == 1:
-        sentences.append(f"With {level_text(LEVEL)} confidence, {best} is the best of the {verdict.num_arms} arms.")
+        sentences.append(
+            f"With {level_text(LEVEL)} confidence, {best} is the best of the {verdict.num_arms} arms as tuned here."
+        )
     else:
         sentences.append(
-            f"With {level_text(LEVEL)} confidence, the best of the {verdict.num_arms} arms is one of "
+            f"With {level_text(LEVEL)} confidence, the best of the {verdict.num_arms} arms as tuned here is one of "
             f"{listed([name(arm) for arm in verdict.may_be_best])}."
         )
     return sentences
@@ -225,7 +251,10 @@ def _overstatement(selection: Selection | None, units: str) -> str:
     text = f"which overstates its number {by} (simulated from the spread of arms and {units})"
     if selection.held_out is None:
         return text
-    return f"{text}; the arm that all {units} but one pick reaches {percent(selection.held_out)} % on the one left out"
+    return (
+        f"{text}; where all {units} but one pick the arm, it reaches {percent(selection.held_out)} % on the one left "
+        "out, on average"
+    )
 
 
 def data_sentences(page: TaskPage, summary: Mapping[str, Any]) -> list[str]:

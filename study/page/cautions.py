@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from study.analysis import results
 from study.analysis.edges import Edge, winners_at_edges
+from study.analysis.given import given_winners
 from study.analysis.tables import Tables
 from study.core.text import listed, plural
 from study.page.table import Table
@@ -17,7 +18,26 @@ MOST_NAMED = 3
 
 def cautions(page: TaskPage, tables: Tables) -> list[str]:
     """The remarks; none where there is nothing to be cautious about."""
-    return [*_edge_remark(page, tables), *_crown_remarks(page, tables)]
+    return [*_given_remark(page, tables), *_edge_remark(page, tables), *_crown_remarks(page, tables)]
+
+
+# --- winners that were given
+
+
+def _given_remark(page: TaskPage, tables: Tables) -> list[str]:
+    arms, num_searched = given_winners(tables)
+    if not arms:
+        return []
+    if len(arms) == num_searched:
+        where = "In every arm" if num_searched > 1 else "Here"
+        end = "so what is compared are configurations as they were given, not tuned ones" * (num_searched > 1)
+    else:
+        where, end = f"In {listed([page.arm_phrase(arm) for arm in arms])}", ""
+    nothing = "nothing that the search proposed ended with a better validation score"
+    return [
+        f"{where} the winner is a configuration that the search was given to begin with: {nothing}"
+        f"{', ' * bool(end)}{end}."
+    ]
 
 
 # --- winners at an edge
@@ -34,10 +54,10 @@ def _edge_remark(page: TaskPage, tables: Tables) -> list[str]:
     told = [f"{value} of {listed(arms)} {searched}" for (value, searched), arms in arms_of.items()]
     more = "; others in the table" * (len(told) > MOST_NAMED)
     return [
-        f"The best may lie beyond what was searched: of the winners' {plural(edges.num_values, 'value')}, "
-        f"{len(edges.found)} lie{'s' * (len(edges.found) == 1)} at an edge of the range (of values drawn at random, "
-        f"about {edges.expected:.1f} would): {'; '.join(told[:MOST_NAMED])}{more}. A table under Winning "
-        "configurations has what to search next."
+        f"Of the winners' {plural(edges.num_values, 'value')} that could lie at an edge of what was searched, "
+        f"{len(edges.found)} {'do' if len(edges.found) > 1 else 'does'} (of values drawn at random, about "
+        f"{edges.expected:.1f} would), and the best may lie beyond: {'; '.join(told[:MOST_NAMED])}{more}. A table "
+        "under Winning configurations has what to search next."
     ]
 
 
@@ -99,9 +119,14 @@ def _crown_remarks(page: TaskPage, tables: Tables) -> list[str]:
             continue
         crowned, best = page.arm_phrase(crown.crowned), page.arm_phrase(crown.best)
         with_title = f"With {group.title}, plain" if group.title else "Plain"
+        verdict = (
+            f"would have crowned {crowned} and not {best}"
+            if crown.difference.excludes_zero
+            else f"is highest in {crowned} and not in {best}, though no difference between the two is measurable"
+        )
         sentences.append(
-            f"{with_title} accuracy, in which a class counts by its test images, would have crowned {crowned} and not "
-            f"{best}: {score_text(crown.crowned_score)}, {distance_text(crown.difference, best)} "
+            f"{with_title} accuracy, in which a class counts by its test images, {verdict}: "
+            f"{score_text(crown.crowned_score)}, {distance_text(crown.difference, best)} "
             f"{paired_text(crown.difference, crown.crowned_score)}. The study is judged by {metric_name(tables.score)}."
         )
     return sentences

@@ -39,16 +39,21 @@ def drop_sentence(tables: Tables) -> str | None:
     if drops.empty:
         return None
     mean, least, most = (float(value) for value in (drops["drop"].mean(), drops["drop"].min(), drops["drop"].max()))
-    change = f"{'fall' if mean >= 0 else 'rise'} by {percent(abs(mean))} points"
-    spread = "" if len(drops) == 1 else f" on average (falls of {points(least)} to {points(most)})"
+    if len(drops) == 1:
+        change = f"the winner's score {'falls' if mean >= 0 else 'rises'} by {percent(abs(mean))} points"
+    else:
+        change = (
+            f"the winners' scores {'fall' if mean >= 0 else 'rise'} by {percent(abs(mean))} points on average (change "
+            f"by {points(-most)} to {points(-least)})"
+        )
     counts = sorted(int(count) for count in drops["num_trials"].unique())
     chances = (
-        f"every arm had {plural(counts[0], 'trial')}, so whether more trials make it larger does not show here"
+        f"every arm had {plural(counts[0], 'trial')}, so whether a fall grows with the number of trials does not show"
         if len(counts) == 1
         else f"the arms had {counts[0]:,} to {counts[-1]:,} trials, and the more there are, the more is overstated"
     )
     return (
-        f"From validation to test the winners {change}{spread}; {chances}. A fall may "
+        f"From validation to test {change}; {chances}. A fall may "
         "come from selection, the best of several noisy scores being too good, but the retest also trains on the "
         "validation images, with other seeds, and is judged on other images: these numbers cannot tell one from the "
         "other, and a rise does not show that nothing was overstated."

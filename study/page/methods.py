@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from study.analysis import budgets
+from study.analysis.late import judged_late
 from study.analysis.tables import Tables
 from study.core.stage import TUNE, range_lines
 from study.core.text import NOTHING, duration, listed, plural, plural_of
@@ -34,9 +35,9 @@ def methods(page: TaskPage, tables: Tables) -> list[str]:
         f"the same seeds in all arms, so that differences are paired.{_further_seeds(budget)} {page.test}",
         f"Intervals. Two-sided 95 % Student t-intervals over {plural_of(tables.unit)}, n − 1 degrees of freedom; "
         f"differences are taken {tables.unit} by {tables.unit} ({_shared(page, tables)}), and the intervals of "
-        "all arms of a group to its control hold together at 95 % (Bonferroni). A spread of less than half a test "
-        "image counts as half a test image. The arms that may be the best are those that no "
-        "other is measurably above, each compared with all others at Bonferroni's level "
+        "all arms of a group to its control hold together at 95 % (Bonferroni). A standard deviation below half a test "
+        "image is taken as half a test image. The arms that may be the best are those that no other is measurably "
+        "above, each compared with all others at Bonferroni's level "
         f"(Gupta 1965). {_covered(tables)}",
         *page.notes(tables),
     ]
@@ -48,7 +49,7 @@ def _drawn(tables: Tables) -> str:
         return ""
     available = int(tables.summary["dataset"]["num_available"])
     return (
-        f" Before anything else, {drawn:,} of the {available:,} training images were drawn, in the proportions of the "
+        f" Of the {available:,} training images that were left, {drawn:,} were drawn, in the proportions of the "
         "classes; the validation and test images stayed whole."
     )
 
@@ -64,8 +65,13 @@ def _early_stopping(tables: Tables) -> str:
         return "no early stopping, because an order by score alone would stop what is fast"
     return (
         f"its own early stopping (ASHA, first rung at epoch {budget['grace_epochs']}, "
-        f"reduction factor {budget['reduction_factor']})"
+        f"reduction factor {budget['reduction_factor']}{_judged_late(tables)})"
     )
+
+
+def _judged_late(tables: Tables) -> str:
+    late = [f"{arm} {plural(count, 'time')}" if count else f"{arm} never" for arm, count in judged_late(tables).items()]
+    return f"; arms whose training changes on the way are judged only after that: {listed(late)}" if late else ""
 
 
 def _objectives(tables: Tables) -> list[str]:
@@ -74,8 +80,8 @@ def _objectives(tables: Tables) -> list[str]:
         return []
     return [
         "Two objectives. Each arm was searched for a high validation score and a short training time at once: seconds "
-        "of training an epoch, the mean over a trial's epochs, validation left out. Trials run side by side, so that a "
-        "difference of a few percent in time is noise, and another machine has other times; proposals follow from the "
+        "of training an epoch, the mean over a trial's epochs, validation left out. Times are noisy, as Budget "
+        "says, and another machine has others; proposals follow from the "
         "times that were recorded. An arm's front is its completed trials that no other beats in one "
         "without losing in the other. The winner is its end with the best score; its knee is the trial that lies "
         "farthest below the line between the front's ends, both objectives scaled to the front."
@@ -228,7 +234,7 @@ def machine_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def ledger_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     milliseconds = summary.get("ledger_milliseconds_per_event")
-    return [] if is_missing(milliseconds) else [("Ledger", f"{milliseconds:.2f} ms an event")]
+    return [] if is_missing(milliseconds) else [("Ledger", f"{milliseconds:.2f} ms to record an event")]
 
 
 def _pairs(values: Mapping[str, Any] | None) -> str:

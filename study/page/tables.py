@@ -12,7 +12,8 @@ from study.analysis import results, worth
 from study.analysis.budgets import MAX_IMAGE_SPREAD, arm_budgets, image_spread, least_equal_budgets, num_repeats
 from study.analysis.fidelity import at_equal_fidelity
 from study.analysis.importance import ALL_ARMS, importances
-from study.analysis.pareto import scores_and_costs
+from study.analysis.late import judged_late
+from study.analysis.pareto import scores_and_costs, slowest_over_fastest
 from study.analysis.tables import Tables, of_winners
 from study.analysis.worth import control_images
 from study.core.stage import TUNE
@@ -69,13 +70,16 @@ def arms_table(page: TaskPage, tables: Tables) -> Table:
     numbers = sorted({int(n) for n in frame["n"].dropna()})
     units = plural_of(tables.unit)
     over = f"means over {plural(numbers[0], tables.unit)}" if len(numbers) == 1 else f"means over n {units}"
+    worst = f" Worst class: the lowest recall of any class, found {tables.unit} by {tables.unit}." * (
+        "test_worst_class_recall" in page.metrics
+    )
     gap = " Gap: training minus test accuracy at the last epoch, in points." * ("generalisation_gap" in page.metrics)
     return Table(
         caption=f"Test results of each arm's winner, {over}, the best arm first{' in its group' * (len(controls) > 1)}"
         f". ± is half the width of the 95 % t-interval; differences are paired by {tables.unit}, and the intervals of "
         "a group's hold together at 95 %. Accuracies, F1, recall and ECE (15 bins) in %, differences in points, NLL in "
         "nats."
-        f"{gap} Validation score: of the winning tuning trial. Trials: completed / stopped early / failed.",
+        f"{worst}{gap} Validation score: of the winning tuning trial. Trials: completed / stopped early / failed.",
         columns=tuple(column.title for column in columns),
         rows=tuple(tuple(column.cell(row) for column in columns) for row in rows),
         marks=tuple("best" if row["arm"] in best else "control" if row["arm"] in controls else "" for row in rows),
@@ -223,6 +227,8 @@ def budget_warning(tables: Tables) -> str | None:
     by_images = budgets.sort_values("num_images", kind="stable")
     least, most = by_images.iloc[0], by_images.iloc[-1]
     reasons = []
+    if late := judged_late(tables):
+        reasons.append(f"early stopping judged {listed(list(late))} late or never")
     if budgets["num_stopped"].sum() > 0:
         reasons.append("early stopping ended more epochs in some arms than in others")
     if (tables.tuning["status"] == "failed").any():
@@ -259,7 +265,7 @@ def budget_sentences(tables: Tables) -> list[str]:
         else f"Early stopping took {plural(len(decisions), 'decision')}, of which "
         f"{int((decisions == 'stop').sum()):,} stopped a trial. That left "
         f"{plural(int(budgets['saved_epochs'].sum()), 'epoch')} unrun, about {duration(saved)}, or "
-        f"{percent(saved / (spent + saved) if spent + saved > 0 else 0, 0)} % of what the same trials "
+        f"{percent(saved / (spent + saved) if spent + saved > 0 else 0, 0)} % of the time that the same trials "
         "would have taken in full.",
         *before,
     ]
@@ -267,6 +273,12 @@ def budget_sentences(tables: Tables) -> list[str]:
         sentences.append(
             f"Random search, the control, ran {plural(len(tables.control_trials), 'trial')} more and drew "
             f"{control_images(tables):,} images, which are not in the table below."
+        )
+    ratios = slowest_over_fastest(tables)
+    if len(ratios):
+        sentences.append(
+            "Times are noisy, as trials run side by side: within a trial, the slowest epoch took "
+            f"{ratios.median():.1f} times as long as the fastest (median of trials; {ratios.max():.1f} times at most)."
         )
     if repeats := num_repeats(tables):
         sentences.append(
@@ -364,7 +376,7 @@ def knees_table(tables: Tables) -> Table | None:
         caption=f"The front of each arm: its trial with the best validation score, and its knee, retrained on the same "
         f"fresh seeds. {metric_name(tables.score).capitalize()} in %, ± half the width of the 95 % t-interval; "
         "differences are paired, in points, and their intervals hold together at 95 %"
-        f"{adjusted}. Seconds of training an epoch are those of the trials, of which a few percent are noise.",
+        f"{adjusted}. Seconds of training an epoch are those of the trials, and noisy.",
         columns=("Arm", "Best score", "Seconds an epoch", "Knee", "Seconds an epoch", "Best score − knee"),
         rows=tuple(
             (

@@ -45,7 +45,7 @@ def write_summary(
         "setting": study.setting(spec),
         "arms": list(main.arms),
         "groups": [{"title": g.title, "control": g.control, "arms": list(g.arms)} for g in main.groups],
-        "stages": [_stage(stage) for stage in stages],
+        "stages": [_stage(stage, book) for stage in stages],
         "arm_factors": {arm: dict(stage.space.arms[arm].factors) for stage in stages for arm in stage.arms},
         "ranges_set": ranges_set(stages),
         "knobs": {arm: stage.space.axes(stage.space.arms[arm]) for stage in stages for arm in stage.arms},
@@ -121,7 +121,7 @@ def _model_sizes(main: Stage, book: Book) -> list[dict[str, Any]]:
     return [{"model": model, "padding": padding, "parameters": size} for (model, padding), size in found.items()]
 
 
-def _stage(stage: Stage) -> dict[str, Any]:
+def _stage(stage: Stage, book: Book) -> dict[str, Any]:
     return {
         "name": stage.name,
         "arms": list(stage.arms),
@@ -130,7 +130,16 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "trials_per_arm": stage.trials_per_arm,
         "max_epochs": stage.max_epochs,
         "epochs_of": {arm: stage.num_epochs(arm) for arm in stage.arms},
+        "num_given": {arm: _num_given(stage, arm, book) for arm in stage.arms},
     }
+
+
+def _num_given(stage: Stage, arm: str, book: Book) -> int:
+    """How many of a search's first trials no sampler proposes. A grid is spread over the space, as draws are."""
+    if stage.searcher == "grid":
+        return 0
+    inherited = book.fork.arms.get(arm) if book.fork else None
+    return len(stage.space.start_points(stage.space.arms[arm])) + (len(inherited.tried_first) if inherited else 0)
 
 
 def _winner(spec: StudySpec, study: Study, stage: Stage, trial: TrialRecord, book: Book) -> dict[str, Any]:

@@ -415,8 +415,9 @@ def _speed_alt(data: pd.DataFrame) -> str:
 SPEED = Figure(
     name="speed",
     section="speed",
-    title="Epochs and images until a recipe is near its last score",
-    caption="The first epoch whose raw test score is at least 95 % of the last epoch's, for each seed; both axes are "
+    title="Epochs and images until 95 % of the last score",
+    caption="The first epoch whose raw test score is at least 95 % of the last epoch's, for each seed: a run whose "
+    "score falls in the end is early by this measure, not fast. Both axes are "
     "logarithmic. An epoch of one recipe may be five of another's: the images say what it cost.",
     alt=_speed_alt,
     absent="no recipe has run",

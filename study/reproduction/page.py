@@ -88,7 +88,8 @@ def headline(reproduction: Reproduction) -> str:
         f"{best} of {plural(len(groups), 'reported test score')} came out within {percent(TOLERANCE, 0)} points by the "
         f"best epoch on test, as most reports took theirs, and {last} by the last epoch. They are those of the "
         f"{plural(num_compared, 'recipe')} that ran as stated (of {num_recipes}; {_seeds_each(groups)})."
-        f"{shared}{beside}"
+        f"{shared}{beside} To be within {percent(TOLERANCE, 0)} points says nothing of differences between recipes, "
+        "many of which are smaller."
     )
 
 
@@ -155,9 +156,11 @@ def _largest_correction(reproduction: Reproduction) -> list[str]:
     interval = "one pair of seeds, so no interval"
     if difference.low is not None and difference.high is not None:
         interval = f"paired 95 % interval {span(difference.low, difference.high)}"
-    picked = f" It is the largest of {len(found)}, and so rather overstated." if len(found) > 1 else ""
+    num_runs = len({one.run for one, *_ in found})
+    picked = " As the largest of several it is rather overstated." if num_runs > 1 else ""
     return [
-        f"The correction that changes most is one of {first.recipe.name} ({first.says}): {points(difference.mean)} "
+        f"Of the {plural(num_runs, 'training')} in full that correct{'s' * (num_runs == 1)} a recipe, that of "
+        f"{first.recipe.name} changes most ({first.says}): {points(difference.mean)} "
         f"points ({interval}), from {percent(before.mean)} to {percent(after.mean)} %.{picked}"
     ]
 

@@ -293,7 +293,7 @@ def _reduced(reproduction: Reproduction, run: str) -> tuple[str, RunRecord] | No
 
 
 def scale_note(reproduction: Reproduction, run: str) -> str | None:
-    """'scale 0.05 (1 of 20 epochs, 2,500 training images)', also of the weights that a run begins with.
+    """'scale 0.05 of epochs and of images (1 of 20 epochs, 2,500 training images)', also of weights it begins with.
 
     None where all is as stated.
     """
@@ -302,7 +302,8 @@ def scale_note(reproduction: Reproduction, run: str) -> str | None:
         return None
     begins, record = found
     images = f", {record.num_train:,} training images" if record.num_train else ""
-    return f"{begins}scale {record.scale:g} ({record.num_epochs} of {record.full_epochs} epochs{images})"
+    epochs = f"{record.num_epochs} of {record.full_epochs} epochs"
+    return f"{begins}scale {record.scale:g} of epochs and of images ({epochs}{images})"
 
 
 def scale_mark(reproduction: Reproduction, run: str) -> str:

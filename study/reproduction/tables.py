@@ -232,15 +232,17 @@ def faults_table(reproduction: Reproduction) -> Table:
     rows: list[tuple[str, ...]] = []
     for recipe in reproduction.recipes:
         found = comparisons.corrections(reproduction, recipe)
-        rows += [(recipe.name, recipe.fault, *_correction_cells(reproduction, correction)) for correction in found]
+        name = f"{recipe.name}{_scale_mark(reproduction, recipe.name)}"
+        rows += [(name, recipe.fault, *_correction_cells(reproduction, correction)) for correction in found]
         if not found:
-            rows.append((recipe.name, recipe.fault, "none was run"))
+            rows.append((name, recipe.fault, "none was run"))
     return Table(
         caption="Each fault and what mends it. Before: the recipe as stated, at its last epoch (at its best epoch on "
         "test where reporting the last one is the correction); after: at the last epoch; in %. A control mends "
         "nothing: the recipe stands against it. Difference: after minus before, or recipe minus control, in points, "
         "paired over the seeds that both have, with its 95 % t-interval, not adjusted for the number of comparisons; "
-        "none between runs of different scales, nor of a single epoch, which is its own best.",
+        "none between runs of different scales, nor of a single epoch, which is its own best. × and a number: the "
+        "recipe's scale.",
         columns=("Recipe", "Fault", "Correction, or control", "Before → after", "Difference"),
         rows=tuple(rows),
     )

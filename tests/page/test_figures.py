@@ -313,6 +313,43 @@ def test_recalls_are_the_means_over_seeds_in_class_order(tables: Tables) -> None
     assert data.class_counts == (500,) * 5 + (5000,) * 5  # of the retests; those of tuning are a tenth fewer
 
 
+def test_recalls_of_arms_on_different_numbers_of_images_have_no_counts(runs: dict[str, Tables]) -> None:
+    """Tuning's would be taken for theirs."""
+    retests = runs["jigsaw"].retests
+    fewer = retests["num_train"].where(retests["arm"] != "jigsaw_10pct", 5_000)
+    tables = replace(runs["jigsaw"], retests=retests.assign(num_train=fewer))
+    data = figures_classes.recalls_data(tables, "training images")
+    assert data is not None
+    assert data.class_counts is None
+    (ax, _) = figures_classes.draw_recalls(data).axes
+    assert [label.get_text() for label in ax.get_xticklabels()] == list(CLASS_NAMES)
+    assert ax.get_xlabel() == "Class"
+
+
+def test_choices_stand_in_the_order_of_their_names(tables: Tables) -> None:
+    trials = pd.DataFrame(
+        {"arm": "none", "knob": "schedule", "value": ["step", "cosine", "linear"], "objective": [1.0, 2.0, 3.0]}
+    ).assign(status="completed", is_winner=False, trial_id="t")
+    data = figures_slices.Slices(
+        ylabel="", arms=("none",), knobs=("schedule",), trials=trials, axes={"schedule": knobs.Axis(scale="category")}
+    )
+    (ax,) = figures_slices.draw_own_slices(data).axes
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["cosine", "linear", "step"]
+
+
+@pytest.mark.parametrize("name", ["none", "class_balanced_weighted_sampler", "an_arm_of_a_very_long_name" * 6])
+@pytest.mark.parametrize("num_columns", [1, 2, 3])
+def test_a_heading_ends_inside_the_figure(name: str, num_columns: int) -> None:
+    canvas, axes = figures_base.panels(num_columns, num_columns, 1.5, sharey=True)
+    canvas.supylabel("Score\nin two lines (%)")
+    for ax in axes:
+        figures_base.set_title(ax, name)
+    canvas.draw_without_rendering()
+    assert max(ax._left_title.get_window_extent().x1 for ax in axes) <= canvas.bbox.x1  # type: ignore[attr-defined]
+    whole = axes[0].get_title(loc="left") == name
+    assert whole == (len(name) < 40)
+
+
 def test_confusions_are_of_control_and_best_remedy_and_rows_sum_to_100(tables: Tables) -> None:
     data = figures_classes.confusions_data(tables)
     assert data is not None

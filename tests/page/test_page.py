@@ -20,6 +20,7 @@ from fake_run import CLASS_NAMES, FAKES, FOURTEEN_ARMS, IMAGES_PER_EPOCH, edit_s
 
 from study import report
 from study.analysis import results
+from study.analysis.pareto import slowest_over_fastest
 from study.analysis.tables import Tables, load_tables
 from study.cli import run_main
 from study.core.text import duration
@@ -27,6 +28,7 @@ from study.page import answers
 from study.page import render as page
 from study.page import tables as page_tables
 from study.page import text as number_text
+from study.page.methods import methods
 from study.page.tasks.registry import PAGES, find_page, write_page_of
 from study.records import tables as records
 
@@ -216,24 +218,27 @@ def test_remarks_adjust_for_comparisons_and_name_who_cannot_be_told_apart(tmp_pa
     # class_balanced - none: .03 .04 .04, half-width 6.2053 * .005774 / 1.732051 = .020684
     assert "Also measurably above none, adjusted for 2 comparisons: class_balanced." in text
     # focal - class_balanced: .01 -.01 .01
-    assert "With 95 % confidence, the best of the 3 arms is one of focal and class_balanced." in text
+    assert "With 95 % confidence, the best of the 3 arms as tuned here is one of focal and class_balanced." in text
+    assert "focal has the highest test balanced accuracy: 71.3 %" in headline(tables)
+    assert headline(tables).endswith("; class_balanced may be as good.")
     # 1.96 * sqrt(.6989 * .3011 / 10000): the mean of the nine scores
-    assert "on another 10,000 a score would come out up to about 0.9 points higher or lower" in text
+    assert "of these 10,000 alone leaves a score uncertain by about ±0.9 points (95 %)" in text
 
 
-def test_an_arm_is_not_also_above_the_control_where_the_best_one_is_not(tmp_path: Path) -> None:
+def test_the_answer_is_the_arm_that_is_above_the_control_where_the_best_one_is_not(tmp_path: Path) -> None:
     tables = set_scores(
         write_run(tmp_path / "run"),
         {"none": [0.66, 0.68, 0.68], "focal": [0.70, 0.80, 0.75], "class_balanced": [0.69, 0.72, 0.72]},
     )
     text = " ".join(answers.remarks(find_page(tables.task), tables))
     # focal - none: .04 .12 .07, half-width 6.2053 * .0404145 / 1.732051 = .144790
-    assert "no measurable difference between the best arm and no remedy" in headline(tables)
-    assert "Also measurably" not in text
+    # class_balanced - none: .03 .04 .04, as above
     assert (
-        "Measurably above none, adjusted for 2 comparisons: class_balanced. The difference of focal is larger, "
-        "but spreads more over seeds." in text
+        "class_balanced, by 3.7 points (paired interval 1.6–5.7, adjusted for 2 comparisons), is measurably above no "
+        "remedy. focal has the highest test balanced accuracy, 75.0 %" in headline(tables)
     )
+    assert "but its distance to no remedy is not measurable: 7.7 points above no remedy (paired" in headline(tables)
+    assert "measurably above" not in text
 
 
 def test_a_measurable_difference_that_rounds_to_nothing_is_not_called_level(tmp_path: Path) -> None:
@@ -242,6 +247,69 @@ def test_a_measurable_difference_that_rounds_to_nothing_is_not_called_level(tmp_
     )
     assert "less than 0.1 points above no remedy (paired interval 0.0–0.1)" in headline(tables)
     assert "level" not in headline(tables)
+
+
+# --- what a careful reader must know
+
+
+def winners_numbered(run_dir: Path, numbers: dict[str, int]) -> Tables:
+    """The trials of these arms renumbered, so that the winner of each has the given number."""
+    rows = records.read_table(run_dir / "trials.parquet").to_pylist()
+    for arm, taken in numbers.items():
+        completed = [row for row in rows if row["arm"] == arm and row["status"] == "completed"]
+        own = max(completed, key=lambda row: row["objective"])["number"]
+        for row in rows:
+            if row["arm"] == arm and row["number"] in {taken, own}:
+                row["number"] = own if row["number"] == taken else taken
+    schema = records.read_table(run_dir / "trials.parquet").schema
+    records.write_table(run_dir / "trials.parquet", rows, schema)
+    return load_tables(run_dir)
+
+
+def given_remarks(tables: Tables) -> list[str]:
+    return [text for text in answers.remarks(find_page(tables.task), tables) if "was given to begin with" in text]
+
+
+def test_a_winner_that_the_search_was_given_is_said_to_be_no_find_of_its(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", arms=TWO_ARMS)
+    assert given_remarks(winners_numbered(run_dir, {"none": 1, "focal": 2})) == []
+    (some,) = given_remarks(winners_numbered(run_dir, {"none": 1, "focal": 0}))
+    assert some.startswith("In focal the winner is a configuration that the search was given to begin with: nothing")
+    (every,) = given_remarks(winners_numbered(run_dir, {"none": 0, "focal": 0}))
+    assert every.startswith("In every arm the winner is")
+    assert every.endswith("so what is compared are configurations as they were given, not tuned ones.")
+    stage = {**load_tables(run_dir).stage("tune"), "num_given": {"none": 3, "focal": 0}}
+    edit_summary(run_dir, stages=[stage])
+    (recorded,) = given_remarks(winners_numbered(run_dir, {"none": 2, "focal": 0}))
+    assert recorded.startswith("In none the winner is")
+
+
+def test_an_arm_that_early_stopping_judges_late_is_named_in_methods_and_in_the_warning(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", arms=TWO_ARMS)
+    assert "judged only after that" not in " ".join(methods(find_page("imbalance"), load_tables(run_dir)))
+    table = records.read_table(run_dir / "rungs.parquet")
+    first = min(row["rung_epoch"] for row in table.to_pylist())
+    kept = [row for row in table.to_pylist() if row["arm"] != "focal" or row["rung_epoch"] > first]
+    records.write_table(run_dir / "rungs.parquet", kept, table.schema)
+    tables = set_images(run_dir, "focal", 3.0)
+    count = sum(row["arm"] == "focal" for row in kept)
+    assert f"are judged only after that: focal {count} times)" in " ".join(methods(find_page(tables.task), tables))
+    warning = page_tables.budget_warning(tables)
+    assert warning is not None
+    assert "because early stopping judged focal late or never" in warning
+
+
+def test_the_noise_of_times_is_that_within_trials(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", arms=TWO_ARMS)
+    table = records.read_table(run_dir / "epochs.parquet")
+    rows = table.to_pylist()
+    for row in rows:
+        row["train_seconds"] = 3.0 if row["epoch"] == 2 and row["arm"] == "none" else 2.0
+    records.write_table(run_dir / "epochs.parquet", rows, table.schema)
+    text = " ".join(page_tables.budget_sentences(load_tables(run_dir)))
+    ratio = slowest_over_fastest(load_tables(run_dir)).median()
+    assert ratio in {1.0, 1.25, 1.5}
+    assert f"took {ratio:.1f} times as long as the fastest (median of trials; 1.5 times at most)" in text
 
 
 # --- the budget
@@ -460,7 +528,7 @@ def test_baseline_names_the_best_model_with_its_optimiser(tmp_path: Path) -> Non
     tables, html = undrawn(write_run(tmp_path / "run", task="baseline"))
     best = tables.trials[(tables.trials["arm"] == "resnet9") & (tables.trials["status"] == "completed")]
     name = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[best.sort_values("objective").iloc[-1]["config/optimizer"]]
-    assert headline(tables).startswith(f"On CIFAR-10, resnet9 with {name} gives the best test accuracy: ")
+    assert headline(tables).startswith(f"On CIFAR-10, resnet9 (its winner uses {name}) gives the best test accuracy: ")
     assert "points above lenet (paired interval" in headline(tables)
     rows = {row[0]: row for row in table_with(html, "Optimiser")}
     assert rows["resnet9"][7] == name
@@ -500,7 +568,7 @@ def test_tau_table_gives_gain_scores_and_paired_difference(tmp_path: Path) -> No
     assert rows["none"] == ["1", "+5.0", "68.3 ± 5.2", "72.3 ± 6.3", "+4.0 (1.5–6.5)"]
     assert "It costs no training" in html
     assert any(
-        remark.startswith("For free: none") and "τ* = 1" in remark
+        remark.startswith("Without further training, none") and "τ* = 1" in remark
         for remark in answers.remarks(find_page(tables.task), tables)
     )
 
@@ -516,6 +584,22 @@ def test_cifar100_shows_gap_superclass_and_what_was_not_run(tmp_path: Path) -> N
     assert len(table_with(html, "Superclass")) == 11
     assert len(table_with(html, "Predicted class")) == 11
     assert "Not run here." in html
+
+
+def test_cifar100_says_whether_a_recipe_memorises(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", task="cifar100")
+    table = records.read_table(run_dir / "epochs.parquet")
+    for end, says in ((2.05, "no test loss has risen more than 5 % above its least"), (2.4, "by 0.40 in “memorise”")):
+        rows = table.to_pylist()
+        last = max(row["epoch"] for row in rows)
+        for row in rows:
+            if row["test_loss"] is not None:
+                row["train_eval_loss"] = 0.5
+                row["test_loss"] = end if row["epoch"] == last and row["arm"] == "memorise" else 2.0
+        records.write_table(run_dir / "epochs.parquet", rows, table.schema)
+        text = " ".join(answers.remarks(find_page("cifar100"), load_tables(run_dir)))
+        assert "Training losses end at 0.50 nats, where guessing has 4.61" in text
+        assert says in text
 
 
 def test_jigsaw_answers_for_each_share_of_the_labels(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_a_recipe_of_which_all_seeds_failed_says_so(tmp_path: Path) -> None:
 
 def test_a_smaller_scale_does_not_compare(html: str) -> None:
     cells = main_rows(html)["s3_c100"]
-    assert cells[0][-1] == "scale 0.02 (4 of 200 epochs, 1,000 training images)"
+    assert cells[0][-1] == "scale 0.02 of epochs and of images (4 of 200 epochs, 1,000 training images)"
     assert cells[4] == ["–", "does not compare: scale 0.02"]
     assert "<b>Smaller than stated.</b> Some runs had fewer epochs" in html
 
@@ -196,7 +196,9 @@ def test_runs_of_different_scales_are_not_subtracted(tmp_path: Path) -> None:
         runs[name] |= {"scale": scale, "full_epochs": round(4 / scale), "num_train": round(50_000 * scale)}
     edit_summary(run_dir, runs=runs)
     html = page_of(run_dir)
-    assert main_rows(html)["s0_base"][5][-1] == "scale 0.1 (4 of 40 epochs, 5,000 training images)"
+    assert (
+        main_rows(html)["s0_base"][5][-1] == "scale 0.1 of epochs and of images (4 of 40 epochs, 5,000 training images)"
+    )
     assert [row[-1] for row in table_with(html, "Fault")[1:] if row[0] == "s0_base"] == ["–"]
     scores = next(table for table in parsed(html).tables if "small CNN" in table[0])
     assert lines(scores[2][1])[0] == "50.0 ± 2.5 (n = 3) ×0.5"
@@ -250,7 +252,10 @@ def test_remarks_say_what_picking_on_test_and_what_the_corrections_do(reproducti
     # .02 of .78 .60 .72 .495 .64 .61 .57, summed 4.415: .0883 / 7 = .0126; s3_c100 did not run as stated
     assert "by 1.3 points on average over 7 recipes as stated, by 1.6 at most (s0_base)" in flattery
     # Seeds' offsets run the other way: differences .12 .10 .08, half-width 4.302653 * .02 / 1.732051 = .049682
-    assert "one of s0_base (what s0_base.augmented is): +10.0 points (paired 95 % interval 5.0–15.0)" in correction
+    assert (
+        "that of s0_base changes most (what s0_base.augmented is): +10.0 points (paired 95 % interval 5.0–15.0)"
+        in correction
+    )
     assert "from 78.0 to 88.0 %" in correction
     assert claimed == claims.answers(reproduction)[0]
     assert absent == "2 recipes not run: s2_taskA_adam and s2_lt_cb. No EuroSAT under data."
@@ -488,8 +493,8 @@ def test_the_largest_correction_is_no_control(tmp_path: Path) -> None:
     edit_summary(run_dir, runs=runs)
     reproduction = load_reproduction(run_dir)
     _, correction, *_ = reproduction_page.remarks(reproduction)
-    assert "s0_flag_downweight (what s0_flag_downweight.thinned_once is): −10.0 points" in correction
-    assert "It is the largest of 2," in correction  # of it and the puzzles' fresh permutations
+    assert "s0_flag_downweight changes most (what s0_flag_downweight.thinned_once is): −10.0 points" in correction
+    assert "Of the 2 trainings in full that correct a recipe" in correction  # of it and the puzzles' fresh permutations
     assert main_rows(page_of(run_dir))["s0_base"][5] == ["88.0 ± 1.0 (n = 3)", "control: what s0_base.augmented is"]
     data = figures.overview_data(reproduction)
     assert data is not None
@@ -513,12 +518,15 @@ def test_what_begins_with_smaller_weights_does_not_compare(tmp_path: Path) -> No
     edit_summary(run_dir, runs=runs)
     reproduction, html = load_reproduction(run_dir), page_of(run_dir)
     cells = main_rows(html)["s0_base"]
-    assert cells[0][-1] == "begins with s1_jigsaw2x2 at scale 0.1 (4 of 40 epochs, 5,000 training images)"
+    assert (
+        cells[0][-1]
+        == "begins with s1_jigsaw2x2 at scale 0.1 of epochs and of images (4 of 40 epochs, 5,000 training images)"
+    )
     assert cells[4] == ["–", "does not compare: begins with s1_jigsaw2x2 at scale 0.1"]
     assert not results.same_scale(reproduction, "s0_base", "s0_base.augmented")
     assert results.same_scale(reproduction, "s1_cnn", "s0_base.augmented")
-    assert [row[-1] for row in table_with(html, "Fault")[1:] if row[0] == "s0_base"] == ["–"]
-    assert "s0_base, which begins with s1_jigsaw2x2 at scale 0.1 (4 of 40 epochs" in html
+    assert [row[-1] for row in table_with(html, "Fault")[1:] if row[0] == "s0_base begins ×0.1"] == ["–"]
+    assert "s0_base, which begins with s1_jigsaw2x2 at scale 0.1 of epochs and of images (4 of 40 epochs" in html
     data = figures.overview_data(reproduction)
     assert data is not None
     assert np.isnan(data.set_index("label").loc["s0_base (begins ×0.1)", "reported"])

@@ -125,7 +125,7 @@ def test_a_study_on_fewer_images_says_so_wherever_it_names_its_data(tmp_path: Pa
     tables = load_tables(tmp_path / "run")
     assert condition(tables) == "On 1,000 training images of pairs of scikit-learn's digits with resnet20"
     words = " ".join(methods(PAGES["cifar100"], tables))
-    assert "Before anything else, 1,000 of the 4,500 training images were drawn, in the proportions" in words
+    assert "Of the 4,500 training images that were left, 1,000 were drawn, in the proportions" in words
     assert "initialisation and order (again 1,000 images, drawn by the seed); the same seeds" in words
     (note,) = PAGES["cifar100"].notes(tables)
     assert "on 1,000 training images of pairs of scikit-learn's digits for at most" in note

@@ -161,8 +161,9 @@ def test_the_page_marks_the_winner_and_says_what_to_try(tmp_path: Path) -> None:
     assert edges.rows == (("none", "learning_rate", "0.29", "0.01 to 0.3", "up to 0.95"),)
     (remark,) = cautions.cautions(find_page(tables.task), tables)
     assert remark.startswith(
-        "The best may lie beyond what was searched: of the winners' 1 value, 1 lies at an edge of the range (of values "
-        "drawn at random, about 0.1 would): learning_rate 0.29 of none (searched 0.01 to 0.3; try up to 0.95)."
+        "Of the winners' 1 value that could lie at an edge of what was searched, 1 does (of values drawn at random, "
+        "about 0.1 would), and the best may lie beyond: learning_rate 0.29 of none (searched 0.01 to 0.3; try up to "
+        "0.95)."
     )
 
 

@@ -179,8 +179,8 @@ NEAR_HIGH = [0.71, 0.69, 0.73]  # its differences to HIGH, .01 -.02 .01, include
     ("scratch", "equal_epochs", "words"),
     [
         (LOW, MIDDLE, "helps"),
-        (LOW, NEAR_HIGH, "gives no measurable gain over training as long on the labels"),
-        (LOW, [0.80, 0.81, 0.82], "beats scratch, but training as long on the labels is better"),
+        (LOW, NEAR_HIGH, "gives no measurable gain over training for as many epochs on the labels"),
+        (LOW, [0.80, 0.81, 0.82], "beats scratch, but training for as many epochs on the labels is better"),
         (NEAR_HIGH, NEAR_HIGH, "gives no measurable gain"),
         (NEAR_HIGH, LOW, "gives no measurable gain over scratch"),
         ([0.80, 0.81, 0.82], [0.80, 0.81, 0.83], "hurts"),

@@ -31,8 +31,10 @@ Planted = Callable[[np.random.Generator, str], tuple[dict[str, Any], float, floa
 """(generator, arm) -> (config, score after each epoch, seconds an epoch)."""
 
 
-def planted(run: Tables, trial: Planted, *, num_trials: int = 40, epochs: int = 1, **summary: Any) -> Tables:
-    """Tables of num_trials trials an arm that all ran the epochs; no early stopping."""
+def planted(
+    run: Tables, trial: Planted, *, num_trials: int = 40, epochs: int = 1, num_given: int = 0, **summary: Any
+) -> Tables:
+    """Tables of num_trials trials an arm that all ran the epochs, the first num_given not drawn; no early stopping."""
     rng = np.random.default_rng(1)
     trials, rows = [], []
     for arm in run.arms:
@@ -47,7 +49,8 @@ def planted(run: Tables, trial: Planted, *, num_trials: int = 40, epochs: int = 
                 {**name, "epoch": epoch, METRIC: score, "train_seconds": seconds, "eval_seconds": 0.1}
                 for epoch in range(1, epochs + 1)
             ]
-    stages = [{**run.stage("tune"), "epochs_of": dict.fromkeys(run.arms, epochs)}]
+    of_arms = {"epochs_of": dict.fromkeys(run.arms, epochs), "num_given": dict.fromkeys(run.arms, num_given)}
+    stages = [{**run.stage("tune"), **of_arms}]
     return replace(
         run,
         trials=pd.DataFrame(trials),
@@ -120,6 +123,31 @@ def test_knobs_of_equal_importance_are_in_the_order_of_their_names(run: Tables) 
     own = found[(found["arm"] == "none") & (found["target"] == "score")]
     assert own["share"].nunique() == 1
     assert list(own["knob"]) == sorted(names)
+
+
+def test_what_given_configurations_share_is_not_taken_for_what_made_them_good(run: Tables) -> None:
+    """The four that every search is given are good for their rate, and all without label smoothing."""
+    count = 0
+
+    def given_first(rng: np.random.Generator, arm: str) -> tuple[dict[str, Any], float, float]:
+        nonlocal count
+        count += 1
+        config, _, seconds = two_knobs(rng, arm)
+        is_given = (count - 1) % 40 < 4
+        config["learning_rate"] = 0.1 if is_given else config["learning_rate"]
+        config["label_smoothing"] = 0.0 if is_given else float(rng.uniform(0, 0.2))
+        return config, 0.6 - 0.1 * (np.log10(config["learning_rate"]) + 1) ** 2, seconds
+
+    tables = planted(run, given_first, num_given=4)
+    found = importances(tables)
+    of_score = found[(found["arm"] == ALL_ARMS) & (found["target"] == "score")].set_index("knob")
+    assert of_score.loc["label_smoothing", "share"] < 0.1
+    assert not of_score.loc["label_smoothing", "is_above_chance"]
+    assert set(found["num_trials"]) == {72, 36}
+    count = 0
+    as_drawn = importances(planted(run, given_first))
+    misled = as_drawn[(as_drawn["arm"] == ALL_ARMS) & (as_drawn["target"] == "score")].set_index("knob")
+    assert misled.loc["label_smoothing", "share"] > 0.3
 
 
 def test_a_score_of_noise_is_rarely_above_chance(run: Tables) -> None:

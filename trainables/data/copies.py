@@ -58,13 +58,14 @@ def copy_remarks(copies: Copies, *, num_test: int, val_indices: np.ndarray | Non
     if num_repeats:
         relabelled = f" ({copies.num_relabelled:,} under another class)" if copies.num_relabelled else ""
         remarks.append(
-            f"The training images repeat {num_repeats:,} of their {int((~is_val).sum()):,} pixel by pixel{relabelled}; "
-            "copies stay on one side of the validation cut, and --drop-duplicates keeps one of each."
+            f"Of the data set's {int((~is_val).sum()):,} training images, {num_repeats:,} repeat another one pixel by "
+            f"pixel{relabelled}; copies stay on one side of the validation cut, and --drop-duplicates keeps one of "
+            "each."
         )
     if copies.num_test_in_train:
         remarks.append(
-            f"The training images include {copies.num_test_in_train:,} of the {num_test:,} test images, pixel by "
-            "pixel; --drop-duplicates takes them out of training."
+            f"The data set's training images include {copies.num_test_in_train:,} of its {num_test:,} test images, "
+            "pixel by pixel; --drop-duplicates takes them out of training."
         )
     return remarks
 

@@ -26,6 +26,9 @@ from study.page.figures.labels import font_names, plain
 
 DPI = 200
 WIDTH = 7.2  # inches; shown about 900 px wide, so that 9 pt looks like 16 px
+TITLE_SIZE, LEAST_TITLE_SIZE = 8.5, 6.5  # points
+TITLE_EM = 0.65  # the mean width of a bold letter over its size
+TITLE_SHARE = 0.85  # of a column's width, the panel's own
 # Okabe and Ito's palette. Colour shows a role, never a name (14 arms would need 14 colours); shape repeats it.
 BLACK, BLUE, SKY, ORANGE, VERMILLION = "#222222", "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
 GREY, PALE = "#8A8A8A", "#D5D5D5"
@@ -145,7 +148,8 @@ class _Bounded(io.StringIO):
 
 
 def panels(num_panels: int, num_columns: int, panel_height: float, **options: Any) -> tuple[Canvas, list[Axes]]:
-    """A canvas of small multiples, and its axes; surplus panels are removed. options: those of plt.subplots."""
+    """A canvas of small multiples in at most so many columns, and its axes. options: those of plt.subplots."""
+    num_columns = min(num_columns, num_panels)
     num_rows = math.ceil(num_panels / num_columns)
     canvas = Canvas(figsize=(WIDTH, panel_height * num_rows + 0.85), layout="constrained")
     axes = list(canvas.subplots(num_rows, num_columns, squeeze=False, **options).flat)
@@ -171,9 +175,13 @@ def roles(tables: Tables) -> dict[str, str]:
     return found
 
 
-def set_title(ax: Axes, text: str, width: int = 28) -> None:
-    """Set a panel's heading."""
-    ax.set_title(plain(text, width), loc="left", fontweight="bold", fontsize=8.5)
+def set_title(ax: Axes, text: str) -> None:
+    """Set a panel's heading: smaller where the panel is narrow, and cut where that does not help."""
+    spec = ax.get_subplotspec()
+    room = 72 * WIDTH * TITLE_SHARE / (1 if spec is None else spec.get_gridspec().ncols)  # points
+    text = plain(text, int(room / (TITLE_EM * LEAST_TITLE_SIZE)))
+    size = min(TITLE_SIZE, room / (TITLE_EM * max(1, len(text))))
+    ax.set_title(text, loc="left", fontweight="bold", fontsize=size)
 
 
 def set_epoch_axis(ax: Axes) -> None:

@@ -90,7 +90,16 @@ def draw_groups(data: GroupDots) -> Canvas:
                 ax.axvline(arm.mean, color=BLACK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
             if not math.isnan(arm.low):
                 ax.plot([arm.low, arm.high], [row, row], color=color, linewidth=1.8, solid_capstyle="butt", zorder=3)
-            ax.plot(arm.mean, row, ROLE_MARKERS[arm.role], color=color, markersize=6, markeredgecolor="white", zorder=4)
+            ax.plot(
+                arm.mean,
+                row,
+                ROLE_MARKERS[arm.role],
+                color=color,
+                markersize=4.5,
+                markeredgecolor="white",
+                markeredgewidth=0.5,
+                zorder=4,
+            )
         set_title(ax, name)
         ax.set_xlabel(size, fontsize=8)
         ax.tick_params(axis="y", length=0)

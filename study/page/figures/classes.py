@@ -23,11 +23,11 @@ OF_CLASSES = frozenset({"recall", "confusion"})
 class Recalls:
     """Recalls in %, the mean over seeds: arms as index (best first), classes as columns.
 
-    class_counts: of the retests' training images, as far as the run says, else of tuning's. counted: see TaskPage.
+    class_counts: of the retests' training images; None where these differ from arm to arm. counted: see TaskPage.
     """
 
     recall: pd.DataFrame
-    class_counts: tuple[int, ...]
+    class_counts: tuple[int, ...] | None
     counted: str
 
 
@@ -39,8 +39,8 @@ def recalls_data(tables: Tables, counted: str) -> Recalls | None:
     means = {arm: 100 * classes.mean_recall(tables, arm) for arm in arms}
     recalls = pd.DataFrame.from_dict(means, orient="index", columns=list(dataset["class_names"]))
     retested = retest_counts(tables)
-    counts = dataset["class_counts"] if retested is None else retested[0].tolist()
-    return Recalls(recall=recalls, class_counts=tuple(counts), counted=counted)
+    counts = None if retested is None else tuple(retested[0].tolist())
+    return Recalls(recall=recalls, class_counts=counts, counted=counted)
 
 
 def draw_recalls(data: Recalls) -> Canvas:
@@ -52,13 +52,18 @@ def draw_recalls(data: Recalls) -> Canvas:
     image = heat_map(ax, values, num_classes <= 12)
     ax.set_yticks(range(num_arms), [plain(arm) for arm in data.recall.index])
     if names is not None:
-        labels = [f"{name} ({count:,})" for name, count in zip(names, data.class_counts, strict=True)]
+        labels = list(names)
+        if data.class_counts is not None:
+            labels = [f"{name} ({count:,})" for name, count in zip(names, data.class_counts, strict=True)]
         ax.set_xticks(range(num_classes), labels, rotation=40, ha="right", rotation_mode="anchor")
-        ax.set_xlabel(f"Class{by_index(list(data.recall.columns))} ({data.counted})")
+        counted = "" if data.class_counts is None else f" ({data.counted})"
+        ax.set_xlabel(f"Class{by_index(list(data.recall.columns))}{counted}")
     else:
-        low, high = min(data.class_counts), max(data.class_counts)
-        each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-        ax.set_xlabel(f"Class, by its index ({data.counted}: {each})")
+        each = ""
+        if data.class_counts is not None:
+            low, high = min(data.class_counts), max(data.class_counts)
+            each = f" ({data.counted}: {f'{low:,}' if low == high else f'{low:,} to {high:,}'})"
+        ax.set_xlabel(f"Class, by its index{each}")
     bar = canvas.colorbar(image, ax=ax, label="Test recall (%)", pad=0.015, aspect=14, fraction=0.05)
     bar.outline.set_visible(False)
     return canvas
@@ -125,7 +130,7 @@ def recall(counted: str) -> Figure:
         section="results",
         title="Test recall of each class",
         caption="Mean over the retest seeds, arms ordered by {score}; the mean of a row is the balanced accuracy.",
-        alt=lambda data: f"Heat map of test recall: {len(data.recall)} arms by {len(data.class_counts)} classes.",
+        alt=lambda data: f"Heat map of test recall: {len(data.recall)} arms by {data.recall.shape[1]} classes.",
         absent="no arm has been retested",
         data=lambda tables: recalls_data(tables, counted),
         draw=draw_recalls,

@@ -123,7 +123,7 @@ FIGURES: tuple[Figure, ...] = (
         section="differences",
         title="Differences to {first}",
         caption="Mean and interval; all intervals of this page's differences hold together at 95 % (Bonferroni). One "
-        "that crosses the line is no measurable difference. Small dots are pairs of one seed, where there are such.",
+        "that crosses the line shows no measurable difference. Small dots are pairs of one seed, where there are such.",
         alt=alt,
         absent="no arm was retested both in {first} and in another run",
         data=differences_data,

@@ -19,10 +19,12 @@ from study.page.words import metric_name
 
 TARGETS = ("score", "seconds")
 _HOW = (
-    "Optuna's conditional PED-ANOVA: how much the best tenth of the trials (at least five) differ in a knob from all "
-    "trials. All are compared after the same epoch, the first rung of early stopping or else the last epoch; trials "
-    "that did not reach it do not count, and a knob that a trial lacks is judged among those that have it. Time "
-    "is the seconds of training an epoch took. Bars are in % of the sum over knobs"
+    "Optuna's conditional PED-ANOVA: how much the best tenth of the trials that were drawn (at least five) differ in a "
+    "knob from all of these; configurations given to begin with do not count. A choice, such as the arm, is smoothed "
+    "more and comes out several times lower than a number that matters as much. All are compared after the same epoch, "
+    "the first rung of early stopping or else the last epoch; trials that did not reach it do not count, and a knob "
+    "that a trial lacks is judged among those that have it. Time is the seconds of training an epoch took. Bars are in "
+    "% of the sum over knobs"
 )
 
 
@@ -111,9 +113,10 @@ IMPORTANCE = Figure(
     section="tuning",
     title="Which hyperparameters mattered",
     caption=f"{_HOW}. Blue: more than in each of {NUM_SHUFFLES} shuffles of the target over the same trials, which a "
-    "knob without any influence reaches in 1 of 20 cases; importance says nothing of the direction.",
+    "knob without any influence reaches in 1 of 20 cases, so that of 20 bars one is blue by chance; importance says "
+    "nothing of the direction.",
     alt=lambda data: f"Bars of the importance of {data.shares['knob'].nunique()} hyperparameters for score and time.",
-    absent=f"fewer than {LEAST_TRIALS} trials reached a common epoch",
+    absent=f"fewer than {LEAST_TRIALS} trials that were drawn, and not given, reached a common epoch",
     data=importance_data,
     draw=draw_importance,
     applies=lambda tables: len(tables.tuning) >= LEAST_TRIALS,

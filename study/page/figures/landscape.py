@@ -142,7 +142,7 @@ def draw_landscape(data: Landscape) -> Canvas:
                 own["x"], own["y"], c=own["score"], cmap=COLORS, norm=norm, s=size, marker=marker,
                 edgecolor=edge, linewidth=1.3 if is_winner else 0.5, zorder=3,
             )  # fmt: skip
-        set_title(ax, title, 40)
+        set_title(ax, title)
         ax.use_sticky_edges = False
         ax.margins(0.06)
         for axis, values in ((ax.xaxis, data.trials["x"]), (ax.yaxis, data.trials["y"])):
@@ -182,7 +182,9 @@ def parallel_data(tables: Tables) -> Parallels | None:
     found = []
     for arm in tables.arms:
         trials = fidelity.trials[fidelity.trials["arm"] == arm]
-        knobs = varied_knobs(trials)[:MOST_COORDINATES]
+        # Those of most values first, if there is no room for all.
+        by_values = sorted(varied_knobs(trials), key=lambda knob: -trials[f"config/{knob}"].nunique())
+        knobs = [knob for knob in varied_knobs(trials) if knob in by_values[:MOST_COORDINATES]]
         if len(trials) < 2 or not knobs:
             continue
         columns = [_coordinate(tables, knob, trials[f"config/{knob}"]) for knob in knobs]
@@ -274,16 +276,16 @@ def _draw_arm(ax: Axes, arm: Parallel, norm: Normalize) -> None:
         names = [broken(coordinate.name, 12) for coordinate in arm.coordinates]
         ax.set_xticks(range(num_coordinates), names, fontsize=min(7.5, 60 / num_coordinates))
     ax.tick_params(axis="x", length=0)
-    set_title(ax, arm.arm, 60)
+    set_title(ax, arm.arm)
 
 
 LANDSCAPE = Figure(
     name="landscape",
     section="tuning",
     title="Validation score over learning rate and weight decay",
-    caption=f"A point a trial, both axes logarithmic. With {LEAST_FOR_SURFACE} trials or more, the colour between them "
-    "is interpolated linearly, noise included; beyond the outermost trials nothing is known. Colours begin at the "
-    f"lower quartile. {_COMPARED}",
+    caption=f"A point a trial, both axes logarithmic. Where an arm has {LEAST_FOR_SURFACE} trials or more, the colour "
+    "between them is interpolated linearly, noise included; beyond the outermost trials nothing is known. Colours "
+    f"begin at the lower quartile. {_COMPARED}",
     alt=lambda data: f"Maps of the validation score over learning rate and weight decay of {len(data.arms)} arms.",
     absent="no arm varied both and reached a common epoch with two trials",
     data=landscape_data,
@@ -293,7 +295,8 @@ PARALLEL = Figure(
     name="parallel",
     section="tuning",
     title="Trials in parallel coordinates",
-    caption="A line a trial, an axis a hyperparameter that the arm varies, on its own scale; the last axis is the "
+    caption=f"A line a trial, an axis a hyperparameter that the arm varies, on its own scale (of more than "
+    f"{MOST_COORDINATES}, those of most values); the last axis is the "
     f"score, the same for all arms, and the colour repeats it from the lower quartile up. {_COMPARED}",
     alt=lambda data: f"Parallel coordinates of the trials of {len(data.arms)} arms, coloured by score.",
     absent="no arm has two trials that reached a common epoch",

@@ -42,7 +42,7 @@ def draw_retest_curves(data: pd.DataFrame) -> Canvas:
         ax.set_ylim(bottom=0 if loss["low"].min() >= 0 else None)
         set_epoch_axis(ax)
     canvas.supxlabel("Epoch", fontsize=9)
-    canvas.supylabel("Training loss (nats, each arm's own)", fontsize=9)
+    canvas.supylabel("Training loss\n(nats, each arm's own)", fontsize=9)
     legend(
         canvas,
         [
@@ -150,7 +150,7 @@ RETEST_CURVES = Figure(
     name="retest_curves",
     section="retest",
     title="Training loss in the retest",
-    caption="Losses of different arms are different functions: compare the shape, not the height. The "
+    caption="Where arms have losses of their own, compare the shape, not the height. The "
     "retest has no validation set; nothing was chosen on these runs.",
     alt=lambda data: f"Training loss over epochs in the retest, a panel for each of {data['arm'].nunique()} arms.",
     absent="the retest has not run",

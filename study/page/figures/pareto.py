@@ -105,7 +105,7 @@ def draw_arm_fronts(data: ScoreAndCost) -> Canvas:
                 ax.plot(trials["seconds"], trials["score"], **style)
                 styles[label] = style
         sizes = own["parameters"].dropna().unique()
-        set_title(ax, f"{arm} ({sizes[0]:,.0f} k)" if has_sizes and len(sizes) == 1 else arm, 40 if has_sizes else 28)
+        set_title(ax, f"{arm} ({sizes[0]:,.0f} k parameters)" if has_sizes and len(sizes) == 1 else arm)
     _set_cost_axis(axes[0], data.trials["seconds"])
     canvas.supxlabel(LABELS["seconds"], fontsize=9)
     canvas.supylabel(data.ylabel, fontsize=9)
@@ -124,10 +124,9 @@ PARETO = Figure(
     section="budget",
     title="Score against cost",
     caption="A point a trial. On the front: no other trial of any arm is at least as good in validation score, "
-    "training time and number of parameters, and better in one; parameters have no panel where all models are of one "
-    "size. All trials are compared after the same epoch, the first rung of early stopping or else the last epoch. Time "
-    "is the mean of an epoch until then, of training alone; trials run side by side, so that a difference of a few "
-    "percent is noise.",
+    "training time and number of parameters, and better in one. All trials are compared after the same epoch, the "
+    "first rung of early stopping or else the last epoch. Time is the mean of an epoch until then, of training alone; "
+    "how noisy it is stands above.",
     alt=lambda data: (
         f"Score over cost of {len(data.trials)} trials, {int(data.trials['on_front'].sum())} on the front."
     ),
@@ -141,8 +140,7 @@ ARM_FRONTS = Figure(
     title="Score against training time, arm by arm",
     caption="A panel an arm. On an arm's front: no other trial of the arm is at least as good in validation score and "
     "training time, and better in one; the line is the best score within a time. The arm's winner is the best in the "
-    "end, and need not be on the front here. Behind the names, where models differ in size, the number of parameters "
-    "in thousands. Epoch and time are those of the figure above.",
+    "end, and need not be on the front here. Epoch and time are those of the figure above.",
     alt=_arm_fronts_alt,
     absent=PARETO.absent,
     data=pareto_data,

@@ -207,7 +207,7 @@ SINKHORN = Figure(
     title="What the puzzle net is sure of: Sinkhorn matrices",
     caption="Rows sum to 100 %, columns nearly. Row i says where the tile at place i of the shuffled puzzle belongs; "
     "places are numbered row by row from the top left. Of the puzzles above, the first that was solved and the first "
-    "that was not.",
+    "that was not, where there is one.",
     alt=lambda data: (
         "Heat maps of Sinkhorn matrices: "
         + "; ".join(

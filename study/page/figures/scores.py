@@ -190,7 +190,7 @@ DIFFERENCES = Figure(
     section="results",
     title="Paired differences to the control",
     caption="Each {unit}'s score minus the control's at the same {unit} ({shared}), mean and t-interval; the "
-    "intervals of a group hold together at 95 % (Bonferroni). One that crosses the line is no measurable difference.",
+    "intervals of a group hold together at 95 % (Bonferroni). Where one crosses the line, no difference is measurable.",
     alt=alt,
     absent="no {challenger} and its control have been retested on a common {unit}",
     data=differences_data,

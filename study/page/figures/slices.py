@@ -193,7 +193,7 @@ def draw_slices(data: Slices) -> Canvas:
         if position < num_knobs:
             _set_knob_axis(ax, data.axes[knob], trials["value"].infer_objects())
         if position % num_knobs == 0:
-            set_title(ax, arm, 40)
+            set_title(ax, arm)
         if position >= len(axes) - num_knobs:
             ax.set_xlabel(knob)
     canvas.supylabel(data.ylabel, fontsize=9)
@@ -212,6 +212,7 @@ def draw_own_slices(data: Slices) -> Canvas:
         trials = data.trials[(data.trials["arm"] == arm) & (data.trials["knob"] == knob)]
         if data.axes[knob].scale == "category":
             trials = trials.assign(value=trials["value"].astype(str))
+            ax.xaxis.update_units(sorted(trials["value"].unique()))  # else in order of appearance
         _scatter(ax, trials)
         _set_knob_axis(ax, data.axes[knob], trials["value"].infer_objects())
         set_title(ax, arm)

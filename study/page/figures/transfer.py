@@ -96,7 +96,7 @@ def classifier_curves_data(tables: Tables) -> ClassifierCurves | None:
 
 def draw_classifier_curves(data: ClassifierCurves) -> Canvas:
     titles = list(data.points.sort_index()["title"].drop_duplicates())
-    canvas, axes = panels(len(titles), min(len(titles), 3), 2.5, sharey=True)
+    canvas, axes = panels(len(titles), 3, 2.5, sharey=True)
     for ax, title in zip(axes, titles, strict=True):
         for initialisation, style in INITIALISATION_STYLES.items():
             is_own = (data.points["title"] == title) & (data.points["initialisation"] == initialisation)

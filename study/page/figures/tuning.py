@@ -123,7 +123,7 @@ def draw_curves(data: Curves) -> Canvas:
         if panel.chance is not None:
             ax.axhline(panel.chance, **CHANCE_LINE)
         _draw_trials(ax, panel)
-        set_title(ax, panel.title, 40)
+        set_title(ax, panel.title)
         ax.grid(axis="x", visible=False)
         set_epoch_axis(ax)
     canvas.supxlabel("Epoch", fontsize=9)

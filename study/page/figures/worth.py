@@ -83,7 +83,7 @@ def _line(curve: worth.Anytime | worth.Expected, score: np.ndarray, low: np.ndar
 
 def draw_lines(data: Lines) -> Canvas:
     arms = list(dict.fromkeys(line.arm for line in data.lines))
-    canvas, axes = panels(len(arms), min(3, len(arms)), 1.9 if len(arms) > 1 else 3.0, sharex=True, sharey=True)
+    canvas, axes = panels(len(arms), 3, 1.9 if len(arms) > 1 else 3.0, sharex=True, sharey=True)
     for ax, arm in zip(axes, arms, strict=True):
         for line in (line for line in data.lines if line.arm == arm):
             style = STYLES[line.method]

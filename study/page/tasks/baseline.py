@@ -43,7 +43,8 @@ def optimizers_table(tables: Tables) -> Table | None:
 OPTIMIZERS = Section(
     name="optimizers",
     title="Models and optimisers",
-    text="The optimiser is a choice within each model's search, not an arm of its own: what follows was not retested.",
+    text="The optimiser is a choice within each model's search, not an arm of its own: optimisers were not retested "
+    "against each other, and what follows are single trials on validation images.",
     tables=lambda tables: [optimizers_table(tables)],
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from study.analysis import results
 from study.analysis.classes import compared_arms
 from study.analysis.tables import Tables
@@ -14,6 +16,8 @@ from study.page.task import Section, Summary, TaskPage, on_dataset
 from study.page.text import percent
 from study.page.words import images_phrase, num_drawn
 
+RISE = 1.05
+"""A test loss that ends above so much of its least one is said to have risen."""
 # A run with these is comparable with the published CIFAR-100 results of ResNet-18.
 PUBLISHED_DATASET, PUBLISHED_MODEL, PUBLISHED_EPOCHS = "cifar100", "resnet18", 200
 
@@ -34,7 +38,31 @@ def _remarks(page: TaskPage, tables: Tables) -> list[str]:
     if arms:
         shares = listed([f"{percent(gaps[arm])} points for {name(arm)}" for arm in arms])
         sentences.append(f"Generalisation gap, training minus test accuracy at the last epoch: {shares}.")
-    return [*sentences, *verdict_remarks(page, tables)]
+    return [*sentences, *_memorising(page, tables), *verdict_remarks(page, tables)]
+
+
+def _memorising(page: TaskPage, tables: Tables) -> list[str]:
+    """How far training losses fell, and in which arms the test loss rose again."""
+    epochs = tables.retest_epochs
+    if not {"train_eval_loss", "test_loss"} <= set(epochs.columns):
+        return []
+    losses = epochs.groupby(["arm", "epoch"])[["train_eval_loss", "test_loss"]].mean().dropna()
+    if losses.empty:
+        return []
+    of_arms = losses.groupby("arm")
+    training, test, least = of_arms["train_eval_loss"].last(), of_arms["test_loss"].last(), of_arms["test_loss"].min()
+    rises = {arm: test[arm] - least[arm] for arm in tables.arms if arm in test and test[arm] > RISE * least[arm]}
+    each = listed([f"by {rise:.2f} in {page.arm_phrase(arm)}" for arm, rise in rises.items()]) if rises else ""
+    ends = " to ".join(dict.fromkeys(f"{loss:.2f}" for loss in (training.min(), training.max())))
+    guessing = math.log(int(tables.summary["dataset"]["num_classes"]))
+    return [
+        f"Training losses end at {ends} nats, where guessing has {guessing:.2f}, and "
+        + (
+            f"test losses have risen from their least {each}."
+            if rises
+            else f"no test loss has risen more than {percent(RISE - 1, 0)} % above its least."
+        )
+    ]
 
 
 def _published_note(tables: Tables) -> list[str]:

@@ -52,7 +52,7 @@ RECIPES = (
         dataset="cifar10",
         training=Training(hparams=_CNN, num_epochs=20, imbalance="step"),
         reported=(test_accuracy(0.5924),),
-        fault=f"none is named; as in s1_cnn, {BEST_ON_TEST}",
+        fault=f"none is named; if as in s1_cnn, {BEST_ON_TEST}",
         choices=_CHOICES,
         corrected=LAST_EPOCH,
         tuned=("imbalance", "none"),
@@ -63,7 +63,7 @@ RECIPES = (
         dataset="cifar10",
         training=Training(hparams={**_CNN, "sampler": "copy_all"}, num_epochs=20, imbalance="step"),
         reported=(test_accuracy(0.5820),),
-        fault=f"none is named; as in s1_cnn, {BEST_ON_TEST}",
+        fault=f"none is named; if as in s1_cnn, {BEST_ON_TEST}",
         choices=_CHOICES,
         corrected=LAST_EPOCH,
         tuned=("imbalance", "copy"),
@@ -92,7 +92,8 @@ RECIPES = (
         dataset="cifar10",
         training=Training(hparams={**_CNN, "loss": "summed_over_counts"}, num_epochs=20, imbalance="step"),
         reported=(test_accuracy(0.6280),),
-        fault="the weights (5.5 and 55) are not normalised, so that the learning rate changes too",
+        fault="the weights (5.5 and 55) are not normalised, which changes the learning rate too (of SGD; of Adam, the "
+        "choice here, it does not)",
         choices=f"{_CHOICES} {_ADAM_AND_SCALE}",
         corrected="s1_step_loss.normalised",
         variants={
@@ -173,8 +174,8 @@ RECIPES = (
             ),
         },
         cause=Cause(
-            text="the report does not state its optimiser, and its net seems to have learnt more slowly than ours with "
-            "Adam, which is where the report ended after about one epoch of ten; SGD at .001 learns more slowly",
+            text="the report does not state its optimiser; with Adam, ours is after one epoch where the report ended "
+            "after ten, so that its net seems to have learnt more slowly, as with SGD at .001",
             run="s1_jigsaw2x2.slower",
         ),
         tuned=("jigsaw", "pretext"),
