@@ -114,10 +114,10 @@ def _signed(value: float) -> str:
 
 
 def answers(reproduction: Reproduction) -> list[str]:
-    """Of each claim whose numbers were printed, whether its gain is what comes out here, on every net that ran."""
+    """Of each claim of a gain that was printed, whether that is what comes out here, on every net that ran."""
     found: dict[str, list[Judgement]] = {}
     for one in judgements(reproduction):
-        if one.claim.reported is not None and one.difference is not None:
+        if (reported_gain(one.claim) or 0) > 0 and one.difference is not None:
             found.setdefault(one.claim.name, []).append(one)
     return [_answer(each) for each in found.values()]
 
