@@ -334,6 +334,13 @@ def test_a_fork_is_a_study_of_its_own_whose_ledger_has_what_it_began_with_and_th
         write_summary(run_dir, spec=spec, study=study, stages=stages, ledger=ledger, state="complete")
         found = load_tables(run_dir)
         assert found.extensions == list(spec.extensions)
+        inherited = ledger.book.fork.arms
+        assert inherited["none"].tried_first
+        assert found.stage("tune")["num_given"] == {
+            "none": 1 + len(inherited["none"].tried_first),
+            "focal": 1 + len(inherited["focal"].tried_first),
+            "copy": 1,
+        }
         assert found.fork == {
             "run": str(old), "num_retests": 0, "alike": [list(alike) for alike in ledger.book.fork.alike],
         }  # fmt: skip
