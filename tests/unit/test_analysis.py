@@ -333,7 +333,7 @@ def test_a_winners_fall_is_its_validation_less_its_mean_test_score(tmp_path: Pat
     assert found["drop"].to_dict() == pytest.approx({"none": 0.74 - 0.71, "focal": -0.02})
     sentence = drop_sentence(replace(tables, trials=made, retests=retests))
     assert sentence is not None
-    assert "fall by 0.5 points on average (falls of −2.0 to +3.0); the arms had 1 to 3 trials" in sentence
+    assert "fall by 0.5 points on average (change by −3.0 to +2.0); the arms had 1 to 3 trials" in sentence
 
 
 def test_no_fall_is_given_between_two_metrics(tmp_path: Path) -> None:

@@ -55,10 +55,10 @@ def test_copies_within_training_and_in_the_test_are_counted_by_their_pixels() ->
     assert dataset.copy_of is not None
     assert dataset.copy_of.tolist() == [0, 1, 0, 3, 0, 1, 6, 7]
     assert dataset.remarks == (
-        "The training images repeat 3 of their 8 pixel by pixel (1 under another class); copies stay on one side of "
-        "the validation cut, and --drop-duplicates keeps one of each.",
-        "The training images include 2 of the 3 test images, pixel by pixel; --drop-duplicates takes them out of "
-        "training.",
+        "Of the data set's 8 training images, 3 repeat another one pixel by pixel (1 under another class); copies stay "
+        "on one side of the validation cut, and --drop-duplicates keeps one of each.",
+        "The data set's training images include 2 of its 3 test images, pixel by pixel; --drop-duplicates takes them "
+        "out of training.",
     )
 
 
@@ -69,7 +69,7 @@ def test_copies_are_found_in_what_files_decode_to(tmp_path: Path) -> None:
     write_parquet(tmp_path / "test.parquet", [0, 1], blobs=[encoded(pictures[0], "BMP"), encoded(picture(99))])
     for _ in range(2):  # decoded, then from the cache
         dataset = load_dataset(str(tmp_path), data_root=tmp_path, download=False)
-        assert [remark[:54] for remark in dataset.remarks] == ["The training images include 1 of the 2 test images, pi"]
+        assert [remark[:54] for remark in dataset.remarks] == ["The data set's training images include 1 of its 2 test"]
 
 
 @pytest.mark.parametrize("num_copies", [2, 3])
