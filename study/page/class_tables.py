@@ -65,8 +65,8 @@ def _groups_caption(found: ClassGroups) -> str:
     return (
         f"The classes by their training images in a retest. The long-tail literature groups them by thresholds (Liu "
         f"et al. 2019: {shots}), by which all {num_classes:,} classes are {found.all_in}. So this page divides them by "
-        "frequency instead, into thirds or, of classes of two sizes, into these: a division of its own, not to be "
-        f"compared with published groups.{derived}"
+        "frequency instead, into thirds in which classes of one size stay together, so that two sizes are two groups: "
+        f"a division of its own, not to be compared with published groups.{derived}"
     )
 
 

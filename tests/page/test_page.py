@@ -653,7 +653,15 @@ def test_jigsaw_of_one_seed_has_no_verdict(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (3.25, "3.2 s"), (59.6, "60 s"), (125, "2 min 05 s"), (7260, "2 h 01 min"), (None, "–")],
+    [
+        (0, "0 s"),
+        (3.25, "3.2 s"),
+        (59.6, "60 s"),
+        (125, "2 min 05 s"),
+        (7260, "2 h 01 min"),
+        (6593.7, "1 h 50 min"),
+        (None, "–"),
+    ],
 )
 def test_duration(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
